@@ -1,0 +1,39 @@
+// Durations and sizes as an operator writes them (`250ms`, `10s`, `5m`, `24h`; `64KiB`) and as a reader likes to see them.
+
+const DURATION_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const SIZE_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** Milliseconds of `250ms`, `10s`, `1.5m`, `24h`, `7d`, or null when the text is not a duration. */
+export function parseDuration(text: string): number | null {
+  return parseQuantity(text, /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/, DURATION_MS);
+}
+
+/** Bytes of `512B`, `64KiB`, `1.5MiB`, `2GiB`, or null when the text is not a size. */
+export function parseSize(text: string): number | null {
+  return parseQuantity(text, /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)$/, SIZE_BYTES);
+}
+
+function parseQuantity(text: string, shape: RegExp, units: Readonly<Record<string, number>>): number | null {
+  const match = shape.exec(text.trim());
+  const scale = units[match?.[2] ?? ""];
+  if (match === null || scale === undefined) return null;
+  return Math.round(Number(match[1]) * scale);
+}
+
+/** The shortest exact spelling of a duration: 5000 → `5s`, 90000 → `90s`, 3600000 → `1h`. */
+export function formatDuration(ms: number): string {
+  for (const unit of ["h", "m", "s"]) {
+    const scale = DURATION_MS[unit] ?? 1;
+    if (ms >= scale && ms % scale === 0) return `${ms / scale}${unit}`;
+  }
+  return ms === 0 ? "0s" : `${ms}ms`;
+}
+
+/** The shortest exact spelling of a size: 65536 → `64KiB`. */
+export function formatSize(bytes: number): string {
+  for (const unit of ["GiB", "MiB", "KiB"]) {
+    const scale = SIZE_BYTES[unit] ?? 1;
+    if (bytes >= scale && bytes % scale === 0) return `${bytes / scale}${unit}`;
+  }
+  return `${bytes}B`;
+}

@@ -1,0 +1,54 @@
+// The addresses of SPEC.md as operators write them: `host:port`, `[v6]:port`, `unix:/path`.
+
+import { formatHostPort, formatIp, isLoopbackIp, parseIp } from "./ip.ts";
+
+/** Somewhere to listen or to dial. `host` of "tcp" is an IP literal in canonical text, or a name that is yet to be resolved. */
+export type Address =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** The kernel's limit for a unix socket path, with its final NUL (unix(7)). */
+const UNIX_PATH_MAX_BYTES = 108;
+const HOST_NAME =
+  /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$/;
+
+/** The address, or a string that says what is wrong with the text. */
+export function parseAddress(text: string): Address | string {
+  if (text.startsWith("unix:")) return parseUnix(text.slice(5));
+  const colon = text.lastIndexOf(":");
+  if (colon < 0) return `"${text}" has no port: write host:port, [v6]:port or unix:/path`;
+  const portText = text.slice(colon + 1);
+  const port = Number(portText);
+  if (!/^\d{1,5}$/.test(portText) || port > 65535) return `"${portText}" is not a port: write a number from 0 to 65535`;
+  const host = text.slice(0, colon);
+  if (host.startsWith("[") && host.endsWith("]")) {
+    const bytes = host.includes(":") ? parseIp(host.slice(1, -1)) : null;
+    return bytes === null ? `"${host}" is not an IPv6 address` : { kind: "tcp", host: formatIp(bytes), port };
+  }
+  if (host.includes(":")) return `an IPv6 address needs brackets: [${host}]:${portText}`;
+  const bytes = parseIp(host);
+  if (bytes !== null) return { kind: "tcp", host: formatIp(bytes), port };
+  if (/^[\d.]+$/.test(host)) return `"${host}" is not an IPv4 address`;
+  if (!HOST_NAME.test(host)) return `"${host}" is neither an IP address nor a host name`;
+  return { kind: "tcp", host, port };
+}
+
+/** The text that `parseAddress` reads back. */
+export function formatAddress(address: Address): string {
+  return address.kind === "unix" ? `unix:${address.path}` : formatHostPort(address.host, address.port);
+}
+
+/** Whether nothing off this host can be at the other end: loopback, `localhost` or a unix socket. */
+export function isOnHost(address: Address): boolean {
+  if (address.kind === "unix" || address.host === "localhost") return true;
+  const bytes = parseIp(address.host);
+  return bytes !== null && isLoopbackIp(bytes);
+}
+
+function parseUnix(path: string): Address | string {
+  if (!path.startsWith("/") && !path.startsWith("@"))
+    return `"unix:${path}" needs an absolute path: unix:/run/bunnel/name.sock`;
+  if (new TextEncoder().encode(path).length >= UNIX_PATH_MAX_BYTES)
+    return `the path is longer than a unix socket allows (${UNIX_PATH_MAX_BYTES - 1} bytes)`;
+  return { kind: "unix", path };
+}

@@ -1,0 +1,161 @@
+// The seam: all that the proxy asks of a platform, and the contract that every implementation keeps. The shape is that of the fastest
+// runtime, so that on Bun it costs nothing: events are pushed to shared handlers, `write` returns a count.
+//
+// Contract (test/conformance has a test for each line):
+//  1. Handlers are one shared object for many sockets; what belongs to one socket hangs on `socket.data`.
+//  2. `write(bytes)` returns the count taken, 0..n, or -1 when the socket is broken. Fewer than n means that the rest is the
+//     caller's, and a `drain` follows.
+//  3. Half-open always: the peer's end never closes our write side.
+//  4. Bytes that were peeked and handed to `terminateTls` are delivered again.
+//  5. `terminateTls` answers once: secured, with a verified certificate or with none if none was asked for; or failed with a code.
+//     Nothing that is refused reaches `data`.
+//  6. `close` is the last event, once, with a code from CloseCode. A FIN, a RST and a TLS stream without close_notify are told apart.
+//  7. Dialling has a deadline, can be cancelled, and its error codes are the system's.
+//  8. An option that a runtime cannot honour is refused when the socket is opened, never ignored.
+
+import type { Clock } from "../base/clock.ts";
+import type { Address } from "../protocol/address.ts";
+
+/**
+ * How a socket ended. `clean`: both directions ended in order, or we closed it. `reset`: the peer sent RST or the connection broke.
+ * `timed_out`: the kernel gave up on a peer that no longer answers. `truncated`: a TLS stream ended by a bare FIN, so its
+ * last bytes may be missing (RFC 8446, 6.1); the socket has been aborted.
+ */
+export type CloseCode = "clean" | "reset" | "timed_out" | "truncated";
+
+/** A connected stream. Structurally a subset of Bun's own socket. `S` is the caller's per-socket state. */
+export interface StreamSocket<S> {
+  data: S;
+  /** The peer's IP (mapped IPv4 as ::ffff:a.b.c.d where the platform says so), "" when it has none. Read it before `close`. */
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  /** Contract, line 2. Never keeps a reference to `bytes`. */
+  write(bytes: Uint8Array): number;
+  /** Ends our direction after what was written: FIN, for TLS close_notify and FIN. Reading goes on. */
+  shutdown(): void;
+  /** RST: both directions end at once, and nothing that waits is sent. `close` follows, perhaps before this returns. */
+  terminate(): void;
+  /** Stops `data` and `end`. Chunks that were already read or decrypted may still come. A reset is seen all the same. */
+  pause(): void;
+  resume(): void;
+}
+
+/** Shared by all sockets of a listener or of the dialler. None of them may throw. */
+export interface SocketHandlers<S> {
+  /** `bytes` is the callee's to keep. */
+  data(socket: StreamSocket<S>, bytes: Uint8Array): void;
+  /** There may be room to write again. Also comes when nothing was refused. */
+  drain(socket: StreamSocket<S>): void;
+  /** The peer ended its direction in order. Not called when `close` says so at the same time. */
+  end(socket: StreamSocket<S>): void;
+  /** Contract, line 6. Addresses can no longer be read here. */
+  close(socket: StreamSocket<S>, code: CloseCode): void;
+}
+
+export interface ListenOptions<S> {
+  readonly address: Address;
+  readonly handlers: SocketHandlers<S>;
+  /** Called once for each accepted socket, before any other event; returns its state, which becomes `socket.data`. */
+  accept(socket: StreamSocket<S | null>): S;
+}
+
+/** A bound address. */
+export interface ListeningSocket {
+  /** As bound: the port is the true one when 0 was asked for. */
+  readonly address: Address;
+  /** Stops accepting; newcomers wait in the kernel's queue. May be called from `accept`. */
+  pause(): void;
+  resume(): void;
+  /** Unbinds. Accepted sockets live on. */
+  close(): void;
+}
+
+export interface DialOptions<S> {
+  /** A "tcp" host must be an IP literal. */
+  readonly address: Address;
+  readonly handlers: SocketHandlers<S>;
+  readonly data: S;
+  readonly timeoutMs: number;
+}
+
+/** A dial under way. */
+export interface Dial<S> {
+  readonly result: Promise<DialResult<S>>;
+  /** Gives up: `result` becomes a failure with code "CANCELLED". Harmless once it is settled. */
+  cancel(): void;
+}
+
+/** `code` is the errno's name (ECONNREFUSED, EHOSTUNREACH, EMFILE …), ETIMEDOUT for our deadline as for the kernel's, or CANCELLED. */
+export type DialResult<S> =
+  | { readonly ok: true; readonly socket: StreamSocket<S> }
+  | { readonly ok: false; readonly code: string };
+
+/** What a terminating listener presents and demands, as PEM texts. */
+export interface ServerIdentity {
+  readonly chainPem: string;
+  readonly keyPem: string;
+  readonly clientAuth: "required" | "optional" | "none";
+  /** One certificate each. Must not be empty unless clientAuth is "none". */
+  readonly clientCaPem: readonly string[];
+  /** One CRL each; when given, every CA in a client's chain must have one (BoringSSL). */
+  readonly clientCrlPem: readonly string[];
+  readonly minVersion: "1.2" | "1.3";
+  readonly alpn: readonly string[];
+  readonly sessionTickets: boolean;
+}
+
+/** A built TLS context. Opaque: only the runtime that made it can use it. */
+export interface ServerContext {
+  readonly identity: ServerIdentity;
+}
+
+export interface TerminateTlsOptions<S> {
+  readonly context: ServerContext;
+  /** What has been read from the socket so far, from the first byte of the ClientHello. */
+  readonly initialData: Uint8Array;
+  readonly handlers: SocketHandlers<S>;
+  readonly data: S;
+  readonly timeoutMs: number;
+}
+
+/** Contract, line 5. On failure the socket has been aborted, and none of `handlers` is or will be called. */
+export type TerminateTlsResult<S> =
+  | {
+      readonly ok: true;
+      readonly socket: StreamSocket<S>;
+      /** DER of the verified leaf; null when the client sent none and none was required. */
+      readonly peerCertificate: Uint8Array | null;
+      /** `TLSv1.3`, `TLSv1.2`. */
+      readonly version: string;
+      /** OpenSSL's name of the suite. */
+      readonly cipher: string;
+      readonly resumed: boolean;
+      /** The protocol agreed on, "" when none was. */
+      readonly alpn: string;
+    }
+  | {
+      readonly ok: false;
+      readonly failure: "certificate" | "handshake" | "timeout" | "closed";
+      /** The X.509 reason (`CERT_HAS_EXPIRED`), the library's error, or "". */
+      readonly detail: string;
+      /** DER of the leaf that was refused, where the platform still shows it. */
+      readonly peerCertificate: Uint8Array | null;
+    };
+
+export interface Runtime {
+  readonly name: string;
+  /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */
+  readonly clock: Clock;
+  /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
+  preciseNowMs(): number;
+  /** Descriptors that this process may have open. */
+  descriptorLimit(): number;
+  /** Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a message that names the address. */
+  listen<S>(options: ListenOptions<S>): ListeningSocket;
+  dial<S>(options: DialOptions<S>): Dial<S>;
+  /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
+  serverContext(identity: ServerIdentity): ServerContext;
+  terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+}

@@ -1,0 +1,129 @@
+// What is true now: the whole of what the data plane needs to know, as plain readonly data. The control plane compiles it, the data
+// plane swaps to it; neither imports the other. It can be serialised: names refer by index, bytes are text or base64,
+// nothing in it is live. It holds private keys, so it is never logged or shown as it is.
+
+import type { Address } from "../protocol/address.ts";
+
+/** Immutable, numbered, complete. Every index in it points into one of its own arrays. */
+export interface Snapshot {
+  /** Counts up from 1 with every published snapshot. */
+  readonly generation: number;
+  /** Connections held at once by the process; 0 = what the descriptor limit allows. */
+  readonly maxConnections: number;
+  readonly drainTimeoutMs: number;
+  readonly listeners: readonly ListenerSpec[];
+  readonly policies: readonly PolicySpec[];
+  readonly backends: readonly BackendSpec[];
+  /** One more than the largest endpoint slot: the length of a table of per-endpoint counts. */
+  readonly slotCount: number;
+}
+
+export interface ListenerSpec {
+  readonly name: string;
+  readonly address: Address;
+  readonly acceptProxyProtocol: boolean;
+  /** Canonical CIDRs that may send a PROXY header. */
+  readonly trustedSources: readonly string[];
+  /** Canonical CIDRs; empty = all. Judged on the true source: after a PROXY header, on the address it carries. */
+  readonly allowSources: readonly string[];
+  /** 0 = no limit of its own. */
+  readonly maxConnections: number;
+  readonly maxConnectionsPerSource: number;
+  readonly peekTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  /** In order; the first that matches wins. Never empty. */
+  readonly routes: readonly RouteSpec[];
+}
+
+export interface RouteSpec {
+  readonly name: string;
+  readonly match: RouteMatch;
+  readonly tls: "terminate" | "passthrough" | "none";
+  /** Present exactly when `tls` is "terminate". */
+  readonly termination: TerminationSpec | null;
+  /** Index into `policies`; -1 = any client may pass. */
+  readonly policy: number;
+  /** Index into `backends`. */
+  readonly backend: number;
+}
+
+/** Fields are AND-ed, values OR-ed; an empty list matches everything. */
+export interface RouteMatch {
+  /** Lower-case name patterns; "" matches a hello without SNI. */
+  readonly sni: readonly string[];
+  readonly alpn: readonly string[];
+  /** Canonical CIDRs. */
+  readonly source: readonly string[];
+}
+
+/** What a terminating route presents and demands. All PEM texts have been validated as a set. */
+export interface TerminationSpec {
+  /** The first is the default; the others are chosen by SNI. Never empty. */
+  readonly certificates: readonly CertificateSpec[];
+  readonly clientAuth: "required" | "optional" | "none";
+  /** PEM, one certificate each; never empty unless clientAuth is "none". */
+  readonly clientCaPem: readonly string[];
+  /** PEM, one CRL each. */
+  readonly clientCrlPem: readonly string[];
+  readonly minVersion: "1.2" | "1.3";
+  readonly alpn: readonly string[];
+  readonly sessionTickets: boolean;
+}
+
+export interface CertificateSpec {
+  /** Leaf first, then intermediates. */
+  readonly chainPem: string;
+  readonly keyPem: string;
+  /** The leaf's DNS SANs in lower case, wildcards included. */
+  readonly names: readonly string[];
+}
+
+export interface PolicySpec {
+  readonly name: string;
+  readonly mode: "enforce" | "shadow";
+  /** In order; the first that matches decides; none = deny. */
+  readonly rules: readonly PolicyRule[];
+}
+
+/** Fields are AND-ed, values OR-ed; an empty field says nothing. A rule whose identity fields are not empty needs a verified certificate. */
+export interface PolicyRule {
+  readonly action: "allow" | "deny";
+  readonly uri: readonly string[];
+  readonly dns: readonly string[];
+  /** IP SANs of the certificate, as canonical CIDRs. */
+  readonly ip: readonly string[];
+  readonly cn: readonly string[];
+  readonly ou: readonly string[];
+  /** Canonical CIDRs of the true source. */
+  readonly source: readonly string[];
+}
+
+export interface BackendSpec {
+  readonly name: string;
+  readonly balance: "least_connections" | "round_robin" | "random" | "power_of_two";
+  readonly endpoints: readonly EndpointSpec[];
+  readonly connectTimeoutMs: number;
+  /** Endpoints tried for one connection, the first included. At least 1. */
+  readonly connectAttempts: number;
+  /** 0 = never. */
+  readonly idleTimeoutMs: number;
+  /** 0 = none. */
+  readonly maxLifetimeMs: number;
+  /** 0 = idleTimeoutMs. */
+  readonly halfCloseIdleTimeoutMs: number;
+}
+
+export interface EndpointSpec {
+  /** As the operator wrote it; what logs and metrics call it. */
+  readonly name: string;
+  /** Resolved: a "tcp" host is an IP literal. */
+  readonly address: Address;
+  /** At least 1. */
+  readonly weight: number;
+  /** 0 = no limit. */
+  readonly maxConnections: number;
+  /** Used only while no other endpoint of the backend can take a connection. */
+  readonly backup: boolean;
+  /** Column of this endpoint in the table of counts. Stable while the endpoint stays. */
+  readonly slot: number;
+}

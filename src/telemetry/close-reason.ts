@@ -1,0 +1,118 @@
+// The table of close reasons: every way a connection can end, in one place. The names are public (access log, metrics).
+// A record carries exactly one of them, the side that brought it about, and HAProxy's two characters so that existing dashboards
+// and habits keep working.
+
+/** Who ended the connection. `proxy` is bunnel itself, by its configuration or its operator. */
+export type CloseSide = "downstream" | "upstream" | "proxy";
+
+/** How far a connection had come when it ended. */
+export type Phase = "accept" | "peek" | "route" | "handshake" | "authorize" | "balance" | "connect" | "relay";
+
+interface ReasonEntry {
+  readonly side: CloseSide;
+  /**
+   * HAProxy's termination state (configuration manual, 8.5): who (C client, S server, P proxy, R resource, K admin, I internal,
+   * c/s a time-out on that side) and in which phase (R request, C connect, D data, - after a normal end).
+   */
+  readonly termination: string;
+  /** One sentence for documentation and dashboards. */
+  readonly meaning: string;
+}
+
+export const CLOSE_REASONS = {
+  completed: { side: "downstream", termination: "--", meaning: "Both directions ended in order." },
+  limit_reached: {
+    side: "proxy",
+    termination: "RC",
+    meaning: "A connection limit (process, listener or source) was reached at accept.",
+  },
+  source_denied: {
+    side: "proxy",
+    termination: "PR",
+    meaning: "The source address is not in allow_sources or trusted_sources.",
+  },
+  peek_timeout: {
+    side: "downstream",
+    termination: "cR",
+    meaning: "The first bytes did not arrive within peek_timeout.",
+  },
+  malformed_header: {
+    side: "downstream",
+    termination: "PR",
+    meaning: "The required PROXY protocol header was absent or malformed.",
+  },
+  not_tls: {
+    side: "downstream",
+    termination: "PR",
+    meaning: "No route takes plain bytes, and the first bytes are no TLS ClientHello.",
+  },
+  no_route: { side: "proxy", termination: "PR", meaning: "No route matches the SNI, ALPN and source." },
+  handshake_timeout: {
+    side: "downstream",
+    termination: "cR",
+    meaning: "The TLS handshake did not end within handshake_timeout.",
+  },
+  handshake_failed: {
+    side: "downstream",
+    termination: "PR",
+    meaning: "The TLS handshake failed for another reason than the client's certificate.",
+  },
+  certificate_rejected: {
+    side: "downstream",
+    termination: "PR",
+    meaning: "The client's certificate was absent or did not verify.",
+  },
+  policy_denied: {
+    side: "proxy",
+    termination: "PR",
+    meaning: "The policy of the route denied the identity or source.",
+  },
+  no_endpoint: {
+    side: "upstream",
+    termination: "SC",
+    meaning: "The backend had no endpoint that may take another connection.",
+  },
+  connect_refused: {
+    side: "upstream",
+    termination: "SC",
+    meaning: "Every endpoint tried refused the connection or was unreachable.",
+  },
+  connect_timeout: {
+    side: "upstream",
+    termination: "sC",
+    meaning: "Every endpoint tried failed, the last by not answering within connect_timeout.",
+  },
+  downstream_left: {
+    side: "downstream",
+    termination: "CR",
+    meaning: "The client went away before it had been routed.",
+  },
+  downstream_reset: { side: "downstream", termination: "CD", meaning: "The client reset the connection, or vanished." },
+  upstream_reset: { side: "upstream", termination: "SD", meaning: "The endpoint reset the connection, or vanished." },
+  downstream_truncated: {
+    side: "downstream",
+    termination: "CD",
+    meaning: "The client's TLS stream ended without close_notify: it may have been cut.",
+  },
+  idle_timeout: {
+    side: "proxy",
+    termination: "cD",
+    meaning: "No byte moved for idle_timeout, or half_close_idle_timeout after one direction had ended.",
+  },
+  lifetime_exceeded: { side: "proxy", termination: "PD", meaning: "The connection reached max_lifetime." },
+  drain_timeout: { side: "proxy", termination: "KD", meaning: "The process was stopped and drain_timeout passed." },
+  internal_error: {
+    side: "proxy",
+    termination: "ID",
+    meaning: "A defect in bunnel; the detail names it. Please report it.",
+  },
+} as const satisfies Readonly<Record<string, ReasonEntry>>;
+
+/** A name from the table. */
+export type CloseReason = keyof typeof CLOSE_REASONS;
+
+/** HAProxy's characters for a reason; a reset while the upstream was still being dialled is a C(onnect) one. */
+export function terminationOf(reason: CloseReason, phase: Phase): string {
+  const characters = CLOSE_REASONS[reason].termination;
+  return phase === "connect" && characters.endsWith("D") ? `${characters.charAt(0)}C` : characters;
+}
