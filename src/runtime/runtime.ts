@@ -13,8 +13,8 @@
 //  7. Dialling has a deadline, can be cancelled, and its error codes are the system's.
 //  8. An option that a runtime cannot honour is refused when the socket is opened, never ignored.
 
+import type { Address } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Address } from "../protocol/address.ts";
 
 /**
  * How a socket ended. `clean`: both directions ended in order, or we closed it. `reset`: the peer sent RST or the connection broke.

@@ -2,7 +2,7 @@
 // plane swaps to it; neither imports the other. It can be serialised: names refer by index, bytes are text or base64,
 // nothing in it is live. It holds private keys, so it is never logged or shown as it is.
 
-import type { Address } from "../protocol/address.ts";
+import type { Address } from "../base/address.ts";
 
 /** Immutable, numbered, complete. Every index in it points into one of its own arrays. */
 export interface Snapshot {
