@@ -26,11 +26,11 @@ export type CloseCode = "clean" | "reset" | "timed_out" | "truncated";
 /** A connected stream. Structurally a subset of Bun's own socket. `S` is the caller's per-socket state. */
 export interface StreamSocket<S> {
   data: S;
-  /** The peer's IP (mapped IPv4 as ::ffff:a.b.c.d where the platform says so), "" when it has none. Read it before `close`. */
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly localAddress: string;
-  readonly localPort: number;
+  /** The peer's IP (mapped IPv4 as ::ffff:a.b.c.d on a dual-stack listener); undefined on a unix socket. Read it before `close`. */
+  readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
+  readonly localAddress: string | undefined;
+  readonly localPort: number | undefined;
   /** Contract, line 2. Never keeps a reference to `bytes`. */
   write(bytes: Uint8Array): number;
   /** Ends our direction after what was written: FIN, for TLS close_notify and FIN. Reading goes on. */
@@ -57,8 +57,8 @@ export interface SocketHandlers<S> {
 export interface ListenOptions<S> {
   readonly address: Address;
   readonly handlers: SocketHandlers<S>;
-  /** Called once for each accepted socket, before any other event; returns its state, which becomes `socket.data`. */
-  accept(socket: StreamSocket<S | null>): S;
+  /** Called once for each accepted socket, before any other event. Must set `socket.data`, and do so before anything else. */
+  accept(socket: StreamSocket<S>): void;
 }
 
 /** A bound address. */

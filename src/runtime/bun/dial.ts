@@ -1,0 +1,146 @@
+// Dialling on Bun. `Bun.connect` reports ETIMEDOUT, ENETUNREACH and EMFILE all as ECONNREFUSED, has no time-out and cannot be cancelled.
+// So the socket is made and its connect started through libc, and Bun adopts the descriptor: the first writable event says that it is
+// connected, a close says why it is not.
+
+import type { Socket, SocketHandler } from "bun";
+import type { Address } from "../../base/address.ts";
+import { type Clock, Timer } from "../../base/clock.ts";
+import type { Dial, DialOptions, DialResult, SocketHandlers, StreamSocket } from "../runtime.ts";
+import { closeCode, reportDefect } from "./events.ts";
+import { closeDescriptor, openConnecting, type SocketAddress, socketAddress } from "./libc.ts";
+
+/** Stands in `socket.data` until the dial is settled. */
+class Dialing<S> implements Dial<S> {
+  readonly result: Promise<DialResult<S>>;
+  readonly #resolve: (result: DialResult<S>) => void;
+  readonly #options: DialOptions<S>;
+  readonly #clock: Clock;
+  readonly #deadline: Timer;
+  #socket: Socket<unknown> | null = null;
+  #settled = false;
+
+  constructor(clock: Clock, options: DialOptions<S>) {
+    const { promise, resolve } = Promise.withResolvers<DialResult<S>>();
+    this.result = promise;
+    this.#resolve = resolve;
+    this.#options = options;
+    this.#clock = clock;
+    this.#deadline = new Timer(() => this.#giveUp("ETIMEDOUT"));
+  }
+
+  start(): void {
+    const descriptor = openConnecting(kernelAddress(this.#options.address));
+    if (typeof descriptor === "string") {
+      this.failed(descriptor);
+      return;
+    }
+    this.#clock.arm(this.#deadline, this.#options.timeoutMs);
+    // `fd` is real but not in Bun's types. `open` runs inside the call; the promise says nothing that the events do not.
+    const adoption = {
+      fd: descriptor,
+      allowHalfOpen: true,
+      data: this,
+      socket: dialHandler(this.#options.handlers),
+    } as unknown as Parameters<typeof Bun.connect<unknown>>[0];
+    Bun.connect(adoption).catch(() => {
+      if (this.#settled) return;
+      closeDescriptor(descriptor);
+      this.failed("EMFILE");
+    });
+  }
+
+  opened(socket: Socket<unknown>): void {
+    this.#socket = socket;
+  }
+
+  connected(socket: Socket<unknown>): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#clock.disarm(this.#deadline);
+    socket.data = this.#options.data;
+    this.#resolve({ ok: true, socket: socket as unknown as StreamSocket<S> });
+  }
+
+  failed(code: string): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#clock.disarm(this.#deadline);
+    this.#resolve({ ok: false, code });
+  }
+
+  cancel(): void {
+    this.#giveUp("CANCELLED");
+  }
+
+  #giveUp(code: string): void {
+    if (this.#settled) return;
+    this.failed(code);
+    this.#socket?.terminate();
+  }
+}
+
+/** Starts a dial. See `Runtime.dial`. */
+export function dial<S>(clock: Clock, options: DialOptions<S>): Dial<S> {
+  const dialing = new Dialing(clock, options);
+  dialing.start();
+  return dialing;
+}
+
+// Bun's own handler objects, one for each set of the caller's; and the kernel's addresses, one for each address of a snapshot.
+const handlerCache = new WeakMap<object, SocketHandler<unknown>>();
+const addressCache = new WeakMap<Address, SocketAddress>();
+
+function kernelAddress(address: Address): SocketAddress {
+  let bytes = addressCache.get(address);
+  if (bytes === undefined) {
+    bytes = socketAddress(address);
+    addressCache.set(address, bytes);
+  }
+  return bytes;
+}
+
+function dialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown> {
+  let handler = handlerCache.get(handlers);
+  if (handler === undefined) {
+    handler = createDialHandler(handlers);
+    handlerCache.set(handlers, handler);
+  }
+  return handler;
+}
+
+function createDialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown> {
+  // Bun's socket has every member of StreamSocket; its `data` is S from `connected` on.
+  const asStream = (socket: Socket<unknown>): StreamSocket<S> => socket as unknown as StreamSocket<S>;
+  return {
+    binaryType: "uint8array",
+    open(socket) {
+      if (socket.data instanceof Dialing) socket.data.opened(socket);
+    },
+    data(socket, bytes) {
+      // A server that speaks first can be heard in the same turn in which the socket became writable.
+      if (socket.data instanceof Dialing) socket.data.connected(socket);
+      handlers.data(asStream(socket), bytes);
+    },
+    drain(socket) {
+      if (socket.data instanceof Dialing) socket.data.connected(socket);
+      else handlers.drain(asStream(socket));
+    },
+    end(socket) {
+      if (socket.data instanceof Dialing) socket.data.connected(socket);
+      handlers.end(asStream(socket));
+    },
+    close(socket, error) {
+      if (socket.data instanceof Dialing) socket.data.failed(errnoOf(error));
+      else handlers.close(asStream(socket), closeCode(error));
+    },
+    error(socket, thrown) {
+      socket.terminate();
+      reportDefect(thrown);
+    },
+  };
+}
+
+function errnoOf(error: unknown): string {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === "string" ? code : "ECONNRESET";
+}

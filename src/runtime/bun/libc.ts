@@ -1,0 +1,139 @@
+// The few libc calls that Bun has no API for: dialling with true errors, binding with a long backlog, duplicating a descriptor.
+// Linux only. Everything here works on raw descriptors; who owns one is said at each function.
+
+import { dlopen, ptr, read } from "bun:ffi";
+import { constants } from "node:os";
+import type { Address } from "../../base/address.ts";
+import { assert } from "../../base/assert.ts";
+import { formatIp, parseIp } from "../../base/ip.ts";
+
+const { symbols: libc } = dlopen("libc.so.6", {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  close: { args: ["i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+  getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  __errno_location: { args: [], returns: "ptr" },
+});
+
+// Values of the Linux ABI (x86-64 and arm64 agree on all of them).
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM_NONBLOCK_CLOEXEC = 0o1 | 0o4000 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const F_DUPFD_CLOEXEC = 1030;
+const RLIMIT_NOFILE = 7;
+
+// errno is thread-local; its address does not change while the thread lives.
+const errnoAddress = libc.__errno_location();
+assert(errnoAddress !== null, "libc has an errno");
+const ERRNO_NAMES = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+
+/** A socket address as the kernel wants it (sockaddr_in, sockaddr_in6 or sockaddr_un). */
+export type SocketAddress = Uint8Array;
+
+/** The kernel's form of an address whose host, if any, is an IP literal. */
+export function socketAddress(address: Address): SocketAddress {
+  if (address.kind === "unix") return unixSocketAddress(address.path);
+  const ip = parseIp(address.host);
+  assert(ip !== null, `${address.host} is an IP literal`);
+  const bytes = new Uint8Array(ip.length === 4 ? 16 : 28);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, ip.length === 4 ? AF_INET : AF_INET6, true);
+  view.setUint16(2, address.port, false);
+  bytes.set(ip, ip.length === 4 ? 4 : 8);
+  return bytes;
+}
+
+/** A descriptor whose connect is under way (the caller owns it), or the errno's name. */
+export function openConnecting(target: SocketAddress): number | string {
+  const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
+  if (descriptor < 0) return lastErrno();
+  if (libc.connect(descriptor, ptr(target), target.length) < 0) {
+    const error = lastErrno();
+    if (error !== "EINPROGRESS") {
+      libc.close(descriptor);
+      return error;
+    }
+  }
+  return descriptor;
+}
+
+/** A bound, not yet listening descriptor (the caller owns it), or the errno's name. An IPv6 address does not take IPv4 but for `::`. */
+export function openBound(address: Address): number | string {
+  const target = socketAddress(address);
+  const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
+  if (descriptor < 0) return lastErrno();
+  if (address.kind === "tcp") {
+    setOption(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (target[0] === AF_INET6) setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, address.host === "::" ? 0 : 1);
+  }
+  if (libc.bind(descriptor, ptr(target), target.length) < 0) {
+    const error = lastErrno();
+    libc.close(descriptor);
+    return error;
+  }
+  return descriptor;
+}
+
+/** Sets the length of the accept queue; the kernel caps it at net.core.somaxconn. "" or the errno's name. */
+export function listenOn(descriptor: number, backlog: number): string {
+  return libc.listen(descriptor, backlog) < 0 ? lastErrno() : "";
+}
+
+/** A second descriptor (the caller's) of the same open socket, or the errno's name. */
+export function duplicate(descriptor: number): number | string {
+  const copy = libc.fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  return copy < 0 ? lastErrno() : copy;
+}
+
+export function closeDescriptor(descriptor: number): void {
+  libc.close(descriptor);
+}
+
+/** The address that a TCP descriptor is bound to, with the true port. */
+export function boundAddress(descriptor: number): Address {
+  const bytes = new Uint8Array(28);
+  const length = new Uint32Array([bytes.length]);
+  const failed = libc.getsockname(descriptor, ptr(bytes), ptr(length)) < 0;
+  assert(!failed, "a bound descriptor has a name");
+  const family = bytes[0];
+  const port = ((bytes[2] as number) << 8) | (bytes[3] as number);
+  return { kind: "tcp", host: formatIp(family === AF_INET ? bytes.subarray(4, 8) : bytes.subarray(8, 24)), port };
+}
+
+/** Soft limit of open descriptors. Bun raises it to the hard limit at start. */
+export function descriptorLimit(): number {
+  const limits = new BigUint64Array(2);
+  libc.getrlimit(RLIMIT_NOFILE, ptr(limits));
+  return Number(limits[0]);
+}
+
+function setOption(descriptor: number, level: number, option: number, value: number): void {
+  const bytes = new Int32Array([value]);
+  const failed = libc.setsockopt(descriptor, level, option, ptr(bytes), bytes.byteLength) < 0;
+  assert(!failed, "a socket takes its standard options");
+}
+
+function unixSocketAddress(path: string): SocketAddress {
+  const name = new TextEncoder().encode(path);
+  // An abstract name starts with NUL and has none at its end; a path ends with NUL (unix(7)).
+  const bytes = new Uint8Array(2 + name.length + (path.startsWith("@") ? 0 : 1));
+  bytes[0] = AF_UNIX;
+  bytes.set(name, 2);
+  if (path.startsWith("@")) bytes[2] = 0;
+  return bytes;
+}
+
+function lastErrno(): string {
+  const value = read.i32(errnoAddress as NonNullable<typeof errnoAddress>, 0);
+  return ERRNO_NAMES.get(value) ?? `errno ${value}`;
+}
