@@ -43,11 +43,12 @@ export class Clock {
     for (let slot = 0; slot < SLOT_COUNT; slot++) this.#slots.push(emptyList());
   }
 
-  /** Arms `timer` to fire `delayMs` (at least one tick) from now; moves it when it is armed already. */
+  /** Arms `timer` to fire `delayMs` from now, at the next tick at the earliest; moves it when it is armed already. */
   arm(timer: Timer, delayMs: number): void {
     assert(delayMs >= 0 && Number.isFinite(delayMs), "a delay is a finite number of ms");
     if (timer.deadlineMs !== 0) this.disarm(timer);
-    timer.deadlineMs = this.nowMs + delayMs;
+    // A deadline of 0 would say "not armed": at time 0 a delay of 0 becomes the next moment.
+    timer.deadlineMs = this.nowMs + delayMs || Number.MIN_VALUE;
     const tick = Math.max(this.#tick + 1, Math.ceil(timer.deadlineMs / TICK_MS));
     const head = this.#slots[tick & (SLOT_COUNT - 1)] as Timer;
     timer.previous = head.previous;
@@ -65,7 +66,10 @@ export class Clock {
     this.armed--;
   }
 
-  /** Moves time forward to `nowMs` and fires, in order of ticks, every timer that has come due. */
+  /**
+   * Moves time forward to `nowMs` and fires every timer that has come due, in order of ticks (after a jump of more than one
+   * round, in no order). What a handler throws comes out here; the timers that were due with it fire at the next tick.
+   */
   advance(nowMs: number): void {
     if (nowMs <= this.nowMs) return;
     this.nowMs = nowMs;
@@ -90,11 +94,26 @@ export class Clock {
       }
       timer = next;
     }
-    while (due.next !== due) {
-      const timer = due.next as Timer;
-      this.disarm(timer);
-      timer.onFire();
+    try {
+      while (due.next !== due) {
+        const timer = due.next as Timer;
+        this.disarm(timer);
+        timer.onFire();
+      }
+    } finally {
+      // Only after a throw is anything left. One broken handler must not cost other connections their deadlines.
+      if (due.next !== due) this.#postpone(due, tick + 1);
     }
+  }
+
+  #postpone(due: Timer, tick: number): void {
+    const head = this.#slots[tick & (SLOT_COUNT - 1)] as Timer;
+    const first = due.next as Timer;
+    const last = due.previous as Timer;
+    first.previous = head.previous;
+    (head.previous as Timer).next = first;
+    last.next = head;
+    head.previous = last;
   }
 }
 
