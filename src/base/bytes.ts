@@ -1,18 +1,21 @@
-// Reading integers out of bytes that a peer sent, with the bounds in one place. A reader never throws: it goes "short",
-// answers zeros from then on, and the caller asks once, at the end, whether all it read was there.
+// Reading integers out of bytes that a peer sent, with the bounds in one place. A reader never throws on them: it goes
+// "short", answers zeros from then on, and the caller asks once, at the end, whether all it read was there.
+
+import { assert } from "./assert.ts";
 
 const EMPTY = new Uint8Array(0);
-const LATIN1 = new TextDecoder("latin1");
+const UTF8 = new TextDecoder();
 
 /** A forward cursor over a byte range. Big-endian, as network protocols are (RFC 1700). */
 export class Reader {
-  /** Set when something beyond the end was asked for; everything read since is zero or empty. */
+  /** Set when something beyond the end was asked for; everything read since is zero or empty, and nothing is left. */
   short = false;
   position: number;
   readonly end: number;
   readonly bytes: Uint8Array;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
+    assert(start >= 0 && start <= end && end <= bytes.length, "a reader's range lies within its bytes");
     this.bytes = bytes;
     this.position = start;
     this.end = end;
@@ -34,11 +37,15 @@ export class Reader {
   }
 
   u24(): number {
-    return (this.u8() << 16) | this.u16();
+    if (!this.#take(3)) return 0;
+    const at = this.position - 3;
+    return ((this.bytes[at] as number) << 16) | ((this.bytes[at + 1] as number) << 8) | (this.bytes[at + 2] as number);
   }
 
   u32(): number {
-    return this.u16() * 0x10000 + this.u16();
+    const high = this.u16();
+    const low = this.u16();
+    return this.short ? 0 : high * 0x10000 + low;
   }
 
   /** The next `length` bytes as a view that shares memory with the source. */
@@ -48,7 +55,7 @@ export class Reader {
 
   /** The next `length` bytes, one character each (ISO 8859-1). */
   text(length: number): string {
-    return LATIN1.decode(this.view(length));
+    return latin1(this.view(length));
   }
 
   /** A reader over the next `length` bytes; this one moves past them. */
@@ -64,12 +71,15 @@ export class Reader {
   }
 
   #take(length: number): boolean {
-    if (this.short || length > this.end - this.position) {
-      this.short = true;
-      return false;
+    // Written so that a negative length and NaN are refused too: the cursor only moves forward.
+    if (length >= 0 && length <= this.end - this.position && !this.short) {
+      this.position += length;
+      return true;
     }
-    this.position += length;
-    return true;
+    this.short = true;
+    // A loop of the form `while (reader.left > 0)` must end.
+    this.position = this.end;
+    return false;
   }
 }
 
@@ -81,6 +91,21 @@ export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   joined.set(first, 0);
   joined.set(second, first.length);
   return joined;
+}
+
+/** One character for each byte, U+0000 to U+00FF (ISO 8859-1). */
+export function latin1(bytes: Uint8Array): string {
+  // TextDecoder's "latin1" is windows-1252, which turns 0x80 to 0x9f into other characters. For ASCII any decoder will do.
+  if (isAscii(bytes)) return UTF8.decode(bytes);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
+/** Whether every byte is below 0x80. */
+export function isAscii(bytes: Uint8Array): boolean {
+  for (let index = 0; index < bytes.length; index++) if ((bytes[index] as number) > 0x7f) return false;
+  return true;
 }
 
 /** Lower-case hexadecimal. */
