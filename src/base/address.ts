@@ -40,7 +40,7 @@ export function formatAddress(address: Address): string {
 
 /** Whether nothing off this host can be at the other end: loopback, `localhost` or a unix socket. */
 export function isOnHost(address: Address): boolean {
-  if (address.kind === "unix" || address.host === "localhost") return true;
+  if (address.kind === "unix" || address.host.toLowerCase() === "localhost") return true;
   const bytes = parseIp(address.host);
   return bytes !== null && isLoopbackIp(bytes);
 }
@@ -48,6 +48,8 @@ export function isOnHost(address: Address): boolean {
 function parseUnix(path: string): Address | string {
   if (!path.startsWith("/") && !path.startsWith("@"))
     return `"unix:${path}" needs an absolute path: unix:/run/bunnel/name.sock`;
+  // The kernel would take the path to end there, and open another one than was written.
+  if (path.includes("\0")) return "a unix socket path cannot hold a NUL character";
   if (new TextEncoder().encode(path).length >= UNIX_PATH_MAX_BYTES)
     return `the path is longer than a unix socket allows (${UNIX_PATH_MAX_BYTES - 1} bytes)`;
   return { kind: "unix", path };

@@ -9,6 +9,11 @@ export function parseIp(text: string): IpBytes | null {
   return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
 }
 
+/** IPv4-mapped IPv6 as its 4 bytes; anything else as it is. For bytes that come from elsewhere than `parseIp`. */
+export function unmapIp(bytes: IpBytes): IpBytes {
+  return bytes.length === 16 && isMappedIpv4(bytes) ? bytes.slice(12) : bytes;
+}
+
 /** Whether the text is an IPv4 or IPv6 literal. */
 export function isIp(text: string): boolean {
   return parseIp(text) !== null;
@@ -59,7 +64,7 @@ function parseIpv6(text: string): IpBytes | null {
   // "::" stands for at least one group (RFC 4291, 2.2).
   if (halves.length === 2 ? missing < 2 : missing !== 0) return null;
   const bytes = Uint8Array.from([...head, ...new Array<number>(missing).fill(0), ...tail]);
-  return isMappedIpv4(bytes) ? bytes.slice(12) : bytes;
+  return unmapIp(bytes);
 }
 
 function parseGroups(text: string, mayEndInIpv4: boolean): number[] | null {

@@ -17,7 +17,10 @@ function parseQuantity(text: string, shape: RegExp, units: Readonly<Record<strin
   const match = shape.exec(text.trim());
   const scale = units[match?.[2] ?? ""];
   if (match === null || scale === undefined) return null;
-  return Math.round(Number(match[1]) * scale);
+  const exact = Number(match[1]) * scale;
+  const rounded = Math.round(exact);
+  // Zero means "off" or "no limit" wherever a quantity is configured, so nothing else may round to it.
+  return Number.isSafeInteger(rounded) && (rounded === 0) === (exact === 0) ? rounded : null;
 }
 
 /** The shortest exact spelling of a duration: 5000 → `5s`, 90000 → `90s`, 3600000 → `1h`. */
