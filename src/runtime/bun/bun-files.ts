@@ -1,0 +1,79 @@
+// The file seam on Bun, by node:fs.
+
+import {
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
+import type { Files } from "../files.ts";
+
+export const files: Files = {
+  readText: (path) => attempt("read", path, () => readFileSync(path, "utf8")),
+  exists: (path) => existsSync(path),
+  writeText: (path, text, { mode }) => attempt("write", path, () => replaceFile(path, text, mode)),
+  makeDirectory: (path, { mode }) =>
+    attempt("make the directory", path, () => {
+      mkdirSync(path, { recursive: true, mode });
+    }),
+};
+
+function replaceFile(path: string, text: string, mode: number): void {
+  // In the same directory, since a rename cannot cross file systems.
+  const temporary = `${path}.${process.pid}.${crypto.randomUUID()}.tmp`;
+  try {
+    // "wx" follows no link that someone put there before us.
+    const descriptor = openSync(temporary, "wx", mode);
+    try {
+      // The umask has narrowed the mode given to open; a certificate asked for as 0644 must not depend on it.
+      fchmodSync(descriptor, mode);
+      writeFileSync(descriptor, text);
+      // Without it a crash may leave the new name with no bytes behind it.
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+function attempt<T>(verb: string, path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const code = codeOf(error) || "EIO";
+    throw new ProxyError(code, `cannot ${verb} ${path}: ${explain(code) ?? messageOf(error)}`, { cause: error });
+  }
+}
+
+function explain(code: string): string | undefined {
+  switch (code) {
+    case "ENOENT":
+      return "no such file or directory";
+    case "EACCES":
+    case "EPERM":
+      return "permission denied";
+    case "EISDIR":
+      return "it is a directory";
+    case "ENOTDIR":
+      return "a part of the path is not a directory";
+    case "EEXIST":
+      return "a file is in the way";
+    case "ENOSPC":
+      return "no space left on the device";
+    case "EROFS":
+      return "the file system is read-only";
+    default:
+      return undefined;
+  }
+}
