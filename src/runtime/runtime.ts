@@ -150,6 +150,8 @@ export interface Runtime {
   readonly clock: Clock;
   /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
   preciseNowMs(): number;
+  /** SHA-256 in lower-case hexadecimal. */
+  sha256(bytes: Uint8Array): string;
   /** Descriptors that this process may have open. */
   descriptorLimit(): number;
   /** Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a message that names the address. */
@@ -158,4 +160,19 @@ export interface Runtime {
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
   terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+  /** Opens where log lines go: `stdout`, `stderr` or a file that is appended to. Throws ProxyError when the file cannot be opened. */
+  openLogSink(target: string): LogSink;
+}
+
+/**
+ * Takes log text without ever making the caller wait: what the target does not take at once is kept up to a limit, and what is beyond the limit
+ * is dropped and counted.
+ */
+export interface LogSink {
+  /** Whole lines, with their final newline. */
+  write(lines: string): void;
+  /** Lines dropped since the start because the target was too slow or failed. */
+  readonly droppedLines: number;
+  /** Resolves once all that was taken has been written, or has failed. */
+  flush(): Promise<void>;
 }

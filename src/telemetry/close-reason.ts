@@ -6,7 +6,7 @@
 export type CloseSide = "downstream" | "upstream" | "proxy";
 
 /** How far a connection had come when it ended. */
-export type Phase = "accept" | "peek" | "route" | "handshake" | "authorize" | "balance" | "connect" | "relay";
+export type Phase = "accept" | "peek" | "handshake" | "connect" | "relay";
 
 interface ReasonEntry {
   readonly side: CloseSide;
@@ -111,8 +111,9 @@ export const CLOSE_REASONS = {
 /** A name from the table. */
 export type CloseReason = keyof typeof CLOSE_REASONS;
 
-/** HAProxy's characters for a reason; a reset while the upstream was still being dialled is a C(onnect) one. */
+/** HAProxy's characters for a reason, in the phase the connection had come to: a reset is CR before routing, CC while dialling, CD after. */
 export function terminationOf(reason: CloseReason, phase: Phase): string {
   const characters = CLOSE_REASONS[reason].termination;
-  return phase === "connect" && characters.endsWith("D") ? `${characters.charAt(0)}C` : characters;
+  if (!characters.endsWith("D") || phase === "relay") return characters;
+  return characters.charAt(0) + (phase === "connect" ? "C" : "R");
 }

@@ -5,6 +5,7 @@ import type { Runtime } from "../runtime.ts";
 import { dial } from "./dial.ts";
 import { descriptorLimit } from "./libc.ts";
 import { listen } from "./listen.ts";
+import { openLogSink } from "./log-sink.ts";
 import { serverContext, terminateTls } from "./tls.ts";
 
 const clock = new Clock(performance.now());
@@ -15,9 +16,11 @@ export const runtime: Runtime = {
   name: "bun",
   clock,
   preciseNowMs: () => performance.now(),
+  sha256: (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
   descriptorLimit,
   listen,
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
+  openLogSink,
 };

@@ -1,0 +1,97 @@
+// Whether a policy lets an identity through. Rules are tried in order, the first that matches decides, and none means no.
+
+import type { IpBytes } from "../base/ip.ts";
+import { parseIp } from "../base/ip.ts";
+import { CidrSet } from "../protocol/cidr.ts";
+import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
+import type { PolicyRule, PolicySpec } from "../snapshot/snapshot.ts";
+import { mustCompile } from "./compiled.ts";
+import type { Identity } from "./identity.ts";
+
+/** What a policy said, and which rule said it. */
+export interface Verdict {
+  /** Whether the connection may go on. In shadow mode always true. */
+  readonly allowed: boolean;
+  /** `allow[0]`, `deny[2]` with the rule's index, `default` when no rule matched; behind `shadow:` where shadow mode let pass what would be denied. */
+  readonly rule: string;
+}
+
+interface CompiledRule {
+  readonly allows: boolean;
+  readonly label: string;
+  readonly needsIdentity: boolean;
+  readonly uri: readonly NamePattern[];
+  readonly dns: readonly NamePattern[];
+  readonly ip: CidrSet | null;
+  readonly cn: readonly string[];
+  readonly ou: readonly string[];
+  readonly source: CidrSet | null;
+}
+
+export class Policy {
+  readonly name: string;
+  readonly #enforced: boolean;
+  readonly #rules: readonly CompiledRule[];
+
+  constructor(spec: PolicySpec) {
+    this.name = spec.name;
+    this.#enforced = spec.mode === "enforce";
+    this.#rules = spec.rules.map(compileRule);
+  }
+
+  /** `identity` is null when the client showed no certificate, `source` when it came over a unix socket. */
+  evaluate(identity: Identity | null, source: IpBytes | null): Verdict {
+    for (const rule of this.#rules) {
+      if (matches(rule, identity, source)) return this.#verdict(rule.allows, rule.label);
+    }
+    return this.#verdict(false, "default");
+  }
+
+  #verdict(allows: boolean, label: string): Verdict {
+    if (allows || this.#enforced) return { allowed: allows, rule: label };
+    return { allowed: true, rule: `shadow:${label}` };
+  }
+}
+
+function compileRule(rule: PolicyRule, index: number): CompiledRule {
+  return {
+    allows: rule.action === "allow",
+    label: `${rule.action}[${index}]`,
+    needsIdentity: [rule.uri, rule.dns, rule.ip, rule.cn, rule.ou].some((values) => values.length > 0),
+    uri: rule.uri.map((pattern) => mustCompile(compileUriPattern(pattern))),
+    dns: rule.dns.map((pattern) => mustCompile(compileDnsPattern(pattern))),
+    ip: rule.ip.length > 0 ? new CidrSet(rule.ip) : null,
+    cn: rule.cn,
+    ou: rule.ou,
+    source: rule.source.length > 0 ? new CidrSet(rule.source) : null,
+  };
+}
+
+function matches(rule: CompiledRule, identity: Identity | null, source: IpBytes | null): boolean {
+  if (rule.source !== null && (source === null || !rule.source.contains(source))) return false;
+  if (!rule.needsIdentity) return true;
+  if (identity === null) return false;
+  return (
+    anyName(rule.uri, identity.uris) &&
+    anyName(rule.dns, identity.dnsNames) &&
+    anyIp(rule.ip, identity.ips) &&
+    anyText(rule.cn, identity.commonNames) &&
+    anyText(rule.ou, identity.organizationalUnits)
+  );
+}
+
+function anyName(patterns: readonly NamePattern[], names: readonly string[]): boolean {
+  return patterns.length === 0 || patterns.some((pattern) => names.some((name) => pattern.matches(name)));
+}
+
+function anyText(wanted: readonly string[], present: readonly string[]): boolean {
+  return wanted.length === 0 || wanted.some((text) => present.includes(text));
+}
+
+function anyIp(ranges: CidrSet | null, ips: readonly string[]): boolean {
+  if (ranges === null) return true;
+  return ips.some((ip) => {
+    const bytes = parseIp(ip);
+    return bytes !== null && ranges.contains(bytes);
+  });
+}

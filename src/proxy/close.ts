@@ -1,0 +1,62 @@
+// The end of a connection, reached exactly once: whatever it still holds is given back, and its one record is written.
+
+import type { CloseRecord } from "../telemetry/access-log.ts";
+import { CLOSE_REASONS, type CloseSide, terminationOf } from "../telemetry/close-reason.ts";
+import type { Connection } from "./connection.ts";
+import type { Ending } from "./ending.ts";
+
+/** Aborts what is still open, gives everything back, writes the record. Only `Connection.end` calls it. */
+export function close(connection: Connection, ending: Ending): void {
+  const { listener, downstream, upstream, backend } = connection;
+  connection.clock.disarm(connection.timer);
+  connection.dial?.cancel();
+  // An abort, never an orderly end: after a normal end both sockets are gone already, and a client must not take a failure for one.
+  if (!downstream.closed) downstream.socket?.terminate();
+  if (!upstream.closed) upstream.socket?.terminate();
+  if (connection.acquired !== null) backend?.release(connection.acquired);
+  listener.release(connection);
+  listener.worker.accessLog?.write(recordOf(connection, ending));
+  // A peek that still waits would wait for ever.
+  connection.onHeld?.();
+}
+
+function recordOf(connection: Connection, ending: Ending): CloseRecord {
+  const { listener, secured, identity, downstream, upstream, phase } = connection;
+  const { runtime } = listener.worker;
+  return {
+    timeMs: connection.startedAt,
+    id: connection.id,
+    listener: listener.spec.name,
+    route: connection.route?.name ?? "",
+    backend: connection.backend?.spec.name ?? "",
+    endpoint: connection.acquired?.name ?? "",
+    attempts: connection.attempts,
+    downstream: connection.source.toString(),
+    downstreamDirect: connection.direct.toString(),
+    local: connection.local,
+    sni: connection.sni,
+    alpn: secured?.alpn ?? "",
+    identity,
+    refusedCertificate: connection.refusedCertificate,
+    peerFingerprint: secured?.peerCertificate ? runtime.sha256(secured.peerCertificate) : "",
+    tlsVersion: secured?.version ?? "",
+    tlsCipher: secured?.cipher ?? "",
+    tlsResumed: secured?.resumed ?? false,
+    bytesUp: downstream.bytesDelivered,
+    bytesDown: upstream.bytesDelivered,
+    durationMs: runtime.preciseNowMs() - connection.acceptedPreciseMs,
+    handshakeMs: secured?.handshakeMs ?? 0,
+    connectMs: connection.connectMs,
+    closeReason: ending.reason,
+    closeSide: sideOf(connection, ending),
+    termination: terminationOf(ending.reason, phase),
+    detail: ending.detail,
+    policy: connection.policy,
+    policyRule: connection.policyRule,
+  };
+}
+
+/** Of a normal end: who ended first. */
+function sideOf(connection: Connection, ending: Ending): CloseSide {
+  return ending.reason === "completed" ? connection.firstToEnd : CLOSE_REASONS[ending.reason].side;
+}

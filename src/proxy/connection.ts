@@ -1,0 +1,176 @@
+// The life of a connection, from accept to its one close record, in one function to be read from top to bottom: `serve`. Each step stands in a
+// file of its own and gives back its value, or the Ending that it calls for; only this file acts on either.
+//
+// Whatever else can end a connection (a reset while it is being dialled, a drain, a deadline) calls `end`, which may be called
+// at any time and acts once. A step that is being awaited then fails in its own way, and `serve` finds the connection ended.
+
+import { type Clock, Timer } from "../base/clock.ts";
+import type { Dial, StreamSocket } from "../runtime/runtime.ts";
+import type { EndpointSpec, RouteSpec } from "../snapshot/snapshot.ts";
+import type { Phase } from "../telemetry/close-reason.ts";
+import type { Backend } from "./balance.ts";
+import { close } from "./close.ts";
+import { connect } from "./connect.ts";
+import { Ending } from "./ending.ts";
+import { handshake, type Secured } from "./handshake.ts";
+import { type Identity, identify } from "./identity.ts";
+import { Leg } from "./leg.ts";
+import type { Listener } from "./listener.ts";
+import { peekHello, peekProxyHeader } from "./peek.ts";
+import { relayDeadline, startRelay } from "./relay.ts";
+import { NEEDS_HELLO, NO_ROUTE } from "./router.ts";
+import { SourceAddress } from "./source-address.ts";
+
+/** Serves an accepted connection to its end. Never rejects. */
+export async function serve(connection: Connection): Promise<void> {
+  const { listener } = connection;
+
+  // 1. Accept: the listener has counted the connection; now, is it welcome?
+  const refused = listener.admitDirect(connection);
+  if (refused !== null) return connection.end(refused);
+
+  // 2. Peek: first the header that says whom a trusted proxy speaks for.
+  connection.phase = "peek";
+  if (listener.spec.acceptProxyProtocol) {
+    const header = await peekProxyHeader(connection);
+    if (connection.ended) return;
+    if (header instanceof Ending) return connection.end(header);
+    if (header.source !== null) connection.source = new SourceAddress(header.source.ip, header.source.port);
+  }
+  const unwelcome = listener.admitSource(connection);
+  if (unwelcome !== null) return connection.end(unwelcome);
+
+  // 3. Route, looking at the ClientHello only if a route depends on it: an opaque stream is not kept waiting.
+  let routeIndex = listener.router.route(undefined, connection.source.bytes);
+  if (routeIndex === NEEDS_HELLO) {
+    const peeked = await peekHello(connection);
+    if (connection.ended) return;
+    if (peeked instanceof Ending) return connection.end(peeked);
+    connection.sni = peeked.hello?.sni ?? "";
+    routeIndex = listener.router.route(peeked.hello, connection.source.bytes);
+    if (routeIndex === NO_ROUTE && peeked.hello === null) return connection.end(new Ending("not_tls", peeked.detail));
+  }
+  if (routeIndex === NO_ROUTE) return connection.end(new Ending("no_route"));
+  const route = listener.route(routeIndex);
+  connection.route = route.spec;
+
+  // 4. Handshake and 5. identity, where TLS ends here.
+  if (route.termination !== null) {
+    connection.phase = "handshake";
+    const secured = await handshake(connection, route.termination);
+    if (connection.ended) return;
+    if (secured instanceof Ending) return connection.end(secured);
+    connection.secured = secured;
+    const identity = identify(secured);
+    if (identity instanceof Ending) return connection.end(identity);
+    connection.identity = identity;
+  }
+
+  // 6. Authorise.
+  if (route.policy !== null) {
+    const verdict = route.policy.evaluate(connection.identity, connection.source.bytes);
+    connection.policy = route.policy.name;
+    connection.policyRule = verdict.rule;
+    if (!verdict.allowed) return connection.end(new Ending("policy_denied", verdict.rule));
+  }
+
+  // 7. Balance and 8. connect.
+  connection.phase = "connect";
+  connection.backend = route.backend;
+  const endpoint = await connect(connection, route.backend);
+  if (connection.ended) return;
+  if (endpoint instanceof Ending) return connection.end(endpoint);
+
+  // 9. Relay, from here on by callbacks; 10. close comes from there.
+  connection.phase = "relay";
+  startRelay(connection);
+}
+
+/** What is known of a connection so far, and the two legs that it owns. */
+export class Connection {
+  readonly id: number;
+  readonly listener: Listener;
+  readonly clock: Clock;
+  readonly downstream: Leg;
+  readonly upstream: Leg;
+  /** The one deadline: of the peek, then of the relay. The steps between have their own, in the runtime. */
+  readonly timer: Timer;
+  /** Coarse, for deadlines. */
+  readonly acceptedMs: number;
+  /** Monotonic with a fraction, and the wall clock: for the record. */
+  readonly acceptedPreciseMs: number;
+  readonly startedAt: number;
+  lastActivityMs: number;
+  phase: Phase = "accept";
+
+  /** Called when the downstream leg has more bytes pending, or has ended, while a step waits for that. */
+  onHeld: (() => void) | null = null;
+  /** Called when `timer` fires before the relay. */
+  onDeadline: (() => void) | null = null;
+  /** The dial that is under way. */
+  dial: Dial<Leg> | null = null;
+
+  /** Who connected to us, and for whom: another address only behind a PROXY header. */
+  readonly direct: SourceAddress;
+  source: SourceAddress;
+  readonly local: string;
+  /** Whether it counts for its source. */
+  countedSource = false;
+  /** "" when none was sent or none was looked for. */
+  sni = "";
+  route: RouteSpec | null = null;
+  secured: Secured | null = null;
+  identity: Identity | null = null;
+  /** Of a client that was refused: what its certificate says. */
+  refusedCertificate = "";
+  policy = "";
+  policyRule = "";
+  backend: Backend | null = null;
+  /** The endpoint that this connection counts at. */
+  acquired: EndpointSpec | null = null;
+  /** Endpoints that were dialled. */
+  attempts = 0;
+  connectMs = 0;
+
+  /** One leg broke: which, whether it had ended in order before, and how the connection ends once the other has got what came before. */
+  broken: Leg | null = null;
+  brokenAfterEnd = false;
+  ending: Ending | null = null;
+  /** The leg whose direction ended first, in a relay. */
+  firstToEnd: "downstream" | "upstream" = "downstream";
+  ended = false;
+
+  constructor(listener: Listener, socket: StreamSocket<Leg>, id: number) {
+    const { runtime } = listener.worker;
+    this.id = id;
+    this.listener = listener;
+    this.clock = runtime.clock;
+    this.acceptedMs = runtime.clock.nowMs;
+    this.acceptedPreciseMs = runtime.preciseNowMs();
+    this.startedAt = Date.now();
+    this.lastActivityMs = this.acceptedMs;
+    this.timer = new Timer(() => this.#deadline());
+    this.downstream = new Leg(this);
+    this.upstream = new Leg(this);
+    this.downstream.socket = socket;
+    this.direct = new SourceAddress(socket.remoteAddress, socket.remotePort);
+    this.source = this.direct;
+    this.local = listener.localAddress(socket);
+  }
+
+  other(leg: Leg): Leg {
+    return leg === this.downstream ? this.upstream : this.downstream;
+  }
+
+  /** Ends the connection at once, unless it has ended: both legs are aborted and the record is written. */
+  end(ending: Ending): void {
+    if (this.ended) return;
+    this.ended = true;
+    close(this, ending);
+  }
+
+  #deadline(): void {
+    if (this.phase === "relay") relayDeadline(this);
+    else this.onDeadline?.();
+  }
+}

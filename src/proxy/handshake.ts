@@ -1,0 +1,87 @@
+// Terminating TLS on the downstream leg: picks the certificate for the SNI, hands over what was peeked, and gives back what was negotiated.
+
+import { assert } from "../base/assert.ts";
+import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
+import type { Runtime, ServerContext } from "../runtime/runtime.ts";
+import type { TerminationSpec } from "../snapshot/snapshot.ts";
+import type { Connection } from "./connection.ts";
+import { Ending } from "./ending.ts";
+import { describeRefused } from "./identity.ts";
+import { legHandlers } from "./relay.ts";
+
+/** What a finished handshake tells. */
+export interface Secured {
+  /** DER of the verified leaf; null when the client showed none. */
+  readonly peerCertificate: Uint8Array | null;
+  readonly version: string;
+  readonly cipher: string;
+  readonly resumed: boolean;
+  readonly alpn: string;
+  readonly handshakeMs: number;
+}
+
+/** The built TLS contexts of one terminating route. */
+export class Termination {
+  readonly #contexts: readonly { readonly names: readonly NamePattern[]; readonly context: ServerContext }[];
+
+  constructor(runtime: Runtime, spec: TerminationSpec) {
+    this.#contexts = spec.certificates.map((certificate) => ({
+      // A name in a certificate that is no host name cannot be asked for by SNI.
+      names: certificate.names.map((name) => compileDnsPattern(name)).filter((name) => typeof name !== "string"),
+      context: runtime.serverContext({ ...spec, chainPem: certificate.chainPem, keyPem: certificate.keyPem }),
+    }));
+    assert(this.#contexts.length > 0, "a terminating route has a certificate");
+  }
+
+  /** Index of the certificate for `sni`: the first with a matching name, or else the first of all. */
+  choose(sni: string): number {
+    const match = this.#contexts.findIndex(({ names }) => names.some((name) => name.matches(sni)));
+    return Math.max(match, 0);
+  }
+
+  context(index: number): ServerContext {
+    return (this.#contexts[index] as { context: ServerContext }).context;
+  }
+}
+
+/** Secures the downstream leg; its socket is the TLS one from then on. On an Ending the leg's socket has been aborted. */
+export async function handshake(connection: Connection, termination: Termination): Promise<Secured | Ending> {
+  const { listener, downstream } = connection;
+  const { runtime } = listener.worker;
+  const startedMs = runtime.preciseNowMs();
+  const initialData = downstream.joinPending();
+  // What is read from now on is plaintext, counted from nought.
+  downstream.consume(initialData.length);
+  const plain = downstream.socket;
+  assert(plain !== null, "an accepted leg has its socket");
+  if (downstream.paused) {
+    downstream.paused = false;
+    plain.resume();
+  }
+  const result = await runtime.terminateTls(plain, {
+    context: termination.context(termination.choose(connection.sni)),
+    initialData,
+    handlers: legHandlers,
+    data: downstream,
+    timeoutMs: listener.spec.handshakeTimeoutMs,
+  });
+  if (result.ok) {
+    downstream.socket = result.socket;
+    // Ended while it was being secured: nobody had this socket to abort then.
+    if (connection.ended) result.socket.terminate();
+    const { peerCertificate, version, cipher, resumed, alpn } = result;
+    return { peerCertificate, version, cipher, resumed, alpn, handshakeMs: runtime.preciseNowMs() - startedMs };
+  }
+  connection.refusedCertificate = describeRefused(result.peerCertificate);
+  downstream.closed = true;
+  switch (result.failure) {
+    case "certificate":
+      return new Ending("certificate_rejected", result.detail);
+    case "timeout":
+      return new Ending("handshake_timeout");
+    case "closed":
+      return new Ending("handshake_failed", "the client left during the handshake");
+    default:
+      return new Ending("handshake_failed", result.detail);
+  }
+}

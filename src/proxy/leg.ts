@@ -1,0 +1,90 @@
+// One socket of a connection: its bytes that wait for the other leg, and how far each of its directions has come. What moves the bytes is in
+// relay.ts; a leg only keeps the state.
+
+import { assert } from "../base/assert.ts";
+import type { StreamSocket } from "../runtime/runtime.ts";
+import type { Connection } from "./connection.ts";
+
+/** Bytes are kept until the relay starts: the connection is still being peeked at, authorised or dialled. */
+export const HOLDING = 0;
+/** Bytes go to the other leg as they come. */
+export const RELAYING = 1;
+/** Bytes are dropped: the other leg can no longer take any, and this one is only being let finish. */
+export const DISCARDING = 2;
+
+export class Leg {
+  readonly connection: Connection;
+  /** Null until this leg is dialled. */
+  socket: StreamSocket<Leg> | null = null;
+  flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING = HOLDING;
+  /** Bytes read from this leg that the other one has not taken yet, oldest first. */
+  readonly pending: Uint8Array[] = [];
+  pendingBytes = 0;
+  /** Bytes read from this leg that were or will be given to the other one. */
+  bytesRead = 0;
+  paused = false;
+  /** Its peer has sent FIN (or close_notify): no more bytes come from it, in order. */
+  readEnded = false;
+  /** We have sent FIN (or close_notify). */
+  writeEnded = false;
+  /** The socket is gone. */
+  closed = false;
+
+  constructor(connection: Connection) {
+    this.connection = connection;
+  }
+
+  /** Bytes of this leg that the other one has taken. */
+  get bytesDelivered(): number {
+    return this.bytesRead - this.pendingBytes;
+  }
+
+  keep(bytes: Uint8Array): void {
+    this.pending.push(bytes);
+    this.pendingBytes += bytes.length;
+  }
+
+  /** All that is pending as one array; it stays pending. Doubles its room, so that bytes which come one by one do not cost their square. */
+  joinPending(): Uint8Array {
+    const [first, ...others] = this.pending;
+    assert(first !== undefined, "there is something pending");
+    if (others.length === 0) return first;
+    const start = first.byteOffset;
+    const hasRoom = first.buffer.byteLength - start >= this.pendingBytes && first.buffer === this.#joined;
+    const all = hasRoom ? new Uint8Array(first.buffer, start, this.pendingBytes) : this.#moveToRoom(first);
+    let at = first.length;
+    for (const chunk of others) {
+      all.set(chunk, at);
+      at += chunk.length;
+    }
+    this.pending.length = 1;
+    this.pending[0] = all;
+    return all;
+  }
+
+  /** Takes away the first `count` pending bytes, as if they had never been read. */
+  consume(count: number): void {
+    const rest = this.joinPending().subarray(count);
+    this.pending.length = 0;
+    this.pendingBytes = 0;
+    this.bytesRead -= count;
+    if (rest.length > 0) this.keep(rest);
+  }
+
+  /** Forgets all that is pending, as if it had never been read. */
+  dropPending(): void {
+    this.bytesRead -= this.pendingBytes;
+    this.pending.length = 0;
+    this.pendingBytes = 0;
+  }
+
+  /** The buffer that `joinPending` made, and may therefore write behind what is pending. */
+  #joined: ArrayBufferLike | null = null;
+
+  #moveToRoom(first: Uint8Array): Uint8Array {
+    const room = new Uint8Array(this.pendingBytes * 2);
+    room.set(first, 0);
+    this.#joined = room.buffer;
+    return room.subarray(0, this.pendingBytes);
+  }
+}

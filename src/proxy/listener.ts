@@ -1,0 +1,137 @@
+// A bound address: admits connections, counts them, and stops accepting while a limit is reached, so that newcomers wait in the kernel's
+// queue instead of being turned away.
+
+import { type Address, formatAddress } from "../base/address.ts";
+import { formatHostPort } from "../base/ip.ts";
+import { CidrSet } from "../protocol/cidr.ts";
+import type { ListeningSocket, StreamSocket } from "../runtime/runtime.ts";
+import type { ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
+import type { Policy } from "./authorize.ts";
+import type { Backend } from "./balance.ts";
+import { type Connection, serve } from "./connection.ts";
+import { Ending } from "./ending.ts";
+import { Termination } from "./handshake.ts";
+import type { Leg } from "./leg.ts";
+import { legHandlers } from "./relay.ts";
+import { Router } from "./router.ts";
+import { SourceAddress } from "./source-address.ts";
+import type { Worker } from "./worker.ts";
+
+/** A route with what it needs at run time. */
+export interface ActiveRoute {
+  readonly spec: RouteSpec;
+  readonly termination: Termination | null;
+  readonly policy: Policy | null;
+  readonly backend: Backend;
+}
+
+export class Listener {
+  readonly spec: ListenerSpec;
+  readonly worker: Worker;
+  readonly router: Router;
+  readonly #routes: readonly ActiveRoute[];
+  readonly #allowed: CidrSet | null;
+  readonly #trusted: CidrSet;
+  /** Connections of each source, kept only when they are limited; a source without any has no entry. */
+  readonly #perSource = new Map<string, number>();
+  readonly #socket: ListeningSocket;
+  #active = 0;
+  #paused = false;
+
+  /** Binds. Throws ProxyError when the address cannot be had. */
+  constructor(worker: Worker, spec: ListenerSpec) {
+    this.spec = spec;
+    this.worker = worker;
+    this.router = new Router(spec.routes);
+    this.#routes = spec.routes.map((route) => ({
+      spec: route,
+      termination: route.termination === null ? null : new Termination(worker.runtime, route.termination),
+      policy: route.policy < 0 ? null : worker.policy(route.policy),
+      backend: worker.backend(route.backend),
+    }));
+    this.#allowed = spec.allowSources.length > 0 ? new CidrSet(spec.allowSources) : null;
+    this.#trusted = new CidrSet(spec.trustedSources);
+    this.#socket = worker.runtime.listen<Leg>({
+      address: spec.address,
+      handlers: legHandlers,
+      accept: (socket) => this.#accept(socket),
+    });
+  }
+
+  /** As bound. */
+  get address(): Address {
+    return this.#socket.address;
+  }
+
+  route(index: number): ActiveRoute {
+    return this.#routes[index] as ActiveRoute;
+  }
+
+  /** The address that the client dialled. Only a wildcard listener has to ask the kernel. */
+  localAddress(socket: StreamSocket<Leg>): string {
+    const { address } = this.#socket;
+    if (address.kind === "unix" || (address.host !== "0.0.0.0" && address.host !== "::")) return formatAddress(address);
+    const { ip, port } = new SourceAddress(socket.localAddress, socket.localPort);
+    return formatHostPort(ip, port);
+  }
+
+  /** Whether whoever connected may speak at all: where a PROXY header is required, only a trusted proxy may. */
+  admitDirect({ direct }: Connection): Ending | null {
+    if (!this.spec.acceptProxyProtocol) return null;
+    // A unix socket is reached by file permission, which is trust of another kind.
+    if (direct.bytes === null || this.#trusted.contains(direct.bytes)) return null;
+    return new Ending("source_denied", "not in trusted_sources");
+  }
+
+  /** Whether the true source is allowed and within its limit; counts it. */
+  admitSource(connection: Connection): Ending | null {
+    const { source } = connection;
+    if (this.#allowed !== null && (source.bytes === null || !this.#allowed.contains(source.bytes))) {
+      return new Ending("source_denied", "not in allow_sources");
+    }
+    const limit = this.spec.maxConnectionsPerSource;
+    if (limit === 0) return null;
+    const count = this.#perSource.get(source.ip) ?? 0;
+    if (count >= limit) return new Ending("limit_reached", `max_connections_per_source ${limit}`);
+    this.#perSource.set(source.ip, count + 1);
+    connection.countedSource = true;
+    return null;
+  }
+
+  /** Gives back what the connection was counted for. */
+  release(connection: Connection): void {
+    this.#active--;
+    if (connection.countedSource) {
+      const { ip } = connection.source;
+      const count = this.#perSource.get(ip) ?? 0;
+      if (count > 1) this.#perSource.set(ip, count - 1);
+      else this.#perSource.delete(ip);
+    }
+    this.worker.released(connection);
+    this.updateAccepting();
+  }
+
+  /** Accepts while there is room in the listener and in the process, and otherwise does not. */
+  updateAccepting(): void {
+    const limit = this.spec.maxConnections;
+    const full = this.worker.isFull || (limit > 0 && this.#active >= limit);
+    if (full === this.#paused) return;
+    this.#paused = full;
+    if (full) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  close(): void {
+    // Closed for good: nothing may resume it.
+    this.#paused = true;
+    this.#socket.close();
+  }
+
+  #accept(socket: StreamSocket<Leg>): void {
+    const connection = this.worker.accepted(this, socket);
+    socket.data = connection.downstream;
+    this.#active++;
+    this.updateAccepting();
+    void serve(connection);
+  }
+}

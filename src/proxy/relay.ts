@@ -1,0 +1,263 @@
+// The hot path: shared callbacks on integer state that copy both directions until both have ended. Nothing here awaits, logs or
+// allocates for each chunk; a chunk is written at once to the other leg, and only what the kernel does not take is kept.
+//
+// Close semantics, which a client must not be able to tell from a direct connection:
+//  - FIN → FIN, once all bytes before it are delivered. Half-close lasts as long as bytes move, not by the clock.
+//  - RST (also a vanished peer, or TLS cut without close_notify) → RST, after the bytes that came before it.
+//  - A leg that ended its direction in order and breaks afterwards has still sent a complete stream: the other leg gets all of it and
+//    the FIN, and a moment to finish; only what it sends from then on is dropped.
+
+import { assert, unreachable } from "../base/assert.ts";
+import type { CloseCode, SocketHandlers, StreamSocket } from "../runtime/runtime.ts";
+import type { BackendSpec } from "../snapshot/snapshot.ts";
+import type { Connection } from "./connection.ts";
+import { Ending } from "./ending.ts";
+import { DISCARDING, HOLDING, type Leg, RELAYING } from "./leg.ts";
+
+/** Bytes of a client that are kept while its connection is being authorised or dialled; then it is paused. */
+const HOLD_LIMIT_BYTES = 64 * 1024;
+/** How long the leg that is left may take to finish after the other one broke. */
+const LINGER_MS = 5000;
+
+/** The handlers of every socket in the data plane; `socket.data` is its leg. */
+export const legHandlers: SocketHandlers<Leg> = {
+  data(socket, bytes) {
+    const leg = socket.data;
+    const connection = leg.connection;
+    connection.lastActivityMs = connection.clock.nowMs;
+    if (leg.flow === RELAYING && leg.pendingBytes === 0) {
+      leg.bytesRead += bytes.length;
+      const other = connection.other(leg);
+      const taken = (other.socket as StreamSocket<Leg>).write(bytes);
+      if (taken === bytes.length) return;
+      if (taken < 0) {
+        leg.keep(bytes);
+        breakLeg(other, "reset");
+      } else {
+        leg.keep(taken === 0 ? bytes : bytes.subarray(taken));
+        pause(leg);
+      }
+    } else if (leg.flow !== DISCARDING) {
+      leg.bytesRead += bytes.length;
+      leg.keep(bytes);
+      if (leg.flow === RELAYING || leg.pendingBytes >= HOLD_LIMIT_BYTES) pause(leg, socket);
+      if (leg.flow === HOLDING) connection.onHeld?.();
+    }
+  },
+
+  drain(socket) {
+    const leg = socket.data;
+    if (leg.flow === HOLDING) return;
+    const source = leg.connection.other(leg);
+    if (source.pendingBytes > 0) flush(source);
+  },
+
+  end(socket) {
+    const leg = socket.data;
+    const connection = leg.connection;
+    markEnded(leg);
+    if (leg.flow === HOLDING) connection.onHeld?.();
+    else if (connection.ending !== null) settle(connection);
+    else if (leg.pendingBytes === 0) passEnd(leg);
+  },
+
+  close(socket, code) {
+    const leg = socket.data;
+    const connection = leg.connection;
+    leg.closed = true;
+    if (connection.ended) return;
+    if (connection.ending !== null) settle(connection);
+    else if (code !== "clean") breakLeg(leg, code);
+    else closedInOrder(leg);
+  },
+};
+
+/** Joins the legs: delivers what was held and lets both directions run. */
+export function startRelay(connection: Connection): void {
+  const { downstream, upstream } = connection;
+  downstream.flow = RELAYING;
+  upstream.flow = RELAYING;
+  connection.lastActivityMs = connection.clock.nowMs;
+  armRelayDeadline(connection);
+  // A leg without pending bytes that ended, or was paused, while it was held is dealt with by the flush too.
+  flush(downstream);
+  if (!connection.ended) flush(upstream);
+}
+
+/** Decides what a relay's deadline means: idle, too old, lingering, or not yet. */
+export function relayDeadline(connection: Connection): void {
+  const { clock } = connection;
+  if (connection.ending !== null) {
+    connection.end(connection.ending);
+    return;
+  }
+  const now = clock.nowMs;
+  const { maxLifetimeMs } = limits(connection);
+  if (maxLifetimeMs > 0 && now - connection.acceptedMs >= maxLifetimeMs) {
+    connection.end(new Ending("lifetime_exceeded"));
+    return;
+  }
+  const limit = idleLimit(connection);
+  if (limit > 0 && now - connection.lastActivityMs >= limit) {
+    connection.end(new Ending("idle_timeout", isHalfClosed(connection) ? "half-closed" : ""));
+    return;
+  }
+  armRelayDeadline(connection);
+}
+
+function armRelayDeadline(connection: Connection): void {
+  const { clock } = connection;
+  const { maxLifetimeMs } = limits(connection);
+  const idle = idleLimit(connection);
+  let dueMs = Number.POSITIVE_INFINITY;
+  if (idle > 0) dueMs = connection.lastActivityMs + idle;
+  if (maxLifetimeMs > 0) dueMs = Math.min(dueMs, connection.acceptedMs + maxLifetimeMs);
+  if (dueMs !== Number.POSITIVE_INFINITY) clock.arm(connection.timer, Math.max(0, dueMs - clock.nowMs));
+  else clock.disarm(connection.timer);
+}
+
+function idleLimit(connection: Connection): number {
+  const { idleTimeoutMs, halfCloseIdleTimeoutMs } = limits(connection);
+  if (!isHalfClosed(connection) || halfCloseIdleTimeoutMs === 0) return idleTimeoutMs;
+  return idleTimeoutMs === 0 ? halfCloseIdleTimeoutMs : Math.min(idleTimeoutMs, halfCloseIdleTimeoutMs);
+}
+
+function limits({ backend }: Connection): BackendSpec {
+  assert(backend !== null, "a relay has a backend");
+  return backend.spec;
+}
+
+function isHalfClosed(connection: Connection): boolean {
+  return connection.downstream.readEnded || connection.upstream.readEnded;
+}
+
+/** While a TLS handshake completes, the socket that bytes come from is not yet the one on the leg. */
+function pause(leg: Leg, socket: StreamSocket<Leg> | null = leg.socket): void {
+  if (leg.paused) return;
+  leg.paused = true;
+  socket?.pause();
+}
+
+function resume(leg: Leg): void {
+  if (!leg.paused) return;
+  leg.paused = false;
+  if (!leg.closed) leg.socket?.resume();
+}
+
+/** Writes what is pending from `source` to the other leg; when all of it is gone, lets `source` go on, or passes on its end. */
+function flush(source: Leg): void {
+  const connection = source.connection;
+  const other = connection.other(source);
+  let index = 0;
+  while (index < source.pending.length) {
+    const chunk = source.pending[index] as Uint8Array;
+    const taken = (other.socket as StreamSocket<Leg>).write(chunk);
+    if (taken < 0) {
+      source.pending.splice(0, index);
+      breakLeg(other, "reset");
+      return;
+    }
+    source.pendingBytes -= taken;
+    if (taken < chunk.length) {
+      source.pending[index] = chunk.subarray(taken);
+      break;
+    }
+    index++;
+  }
+  source.pending.splice(0, index);
+  connection.lastActivityMs = connection.clock.nowMs;
+  if (source.pendingBytes > 0) {
+    if (!source.readEnded) pause(source);
+  } else if (connection.ending !== null) settle(connection);
+  else if (source.readEnded) passEnd(source);
+  else resume(source);
+}
+
+/** `leg` has ended in order and all its bytes are delivered: ends the other leg's write direction. */
+function passEnd(leg: Leg): void {
+  const connection = leg.connection;
+  const other = connection.other(leg);
+  if (other.writeEnded || other.closed) return;
+  other.writeEnded = true;
+  (other.socket as StreamSocket<Leg>).shutdown();
+  // The end changes which idle limit holds. `shutdown` may have closed both legs and with them the connection.
+  if (!connection.ended && connection.ending === null) armRelayDeadline(connection);
+}
+
+function markEnded(leg: Leg): void {
+  const connection = leg.connection;
+  leg.readEnded = true;
+  if (!connection.other(leg).readEnded)
+    connection.firstToEnd = leg === connection.downstream ? "downstream" : "upstream";
+}
+
+/** A leg whose both directions ended in order, or which is gone before it was joined to another. */
+function closedInOrder(leg: Leg): void {
+  const connection = leg.connection;
+  const other = connection.other(leg);
+  if (leg.flow === HOLDING) {
+    connection.end(new Ending(leg === connection.downstream ? "downstream_left" : "upstream_reset"));
+    return;
+  }
+  if (!leg.readEnded) {
+    // After our own FIN the peer's FIN is told by `close` alone.
+    markEnded(leg);
+    if (leg.pendingBytes === 0) passEnd(leg);
+  }
+  if (other.closed && !connection.ended) connection.end(new Ending("completed"));
+}
+
+/** A leg can carry no more bytes. What it sent before still reaches the other leg; then that one is ended in the same way. */
+function breakLeg(leg: Leg, code: CloseCode): void {
+  const connection = leg.connection;
+  const other = connection.other(leg);
+  if (connection.ended) return;
+  const ending = brokenBy(leg, code);
+  if (connection.ending !== null || leg.flow === HOLDING || other.closed) {
+    connection.end(connection.ending ?? ending);
+    return;
+  }
+  connection.ending = ending;
+  connection.broken = leg;
+  // To be asked now: after a write that failed Bun reports an `end` that is none.
+  connection.brokenAfterEnd = leg.readEnded;
+  other.flow = DISCARDING;
+  other.dropPending();
+  resume(other);
+  connection.clock.arm(connection.timer, LINGER_MS);
+  // A write that failed does not stop us from reading what had arrived before the reset.
+  if (!leg.closed && leg.pendingBytes === 0) resume(leg);
+  settle(connection);
+}
+
+/** Ends a broken connection as soon as the other leg has got all that it can get. */
+function settle(connection: Connection): void {
+  const leg = connection.broken as Leg;
+  const other = connection.other(leg);
+  const ending = connection.ending as Ending;
+  if (other.closed) connection.end(ending);
+  else if (leg.pendingBytes > 0) return;
+  else if (connection.brokenAfterEnd) passEnd(leg);
+  else if (leg.closed || leg.readEnded) connection.end(ending);
+}
+
+function brokenBy(leg: Leg, code: CloseCode): Ending {
+  const isDownstream = leg === leg.connection.downstream;
+  switch (code) {
+    case "truncated":
+      return truncated(leg.connection);
+    case "timed_out":
+      return new Ending(isDownstream ? "downstream_reset" : "upstream_reset", "ETIMEDOUT");
+    case "reset":
+    case "clean":
+      return new Ending(isDownstream ? "downstream_reset" : "upstream_reset", "ECONNRESET");
+    default:
+      return unreachable(code);
+  }
+}
+
+/** Only the downstream speaks TLS with us. Many clients close without close_notify once they have the whole answer: no loss there. */
+function truncated({ downstream, upstream }: Connection): Ending {
+  const hadWholeAnswer = upstream.readEnded && downstream.writeEnded;
+  return new Ending(hadWholeAnswer ? "completed" : "downstream_truncated", "downstream FIN without close_notify");
+}

@@ -1,0 +1,146 @@
+// The access log: one line for each connection, at its end. JSON lines have pino's shape (level, time, msg), so that every tool that reads the
+// operational log reads them too; they are put together by hand, because at 20,000 connections a second a general serialiser is
+// the most expensive thing in a connection's life. The text format resembles HAProxy's tcplog.
+
+import type { CloseReason, CloseSide } from "./close-reason.ts";
+
+/** What is known of an ended connection. Texts are "" and counts 0 where a connection did not come that far. */
+export interface CloseRecord {
+  /** Wall clock at accept, in ms since 1970. */
+  readonly timeMs: number;
+  readonly id: number;
+  readonly listener: string;
+  readonly route: string;
+  readonly backend: string;
+  readonly endpoint: string;
+  readonly attempts: number;
+  readonly downstream: string;
+  readonly downstreamDirect: string;
+  readonly local: string;
+  readonly sni: string;
+  readonly alpn: string;
+  /** From the verified certificate; null when there was none. */
+  readonly identity: {
+    readonly uris: readonly string[];
+    readonly dnsNames: readonly string[];
+    readonly commonNames: readonly string[];
+  } | null;
+  /** What a certificate that was refused said of itself. */
+  readonly refusedCertificate: string;
+  readonly peerFingerprint: string;
+  readonly tlsVersion: string;
+  readonly tlsCipher: string;
+  readonly tlsResumed: boolean;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly durationMs: number;
+  readonly handshakeMs: number;
+  readonly connectMs: number;
+  readonly closeReason: CloseReason;
+  readonly closeSide: CloseSide;
+  readonly termination: string;
+  readonly detail: string;
+  readonly policy: string;
+  readonly policyRule: string;
+}
+
+/** Where finished lines go: see `LogSink` in the runtime seam. */
+export interface LineSink {
+  write(lines: string): void;
+}
+
+/** Lines are handed on together, when this much text has gathered or the tick of `flush` comes. */
+const FLUSH_CHARACTERS = 32 * 1024;
+const PINO_INFO = 30;
+
+export class AccessLog {
+  readonly #sink: LineSink;
+  readonly #format: (record: CloseRecord) => string;
+  #text = "";
+
+  constructor(sink: LineSink, format: "json" | "text") {
+    this.#sink = sink;
+    this.#format = format === "json" ? formatJson : formatText;
+  }
+
+  write(record: CloseRecord): void {
+    this.#text += this.#format(record);
+    if (this.#text.length >= FLUSH_CHARACTERS) this.flush();
+  }
+
+  /** Hands on what has gathered. To be called a few times a second, and before the process ends. */
+  flush(): void {
+    if (this.#text === "") return;
+    const lines = this.#text;
+    this.#text = "";
+    this.#sink.write(lines);
+  }
+}
+
+/** One JSON object and a newline. Fields that say nothing of this connection are left out. */
+export function formatJson(record: CloseRecord): string {
+  const { identity } = record;
+  let line = `{"level":${PINO_INFO},"time":${record.timeMs},"msg":"connection","id":${record.id}`;
+  line += text("listener", record.listener);
+  line += text("route", record.route);
+  line += text("backend", record.backend);
+  line += text("endpoint", record.endpoint);
+  if (record.attempts > 0) line += `,"attempts":${record.attempts}`;
+  line += text("downstream", record.downstream);
+  if (record.downstreamDirect !== record.downstream) line += text("downstream_direct", record.downstreamDirect);
+  line += text("local", record.local);
+  line += text("sni", record.sni);
+  line += text("alpn", record.alpn);
+  if (identity !== null) {
+    line += `,"identity":${JSON.stringify({ uri: identity.uris, dns: identity.dnsNames, cn: identity.commonNames })}`;
+  }
+  line += text("refused_certificate", record.refusedCertificate);
+  line += text("peer_fingerprint", record.peerFingerprint);
+  if (record.tlsVersion !== "") {
+    line += `,"tls_version":"${record.tlsVersion}","tls_cipher":"${record.tlsCipher}","tls_resumed":${record.tlsResumed}`;
+    line += `,"handshake_ms":${milliseconds(record.handshakeMs)}`;
+  }
+  if (record.attempts > 0) line += `,"connect_ms":${milliseconds(record.connectMs)}`;
+  line += `,"bytes_up":${record.bytesUp},"bytes_down":${record.bytesDown},"duration_ms":${milliseconds(record.durationMs)}`;
+  line += `,"close_reason":"${record.closeReason}","close_side":"${record.closeSide}","termination":"${record.termination}"`;
+  line += text("detail", record.detail);
+  line += text("policy", record.policy);
+  line += text("policy_rule", record.policyRule);
+  return `${line}}\n`;
+}
+
+/**
+ * `client [date] listener backend/endpoint Tc/Tt bytes_up/bytes_down termination reason detail`, close to HAProxy's tcplog, whose Tw
+ * (queue) does not exist here and whose counters of other connections are metrics.
+ */
+export function formatText(record: CloseRecord): string {
+  const { identity } = record;
+  const date = new Date(record.timeMs).toISOString();
+  const peer =
+    identity === null ? "" : ` id=${word(identity.uris[0] ?? identity.dnsNames[0] ?? identity.commonNames[0] ?? "-")}`;
+  const tls =
+    record.tlsVersion === "" ? "" : ` ${record.tlsVersion} sni=${word(record.sni === "" ? "-" : record.sni)}${peer}`;
+  const detail = [record.detail, record.refusedCertificate].filter((part) => part !== "").join("; ");
+  return (
+    `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +
+    `${Math.round(record.connectMs)}/${Math.round(record.durationMs)} ${record.bytesUp}/${record.bytesDown} ` +
+    `${record.termination} ${record.closeReason}${tls}${detail === "" ? "" : ` "${detail.replace(/["\\]/g, "'")}"`}\n`
+  );
+}
+
+/** `,"key":"value"`, or nothing for "". Most values are plain, and quoting those is a copy. */
+function text(key: string, value: string): string {
+  if (value === "") return "";
+  return NEEDS_ESCAPE.test(value) ? `,"${key}":${JSON.stringify(value)}` : `,"${key}":"${value}"`;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must be found
+const NEEDS_ESCAPE = /["\\\u0000-\u001f\u007f-\uffff]/;
+
+function word(value: string): string {
+  return value.replace(/[^\x21-\x7e]/g, "?");
+}
+
+function milliseconds(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
