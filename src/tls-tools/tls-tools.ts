@@ -5,11 +5,12 @@
 // Loading it takes some 70 ms, for the library beneath: import it where it is used, not at the top of a program.
 // It is no certificate authority for production: it keeps no database of what it issued, and keys are not protected.
 
-import type { Extension, JsonGeneralNames, SubjectKeyIdentifierExtension, X509Certificate } from "@peculiar/x509";
+import type { Extension, JsonGeneralNames, X509Certificate } from "@peculiar/x509";
 import { hex } from "../base/bytes.ts";
 import { ProxyError } from "../base/errors.ts";
 import { crlNumberExtension, type NameConstraints, nameConstraintsExtension } from "./extensions.ts";
-import { base64, decodePem, encodePem, splitPem } from "./pem.ts";
+import { generateKeys, identifierOf, importKeyOf, KEY_ALGORITHM, keyTypeOf, parseCertificate } from "./keys.ts";
+import { base64, encodePem, splitPem } from "./pem.ts";
 import { checkedCommonName, type SubjectNames, subjectAlternativeNames } from "./subject-names.ts";
 import { x509 } from "./x509-library.ts";
 
@@ -71,7 +72,6 @@ export interface CertificateSummary {
   readonly keyPin: string;
 }
 
-const KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const CLOCK_SKEW_MS = 5 * 60_000;
 const SERIAL_BYTES = 16;
 const USAGE_IDS = { server: x509.ExtendedKeyUsage.serverAuth, client: x509.ExtendedKeyUsage.clientAuth } as const;
@@ -94,7 +94,7 @@ export async function createAuthority(options: AuthorityOptions): Promise<KeyPai
 
 /**
  * A certificate for one side, or both, of TLS connections. Throws ProxyError `BAD_NAME` (a malformed name, or no name at all),
- * `BAD_LIFETIME` (not above 0, or longer than the authority's own) or `BAD_AUTHORITY` (no authority, or not its key).
+ * `BAD_LIFETIME` (not above 0, or longer than the authority's own), `BAD_AUTHORITY` (no authority), `BAD_KEY` or `BAD_PEM`.
  */
 export async function issueCertificate(authority: KeyPair, options: CertificateOptions): Promise<KeyPair> {
   const names = subjectAlternativeNames(options);
@@ -130,7 +130,7 @@ export async function issueWithNames(
   return sign(await generateKeys(), { issuer, commonName: options.commonName, validity: options, extensions });
 }
 
-/** A CRL, PEM, that revokes these serials. Throws ProxyError `BAD_AUTHORITY` or `BAD_SERIAL`. */
+/** A CRL, PEM, that revokes these serials. Throws ProxyError `BAD_SERIAL`, or as `issueCertificate` does. */
 export async function createRevocationList(authority: KeyPair, options: RevocationListOptions): Promise<string> {
   const issuer = await loadAuthority(authority);
   const thisUpdate = options.thisUpdate ?? new Date(Date.now() - CLOCK_SKEW_MS);
@@ -158,6 +158,24 @@ export async function createRevocationList(authority: KeyPair, options: Revocati
 /** What the certificates in a PEM text say, in order. Empty when there is none; throws ProxyError `BAD_PEM` for a broken one. */
 export async function certificateSummaries(pem: string): Promise<CertificateSummary[]> {
   return Promise.all(splitPem(pem, "CERTIFICATE").map((block) => summarise(parseCertificate(block))));
+}
+
+/**
+ * Whether the certificate is signed by the issuer's key and the private key is its own: whether the pair can be presented to
+ * those who trust the issuer. Says nothing of dates. False, too, when either text is damaged.
+ */
+export async function isIssuedPair(pair: KeyPair, issuer: Pick<KeyPair, "certificatePem">): Promise<boolean> {
+  try {
+    const certificate = parseCertificate(pair.certificatePem);
+    const authority = parseCertificate(issuer.certificatePem);
+    if (certificate.issuer !== authority.subject) return false;
+    if (!(await certificate.verify({ publicKey: authority.publicKey, signatureOnly: true }))) return false;
+    await importKeyOf(certificate, pair.keyPem);
+    return true;
+  } catch {
+    // Ours for a broken PEM or key, or the library's for a signature that it cannot read: all of them mean no.
+    return false;
+  }
 }
 
 interface Issuer {
@@ -218,54 +236,14 @@ function validityOf(validity: Validity, issuer: Issuer | null): { notBefore: Dat
 
 async function loadAuthority(authority: KeyPair): Promise<Issuer> {
   const certificate = parseCertificate(authority.certificatePem);
-  const { algorithm } = certificate.publicKey;
   if (certificate.getExtension(x509.BasicConstraintsExtension)?.ca !== true)
     throw new ProxyError(
       "BAD_AUTHORITY",
       `"${certificate.subject}" is not an authority: it may not issue certificates`,
     );
-  if (algorithm.name !== KEY_ALGORITHM.name)
-    throw new ProxyError(
-      "BAD_AUTHORITY",
-      `the authority has a ${keyTypeOf(certificate)} key: only ECDSA can sign here`,
-    );
-  const bytes = decodePem(authority.keyPem, "PRIVATE KEY");
-  let key: CryptoKey;
-  try {
-    key = await crypto.subtle.importKey("pkcs8", bytes, algorithm, false, ["sign"]);
-  } catch {
-    // Without the cause: nothing about a private key belongs into an error.
-    throw new ProxyError("BAD_AUTHORITY", `the private key of "${certificate.subject}" is broken or of another kind`);
-  }
-  const probe = new Uint8Array(SERIAL_BYTES);
-  const publicKey = await certificate.publicKey.export(algorithm as EcKeyImportParams, ["verify"]);
-  if (
-    !(await crypto.subtle.verify(KEY_ALGORITHM, publicKey, await crypto.subtle.sign(KEY_ALGORITHM, key, probe), probe))
-  )
-    throw new ProxyError(
-      "BAD_AUTHORITY",
-      `the private key does not belong to the certificate "${certificate.subject}"`,
-    );
+  const key = await importKeyOf(certificate, authority.keyPem);
   const keyId = certificate.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId;
-  return { certificate, key, keyId: keyId ?? (await identifierOf(publicKey)).keyId };
-}
-
-async function generateKeys(): Promise<CryptoKeyPair> {
-  return crypto.subtle.generateKey(KEY_ALGORITHM, true, ["sign", "verify"]);
-}
-
-/** The key identifier of RFC 5280, 4.2.1.2 (1): SHA-1 of the public key's bits. No secret rests on it. */
-async function identifierOf(key: CryptoKey): Promise<SubjectKeyIdentifierExtension> {
-  return x509.SubjectKeyIdentifierExtension.create(key);
-}
-
-function parseCertificate(pem: string): X509Certificate {
-  const bytes = decodePem(pem, "CERTIFICATE");
-  try {
-    return new x509.X509Certificate(bytes);
-  } catch (error) {
-    throw new ProxyError("BAD_PEM", "the PEM block holds no X.509 certificate", { cause: error });
-  }
+  return { certificate, key, keyId: keyId ?? (await identifierOf(certificate.publicKey)).keyId };
 }
 
 async function summarise(certificate: X509Certificate): Promise<CertificateSummary> {
@@ -284,11 +262,4 @@ async function summarise(certificate: X509Certificate): Promise<CertificateSumma
     fingerprint: hex(new Uint8Array(await crypto.subtle.digest("SHA-256", certificate.rawData))),
     keyPin: base64(await crypto.subtle.digest("SHA-256", certificate.publicKey.rawData)),
   };
-}
-
-function keyTypeOf(certificate: X509Certificate): string {
-  const { algorithm } = certificate.publicKey;
-  if ("namedCurve" in algorithm) return `${algorithm.name} ${String(algorithm.namedCurve)}`;
-  if ("modulusLength" in algorithm) return `RSA ${String(algorithm.modulusLength)}`;
-  return algorithm.name;
 }

@@ -202,9 +202,9 @@ describe("an authority that cannot sign", () => {
     const { certificatePem, keyPem } = authority;
     const body = keyPem.split("\n").slice(1, 3).join("");
     const cases: [KeyPair, string][] = [
-      [{ certificatePem, keyPem: other.keyPem }, "BAD_AUTHORITY"],
+      [{ certificatePem, keyPem: other.keyPem }, "BAD_KEY"],
       [leaf, "BAD_AUTHORITY"],
-      [{ certificatePem, keyPem: keyPem.replace(body.slice(3, 20), "") }, "BAD_AUTHORITY"],
+      [{ certificatePem, keyPem: keyPem.replace(body.slice(3, 20), "") }, "BAD_KEY"],
       [{ certificatePem, keyPem: keyPem.replace("M", "!") }, "BAD_PEM"],
       [{ certificatePem, keyPem: `${body}` }, "BAD_PEM"],
       [{ certificatePem: keyPem, keyPem }, "BAD_PEM"],
