@@ -1,12 +1,12 @@
 // Whether a policy lets an identity through. Rules are tried in order, the first that matches decides, and none means no.
 
-import type { IpBytes } from "../base/ip.ts";
 import { parseIp } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import type { PolicyRule, PolicySpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
 import type { Identity } from "./identity.ts";
+import { containsSource, type Source } from "./source-address.ts";
 
 /** What a policy said, and which rule said it. */
 export interface Verdict {
@@ -39,8 +39,8 @@ export class Policy {
     this.#rules = spec.rules.map(compileRule);
   }
 
-  /** `identity` is null when the client showed no certificate, `source` when it came over a unix socket. */
-  evaluate(identity: Identity | null, source: IpBytes | null): Verdict {
+  /** `identity` is null when the client showed no certificate. */
+  evaluate(identity: Identity | null, source: Source): Verdict {
     for (const rule of this.#rules) {
       if (matches(rule, identity, source)) return this.#verdict(rule.allows, rule.label);
     }
@@ -67,8 +67,8 @@ function compileRule(rule: PolicyRule, index: number): CompiledRule {
   };
 }
 
-function matches(rule: CompiledRule, identity: Identity | null, source: IpBytes | null): boolean {
-  if (rule.source !== null && (source === null || !rule.source.contains(source))) return false;
+function matches(rule: CompiledRule, identity: Identity | null, source: Source): boolean {
+  if (rule.source !== null && !containsSource(rule.source, source)) return false;
   if (!rule.needsIdentity) return true;
   if (identity === null) return false;
   return (

@@ -41,13 +41,13 @@ export async function serve(connection: Connection): Promise<void> {
   if (unwelcome !== null) return connection.end(unwelcome);
 
   // 3. Route, looking at the ClientHello only if a route depends on it: an opaque stream is not kept waiting.
-  let routeIndex = listener.router.route(undefined, connection.source.bytes);
+  let routeIndex = listener.router.route(undefined, connection.source);
   if (routeIndex === NEEDS_HELLO) {
     const peeked = await peekHello(connection);
     if (connection.ended) return;
     if (peeked instanceof Ending) return connection.end(peeked);
     connection.sni = peeked.hello?.sni ?? "";
-    routeIndex = listener.router.route(peeked.hello, connection.source.bytes);
+    routeIndex = listener.router.route(peeked.hello, connection.source);
     if (routeIndex === NO_ROUTE && peeked.hello === null) return connection.end(new Ending("not_tls", peeked.detail));
   }
   if (routeIndex === NO_ROUTE) return connection.end(new Ending("no_route"));
@@ -68,7 +68,7 @@ export async function serve(connection: Connection): Promise<void> {
 
   // 6. Authorise.
   if (route.policy !== null) {
-    const verdict = route.policy.evaluate(connection.identity, connection.source.bytes);
+    const verdict = route.policy.evaluate(connection.identity, connection.source);
     connection.policy = route.policy.name;
     connection.policyRule = verdict.rule;
     if (!verdict.allowed) return connection.end(new Ending("policy_denied", verdict.rule));

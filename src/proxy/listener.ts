@@ -14,7 +14,7 @@ import { Termination } from "./handshake.ts";
 import type { Leg } from "./leg.ts";
 import { legHandlers } from "./relay.ts";
 import { Router } from "./router.ts";
-import { SourceAddress } from "./source-address.ts";
+import { containsSource, SourceAddress } from "./source-address.ts";
 import type { Worker } from "./worker.ts";
 
 /** A route with what it needs at run time. */
@@ -86,7 +86,7 @@ export class Listener {
   /** Whether the true source is allowed and within its limit; counts it. */
   admitSource(connection: Connection): Ending | null {
     const { source } = connection;
-    if (this.#allowed !== null && (source.bytes === null || !this.#allowed.contains(source.bytes))) {
+    if (this.#allowed !== null && !containsSource(this.#allowed, source)) {
       return new Ending("source_denied", "not in allow_sources");
     }
     const limit = this.spec.maxConnectionsPerSource;

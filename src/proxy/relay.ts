@@ -179,8 +179,13 @@ function passEnd(leg: Leg): void {
   const other = connection.other(leg);
   if (other.writeEnded || other.closed) return;
   other.writeEnded = true;
-  (other.socket as StreamSocket<Leg>).shutdown();
-  // The end changes which idle limit holds. `shutdown` may have closed both legs and with them the connection.
+  const socket = other.socket as StreamSocket<Leg>;
+  // Closing at once saves a plain socket three system calls and a turn of the loop, which is a tenth of a short connection. TLS has to
+  // say close_notify.
+  const isPlain = other === connection.upstream || connection.secured === null;
+  if (isPlain && other.readEnded && other.pendingBytes === 0) socket.close();
+  else socket.shutdown();
+  // The end changes which idle limit holds. That may just have closed both legs and with them the connection.
   if (!connection.ended && connection.ending === null) armRelayDeadline(connection);
 }
 

@@ -1,11 +1,11 @@
 // Which route a connection takes. Compiled once for each listener; asked once or twice for each connection: first with nothing but its
 // source, and again with its ClientHello if a route before the first match depends on one.
 
-import type { IpBytes } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import type { RouteSpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
+import { containsSource, type Source } from "./source-address.ts";
 
 /** What of a ClientHello routes are chosen by. */
 export interface Hello {
@@ -40,12 +40,12 @@ export class Router {
 
   /**
    * Index of the first route that matches, or NEEDS_HELLO or NO_ROUTE. `hello` is undefined before the first bytes have been seen, and
-   * null when they are no ClientHello; then only opaque routes can match. `source` is null on a unix socket, which no CIDR contains.
+   * null when they are no ClientHello; then only opaque routes can match.
    */
-  route(hello: Hello | null | undefined, source: IpBytes | null): number {
+  route(hello: Hello | null | undefined, source: Source): number {
     for (let index = 0; index < this.#routes.length; index++) {
       const route = this.#routes[index] as CompiledRoute;
-      if (route.source !== null && (source === null || !route.source.contains(source))) continue;
+      if (route.source !== null && !containsSource(route.source, source)) continue;
       if (!route.looksAtHello) return index;
       if (hello === undefined) return NEEDS_HELLO;
       if (hello !== null && matchesHello(route, hello)) return index;

@@ -2,11 +2,21 @@
 // only when a rule asks for them; most listeners have none.
 
 import { formatHostPort, formatIp, type IpBytes, parseIp } from "../base/ip.ts";
+import type { CidrSet } from "../protocol/cidr.ts";
 
 /** What a dual-stack listener puts before an IPv4 address. */
 const MAPPED_PREFIX = "::ffff:";
 
-export class SourceAddress {
+/** What rules about sources look at. `bytes` is null on a unix socket, which no CIDR contains. */
+export interface Source {
+  readonly bytes: IpBytes | null;
+}
+
+export function containsSource(set: CidrSet, { bytes }: Source): boolean {
+  return bytes !== null && set.contains(bytes);
+}
+
+export class SourceAddress implements Source {
   /** Canonical text, mapped IPv4 as IPv4; "" on a unix socket. */
   readonly ip: string;
   readonly port: number;

@@ -35,6 +35,11 @@ export interface StreamSocket<S> {
   write(bytes: Uint8Array): number;
   /** Ends our direction after what was written: FIN, for TLS close_notify and FIN. Reading goes on. */
   shutdown(): void;
+  /**
+   * Only on a plain socket whose peer has ended: ends our direction as `shutdown` does, without waiting to be told that both have. `close`
+   * follows, perhaps before this returns.
+   */
+  close(): void;
   /** RST: both directions end at once, and nothing that waits is sent. `close` follows, perhaps before this returns. */
   terminate(): void;
   /** Stops `data` and `end`. Chunks that were already read or decrypted may still come. A reset is seen all the same. */
