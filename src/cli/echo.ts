@@ -29,18 +29,11 @@ export function startEcho(runtime: Runtime, name: string): ListeningSocket {
     address: { kind: "tcp", host: "127.0.0.1", port: 0 },
     handlers: echoHandlers(runtime),
     accept(socket) {
-      const timer = new Timer(() => {
-        if (socket.data !== null) expire(socket, socket.data);
-      });
+      const timer = new Timer(() => expire(runtime, socket, socket.data));
+      socket.data = { http: new EchoHttp(name), timer, unsent: NOTHING, finished: false };
       runtime.clock.arm(timer, IDLE_MS);
-      return { http: new EchoHttp(name), timer, unsent: NOTHING, finished: false };
     },
   });
-
-  function expire(socket: StreamSocket<EchoState | null>, state: EchoState): void {
-    if (state.finished || state.unsent.length > 0) socket.terminate();
-    else finish(runtime, socket, state);
-  }
 }
 
 function echoHandlers(runtime: Runtime): SocketHandlers<EchoState> {
@@ -67,6 +60,11 @@ function echoHandlers(runtime: Runtime): SocketHandlers<EchoState> {
       runtime.clock.disarm(socket.data.timer);
     },
   };
+}
+
+function expire(runtime: Runtime, socket: StreamSocket<unknown>, state: EchoState): void {
+  if (state.finished || state.unsent.length > 0) socket.terminate();
+  else finish(runtime, socket, state);
 }
 
 function flush(runtime: Runtime, socket: StreamSocket<unknown>, state: EchoState): void {
