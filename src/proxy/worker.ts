@@ -1,5 +1,6 @@
 // The data plane of one process: one snapshot brought to life. It owns the listeners, the counts and the connections.
 
+import { assert } from "../base/assert.ts";
 import { Timer } from "../base/clock.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
@@ -33,7 +34,9 @@ export class Worker {
   readonly #connections = new Set<Connection>();
   readonly #limit: number;
   #nextId = 1;
-  #draining: { readonly done: () => void } | null = null;
+  /** Called when the last connection of a draining worker has ended. */
+  #drained: (() => void) | null = null;
+  #aborted = 0;
 
   /** Opens every listener, or none: throws the ProxyError of the first that cannot be had. */
   constructor({ runtime, snapshot, accessLog }: WorkerOptions) {
@@ -78,32 +81,30 @@ export class Worker {
     const wasFull = this.isFull;
     this.#connections.delete(connection);
     if (wasFull) this.#updateAccepting();
-    if (this.#connections.size === 0) this.#draining?.done();
+    if (this.#connections.size === 0) this.#drained?.();
   }
 
   /**
-   * Stops accepting and lets connections finish until the drain time-out, when those that remain are aborted. Resolves with how many
-   * those were. Calling it again aborts them now.
+   * Stops accepting and lets connections finish, until the drain time-out aborts those that remain. Resolves with how many were
+   * aborted. To be called once.
    */
   drain(): Promise<number> {
-    if (this.#draining !== null) {
-      this.#abortAll();
-      return Promise.resolve(0);
-    }
+    assert(this.#drained === null, "a worker is drained once");
     for (const listener of this.listeners) listener.close();
     const { promise, resolve } = Promise.withResolvers<number>();
-    let aborted = 0;
-    this.#draining = { done: () => resolve(aborted) };
-    if (this.#connections.size === 0) this.#draining.done();
-    const deadline = new Timer(() => {
-      aborted = this.#connections.size;
-      this.#abortAll();
-    });
-    this.runtime.clock.arm(deadline, this.#snapshot.drainTimeoutMs);
-    return promise.finally(() => this.runtime.clock.disarm(deadline));
+    const deadline = new Timer(() => this.abort());
+    this.#drained = () => {
+      this.runtime.clock.disarm(deadline);
+      resolve(this.#aborted);
+    };
+    if (this.#connections.size === 0) this.#drained();
+    else this.runtime.clock.arm(deadline, this.#snapshot.drainTimeoutMs);
+    return promise;
   }
 
-  #abortAll(): void {
+  /** Ends every connection now. */
+  abort(): void {
+    this.#aborted += this.#connections.size;
     for (const connection of [...this.#connections]) connection.end(new Ending("drain_timeout"));
   }
 

@@ -15,6 +15,7 @@
 
 import type { Address } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Files } from "./files.ts";
 
 /**
  * How a socket ended. `clean`: both directions ended in order, or we closed it. `reset`: the peer sent RST or the connection broke.
@@ -149,8 +150,10 @@ export type TerminateTlsResult<S> =
       readonly peerCertificate: Uint8Array | null;
     };
 
+/** A platform. */
 export interface Runtime {
   readonly name: string;
+  readonly files: Files;
   /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */
   readonly clock: Clock;
   /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
@@ -165,6 +168,8 @@ export interface Runtime {
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
   terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+  /** The address of a host name, IPv4 where there is one. Throws ProxyError (ENOTFOUND, EAI_AGAIN …) when it has none. */
+  resolve(name: string): Promise<string>;
   /** Opens where log lines go: `stdout`, `stderr` or a file that is appended to. Throws ProxyError when the file cannot be opened. */
   openLogSink(target: string): LogSink;
 }

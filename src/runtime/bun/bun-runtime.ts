@@ -1,7 +1,10 @@
 // The runtime seam on Bun: the fast path. What each piece does and why stands in the file that implements it.
 
+import { lookup } from "node:dns/promises";
 import { Clock, TICK_MS } from "../../base/clock.ts";
+import { codeOf, ProxyError } from "../../base/errors.ts";
 import type { Runtime } from "../runtime.ts";
+import { files } from "./bun-files.ts";
 import { dial } from "./dial.ts";
 import { descriptorLimit } from "./libc.ts";
 import { listen } from "./listen.ts";
@@ -12,8 +15,10 @@ const clock = new Clock(performance.now());
 // Does not keep the process alive by itself.
 setInterval(() => clock.advance(performance.now()), TICK_MS).unref();
 
+/** This process's runtime. */
 export const runtime: Runtime = {
   name: "bun",
+  files,
   clock,
   preciseNowMs: () => performance.now(),
   sha256: (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
@@ -22,5 +27,15 @@ export const runtime: Runtime = {
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
+  resolve,
   openLogSink,
 };
+
+async function resolve(name: string): Promise<string> {
+  try {
+    const { address } = await lookup(name, { order: "ipv4first" });
+    return address;
+  } catch (thrown) {
+    throw new ProxyError(codeOf(thrown), `the host name ${name} has no address: ${codeOf(thrown)}`);
+  }
+}

@@ -2,10 +2,10 @@
 // has no option for: the true errno when an address cannot be had, an accept queue longer than 512, and a pause: closing the
 // duplicate stops accepting, while the kept descriptor keeps the queue, so nobody who waits in it is reset.
 
-import { unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import type { Socket, SocketHandler, SocketListener } from "bun";
 import { type Address, formatAddress } from "../../base/address.ts";
-import { ProxyError } from "../../base/errors.ts";
+import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { ListeningSocket, ListenOptions, StreamSocket } from "../runtime.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import {
@@ -36,24 +36,31 @@ const ADVICE: Readonly<Record<string, string>> = {
 export function listen<S>(options: ListenOptions<S>): ListeningSocket {
   const descriptor = bindOrThrow(options.address);
   const failure = listenOn(descriptor, BACKLOG);
-  if (failure !== "") {
-    closeDescriptor(descriptor);
-    throw cannotListen(options.address, failure);
+  const socket = new BunListeningSocket(descriptor, options);
+  try {
+    if (failure !== "") throw cannotListen(options.address, failure);
+    socket.resume();
+  } catch (thrown) {
+    socket.close();
+    throw thrown;
   }
-  return new BunListeningSocket(descriptor, options);
+  return socket;
 }
 
 class BunListeningSocket<S> implements ListeningSocket {
   readonly address: Address;
   readonly #descriptor: number;
   readonly #handler: SocketHandler<S>;
+  /** Device and inode of the socket file, "" where there is none: `close` must not remove a file that a successor put there. */
+  readonly #file: string;
   #listener: SocketListener<S> | null = null;
+  #closed = false;
 
   constructor(descriptor: number, options: ListenOptions<S>) {
     this.#descriptor = descriptor;
     this.#handler = acceptHandler(options);
     this.address = options.address.kind === "tcp" ? boundAddress(descriptor) : options.address;
-    this.resume();
+    this.#file = fileOf(this.address);
   }
 
   pause(): void {
@@ -62,20 +69,30 @@ class BunListeningSocket<S> implements ListeningSocket {
   }
 
   resume(): void {
-    if (this.#listener !== null) return;
+    if (this.#listener !== null || this.#closed) return;
     const copy = duplicate(this.#descriptor);
     if (typeof copy === "string") throw cannotListen(this.address, copy);
     // `fd` is real but not in Bun's types (RUNTIME-FACTS: Descriptors).
     const options = { fd: copy, allowHalfOpen: true, socket: this.#handler };
-    this.#listener = Bun.listen(options as unknown as Parameters<typeof Bun.listen<S>>[0]) as SocketListener<S>;
+    try {
+      this.#listener = Bun.listen(options as unknown as Parameters<typeof Bun.listen<S>>[0]) as SocketListener<S>;
+    } catch (thrown) {
+      closeDescriptor(copy);
+      throw cannotListen(this.address, codeOf(thrown) || messageOf(thrown));
+    }
     // Adoption shortened the queue to 511.
     listenOn(this.#descriptor, BACKLOG);
   }
 
   close(): void {
+    // A second close would hit whoever has been given the descriptor's number since.
+    if (this.#closed) return;
+    this.#closed = true;
     this.pause();
+    // First the file: once the descriptor is closed, a successor may have taken it for stale and put its own there.
+    if (this.address.kind === "unix" && this.#file !== "" && fileOf(this.address) === this.#file)
+      unlinkQuietly(this.address.path);
     closeDescriptor(this.#descriptor);
-    if (this.address.kind === "unix" && !this.address.path.startsWith("@")) unlinkQuietly(this.address.path);
   }
 }
 
@@ -116,12 +133,20 @@ function asStream<S>(socket: Socket<S>): StreamSocket<S> {
 function bindOrThrow(address: Address): number {
   const first = openBound(address);
   if (typeof first === "number") return first;
-  if (first === "EADDRINUSE" && address.kind === "unix" && isStale(address)) {
+  // connect(2) calls a file that is no socket ECONNREFUSED as well, and such a file may be precious.
+  if (first === "EADDRINUSE" && address.kind === "unix" && fileOf(address) !== "" && isStale(address)) {
     unlinkQuietly(address.path);
     const second = openBound(address);
     if (typeof second === "number") return second;
   }
   throw cannotListen(address, first);
+}
+
+/** Device and inode of the socket file at a unix address; "" when there is none, or something that is no socket. */
+function fileOf(address: Address): string {
+  if (address.kind !== "unix" || address.path.startsWith("@")) return "";
+  const file = lstatSync(address.path, { throwIfNoEntry: false });
+  return file?.isSocket() ? `${file.dev}:${file.ino}` : "";
 }
 
 /** Whether a socket file was left behind by a program that is gone: nobody answers there. */
