@@ -1,0 +1,136 @@
+// Conformance, line 6 of the contract on plain sockets: `close` is the last event, once, and its code tells a FIN from a reset.
+
+import assert from "node:assert/strict";
+import { afterEach, describe, test } from "node:test";
+import type { Runtime } from "../../src/runtime/runtime.ts";
+import { checkRecordings, connectPeer, dialRecorded, eventually, listenAsPeer, quiet, serve } from "./peers.ts";
+
+export function closeConformance(runtime: Runtime): void {
+  describe("6. close is the last event, once, with a code", () => {
+    afterEach(checkRecordings);
+
+    test("FIN from both sides is clean, whoever is first", async () => {
+      const server = serve(runtime);
+      const first = await connectPeer(server.port);
+      first.socket.end();
+      const ended = await server.nth(0);
+      await eventually(() => ended.ends === 1, "the end arrived");
+      ended.live.shutdown();
+      const second = await connectPeer(server.port);
+      const ending = await server.nth(1);
+      ending.live.shutdown();
+      await eventually(() => second.ended, "the peer saw the end");
+      second.socket.end();
+      await eventually(() => ended.closes.length === 1 && ending.closes.length === 1, "both closed");
+      assert.deepEqual([ended.closes, ending.closes], [["clean"], ["clean"]]);
+      server.close();
+    });
+
+    test("RST is reset, on an accepted and on a dialled socket", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      const accepted = await server.nth(0);
+      peer.socket.resetAndDestroy();
+      const peers = await listenAsPeer();
+      const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
+      (await peers.nth(0)).socket.resetAndDestroy();
+      await eventually(() => accepted.closes.length === 1 && dialled.closes.length === 1, "both closed");
+      assert.deepEqual([accepted.closes, dialled.closes], [["reset"], ["reset"]]);
+      assert.equal(accepted.ends, 0);
+      server.close();
+      peers.close();
+    });
+
+    test("RST is seen at once while paused", async () => {
+      const server = serve(runtime, { onAccept: (recording) => recording.live.pause() });
+      const peer = await connectPeer(server.port);
+      const accepted = await server.nth(0);
+      peer.socket.write("unread");
+      await quiet(20);
+      peer.socket.resetAndDestroy();
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      assert.deepEqual(accepted.closes, ["reset"]);
+      server.close();
+    });
+
+    test("RST after the peer's FIN is reset", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      peer.socket.end();
+      const accepted = await server.nth(0);
+      await eventually(() => accepted.ends === 1, "the end arrived");
+      peer.socket.resetAndDestroy();
+      // A peer that has closed altogether answers with RST what it is sent now.
+      const nudge = setInterval(() => accepted.live.write(Buffer.from("anyone?")), 5);
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      clearInterval(nudge);
+      assert.deepEqual(accepted.closes, ["reset"]);
+      server.close();
+    });
+
+    test("RST after our shutdown is reset", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      const accepted = await server.nth(0);
+      accepted.live.shutdown();
+      await eventually(() => peer.ended, "the peer saw the end");
+      peer.socket.resetAndDestroy();
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      assert.deepEqual(accepted.closes, ["reset"]);
+      server.close();
+    });
+
+    test("terminate gives the peer ECONNRESET and us one clean close", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      const accepted = await server.nth(0);
+      accepted.live.terminate();
+      await eventually(() => peer.closed, "the peer closed");
+      assert.equal(peer.errorCode, "ECONNRESET");
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      assert.deepEqual(accepted.closes, ["clean"]);
+      accepted.live.terminate();
+      accepted.live.shutdown();
+      accepted.live.pause();
+      accepted.live.resume();
+      assert.equal(accepted.live.write(Buffer.from("late")), -1);
+      await quiet(20);
+      server.close();
+    });
+
+    test("terminate works on a paused socket with a backlog in the kernel", async () => {
+      const server = serve(runtime, { onAccept: (recording) => recording.live.pause() });
+      const peer = await connectPeer(server.port);
+      peer.socket.write(Buffer.alloc(200_000));
+      const accepted = await server.nth(0);
+      accepted.live.write(new Uint8Array(8_000_000));
+      accepted.live.terminate();
+      await eventually(() => accepted.closes.length === 1 && peer.closed, "both closed");
+      assert.equal(peer.errorCode, "ECONNRESET");
+      server.close();
+    });
+
+    test("terminate inside accept refuses the newcomer", async () => {
+      const server = serve(runtime, { onAccept: (recording) => recording.live.terminate() });
+      const peer = await connectPeer(server.port);
+      await eventually(() => peer.closed, "the peer closed");
+      assert.equal(peer.errorCode, "ECONNRESET");
+      assert.deepEqual((await server.nth(0)).closes, ["clean"]);
+      server.close();
+    });
+
+    test("terminate inside data stops everything at once", async () => {
+      const server = serve(runtime, {
+        onAccept(recording) {
+          recording.onData = () => recording.live.terminate();
+        },
+      });
+      const peer = await connectPeer(server.port);
+      peer.socket.end(Buffer.alloc(3_000_000));
+      const accepted = await server.nth(0);
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      assert.equal(accepted.ends, 0);
+      server.close();
+    });
+  });
+}

@@ -1,0 +1,18 @@
+// The conformance suite of the runtime seam: what src/runtime/runtime.ts promises, tested against any implementation. It is written on
+// node:test and node:net, which Bun, Deno and Node all have, and needs the openssl command for a second opinion on TLS.
+//
+// Run it by calling `runtimeConformance` from a test file of the runtime in question, as bun.test.ts does.
+
+import type { Runtime } from "../../src/runtime/runtime.ts";
+import { closeConformance } from "./closing.ts";
+import { dialConformance } from "./dialling.ts";
+import { listenConformance } from "./listening.ts";
+import { streamConformance } from "./streams.ts";
+
+/** Registers every test of the suite for `runtime`. */
+export function runtimeConformance(runtime: Runtime): void {
+  streamConformance(runtime);
+  closeConformance(runtime);
+  dialConformance(runtime);
+  listenConformance(runtime);
+}
