@@ -93,7 +93,7 @@ describe("imports", () => {
 
 describe("files", () => {
   test("open with a comment that says what they are for", () => {
-    expect(offenders(({ text }) => !text.replace(/^#!.*\n/, "").startsWith("// "))).toEqual([]);
+    expect(offenders(({ text }) => !text.replace(/^#!.*\n+/, "").startsWith("// "))).toEqual([]);
   });
 
   test(`have at most ${LONGEST_FILE} lines`, () => {

@@ -112,6 +112,9 @@ async function usablePair(
 function configText(directory: string, endpoints: readonly Address[]): string {
   const path = (name: string): string => yamlString(`${directory}/${name}`);
   return `# The embedded default of bunnel. Copy it as a first config: bunnel run -c FILE
+log: { format: pretty }
+access_log: { format: text }
+
 listeners:
   - name: quickstart-mtls
     address: ${MTLS_ADDRESS}

@@ -28,6 +28,7 @@ interface CompiledRule {
   readonly source: CidrSet | null;
 }
 
+/** One policy, compiled. */
 export class Policy {
   readonly name: string;
   readonly #enforced: boolean;

@@ -7,6 +7,7 @@ import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
 /** Active connections, indexed by endpoint slot. */
 export type ActiveCounts = Int32Array;
 
+/** A group of interchangeable endpoints, and the choice among them. */
 export class Backend {
   readonly spec: BackendSpec;
   readonly #active: ActiveCounts;

@@ -12,6 +12,7 @@ export const RELAYING = 1;
 /** Bytes are dropped: the other leg can no longer take any, and this one is only being let finish. */
 export const DISCARDING = 2;
 
+/** Either leg of a connection. */
 export class Leg {
   readonly connection: Connection;
   /** Null until this leg is dialled. */

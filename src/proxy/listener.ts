@@ -25,6 +25,7 @@ export interface ActiveRoute {
   readonly backend: Backend;
 }
 
+/** One listener of the snapshot, bound. */
 export class Listener {
   readonly spec: ListenerSpec;
   readonly worker: Worker;

@@ -26,6 +26,7 @@ interface CompiledRoute {
   readonly source: CidrSet | null;
 }
 
+/** The routes of one listener. */
 export class Router {
   readonly #routes: readonly CompiledRoute[];
 

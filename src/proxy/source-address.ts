@@ -12,10 +12,12 @@ export interface Source {
   readonly bytes: IpBytes | null;
 }
 
+/** Whether a rule about sources holds for this one. */
 export function containsSource(set: CidrSet, { bytes }: Source): boolean {
   return bytes !== null && set.contains(bytes);
 }
 
+/** The address of a client. */
 export class SourceAddress implements Source {
   /** Canonical text, mapped IPv4 as IPv4; "" on a unix socket. */
   readonly ip: string;

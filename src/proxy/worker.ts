@@ -24,6 +24,7 @@ export interface WorkerOptions {
   readonly accessLog: AccessLog | null;
 }
 
+/** The data plane. */
 export class Worker {
   readonly runtime: Runtime;
   readonly accessLog: AccessLog | null;

@@ -53,6 +53,7 @@ export interface LineSink {
 const FLUSH_CHARACTERS = 32 * 1024;
 const PINO_INFO = 30;
 
+/** Formats records and hands them on in batches. */
 export class AccessLog {
   readonly #sink: LineSink;
   readonly #format: (record: CloseRecord) => string;

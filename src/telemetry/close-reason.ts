@@ -19,6 +19,7 @@ interface ReasonEntry {
   readonly meaning: string;
 }
 
+/** The table. */
 export const CLOSE_REASONS = {
   completed: { side: "downstream", termination: "--", meaning: "Both directions ended in order." },
   limit_reached: {

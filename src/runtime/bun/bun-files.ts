@@ -15,6 +15,7 @@ import {
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { Files } from "../files.ts";
 
+/** The file system, through node:fs. */
 export const files: Files = {
   readText: (path) => attempt("read", path, () => readFileSync(path, "utf8")),
   exists: (path) => existsSync(path),

@@ -95,6 +95,7 @@ export function duplicate(descriptor: number): number | string {
   return copy < 0 ? lastErrno() : copy;
 }
 
+/** Gives a descriptor back. */
 export function closeDescriptor(descriptor: number): void {
   libc.close(descriptor);
 }

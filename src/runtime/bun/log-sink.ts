@@ -8,6 +8,7 @@ import type { LogSink } from "../runtime.ts";
 /** Text kept while a write is in flight: some 8,000 lines. */
 const LIMIT_BYTES = 4 * 1024 * 1024;
 
+/** A sink on a descriptor, which stays open for the life of the process. */
 export class BunLogSink implements LogSink {
   droppedLines = 0;
   readonly #descriptor: number;
