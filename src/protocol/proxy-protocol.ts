@@ -213,11 +213,9 @@ function readTlvs(reader: Reader): readonly Tlv[] | null {
 function withTlvs(header: Uint8Array, addresses: Addresses, tlvs: readonly Tlv[]): ProxyHeader {
   let authority = "";
   let uniqueId: Uint8Array | null = null;
-  let checksums = 0;
   for (const { type, value } of tlvs) {
     if (type === TLV_CRC32C) {
-      // A second checksum could not be right: the first is computed over it, and it over the first.
-      if (++checksums > 1 || value.length !== 4) return malformed("the checksum of the PROXY header is malformed");
+      if (value.length !== 4) return malformed("the checksum of the PROXY header is malformed");
       if (!checksumHolds(header, value)) return malformed("the checksum of the PROXY header is wrong");
     } else if (type === TLV_AUTHORITY) {
       authority = UTF8.decode(value);

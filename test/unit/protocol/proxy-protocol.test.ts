@@ -236,7 +236,7 @@ describe("TLVs", () => {
     }
   });
 
-  test("two checksums are malformed", () => {
+  test("of two checksums both must hold", () => {
     const bytes = header(0x21, 0x11, [...IPV4, ...tlv(TLV_CRC32C, zeros(4)), ...tlv(TLV_CRC32C, zeros(4))]);
     new DataView(bytes.buffer).setUint32(31, crc32c(bytes));
     expect(parseProxyHeader(bytes).kind).toBe("malformed");
