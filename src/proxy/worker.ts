@@ -22,6 +22,8 @@ export interface WorkerOptions {
   readonly snapshot: Snapshot;
   /** Null when no record is wanted. */
   readonly accessLog: AccessLog | null;
+  /** From 0 up to 1, for balancing. Default `Math.random`. */
+  readonly random?: () => number;
 }
 
 /** The data plane. */
@@ -40,13 +42,13 @@ export class Worker {
   #aborted = 0;
 
   /** Opens every listener, or none: throws the ProxyError of the first that cannot be had. */
-  constructor({ runtime, snapshot, accessLog }: WorkerOptions) {
+  constructor({ runtime, snapshot, accessLog, random = Math.random }: WorkerOptions) {
     this.runtime = runtime;
     this.accessLog = accessLog;
     this.#snapshot = snapshot;
     const active = new Int32Array(snapshot.slotCount);
     this.#policies = snapshot.policies.map((spec) => new Policy(spec));
-    this.#backends = snapshot.backends.map((spec) => new Backend(spec, active));
+    this.#backends = snapshot.backends.map((spec) => new Backend(spec, active, random));
     this.#limit = connectionLimit(snapshot.maxConnections, runtime.descriptorLimit());
     this.listeners = this.#listen();
   }
