@@ -1,0 +1,321 @@
+// What several fields of a config must be to one another: names that refer, TLS that is complete, plaintext that is
+// said aloud, routes that can be reached. Each rule is a function that reports; what one field must be by itself is
+// in schema.ts.
+
+import { formatAddress, isOnHost } from "../base/address.ts";
+import { ANYONE, type PlacedRoute, routesOf, terminationOf, tlsFieldPath } from "./effective.ts";
+import { didYouMean } from "./nearest.ts";
+import { formatPath, type Path, type Problem } from "./problems.ts";
+import { earlierThatHides } from "./reach.ts";
+import { addressesClash, dialsBack } from "./same-address.ts";
+import type { BackendConfig, Config, ListenerConfig, PolicyConfig } from "./schema.ts";
+
+/** What a rule found. */
+export interface Finding extends Problem {
+  readonly severity: "error" | "warning";
+  /** The maps that the rule looked at. When one of them was misread, what the rule found there may not be so. */
+  readonly about: readonly Path[];
+}
+
+/** The names that are written in the file, also of policies and backends that have faults of their own. */
+export interface WrittenNames {
+  readonly policies: readonly string[];
+  readonly backends: readonly string[];
+}
+
+/** Everything that the rules find, in no particular order. */
+export function applyRules(config: Config, names: WrittenNames): Finding[] {
+  const report = new Report();
+  const context = { config, names, report };
+  checkPolicyNames(context);
+  for (const [index, listener] of config.listeners.entries()) checkListener(context, listener, index);
+  for (const [policyName, policy] of Object.entries(config.policies)) checkPolicy(context, policyName, policy);
+  for (const [backendName, backend] of Object.entries(config.backends)) checkBackend(context, backendName, backend);
+  warnOfUnused(context);
+  return report.findings;
+}
+
+interface Context {
+  readonly config: Config;
+  readonly names: WrittenNames;
+  readonly report: Report;
+}
+
+class Report {
+  readonly findings: Finding[] = [];
+  /** Endpoints that are said to be wrong already: many routes can lead to one. */
+  readonly blamedEndpoints = new Set<string>();
+
+  /** `also`: maps, besides the one around `path`, that the rule looked at. */
+  error(path: Path, message: string, ...also: Path[]): void {
+    this.findings.push({ severity: "error", path, message, about: [path, path.slice(0, -1), ...also] });
+  }
+
+  /** For what is wrong whatever else the map around it says. */
+  errorOfField(path: Path, message: string): void {
+    this.findings.push({ severity: "error", path, message, about: [] });
+  }
+
+  warning(path: Path, message: string): void {
+    this.findings.push({ severity: "warning", path, message, about: [path, path.slice(0, -1)], atKey: true });
+  }
+}
+
+function checkListener({ config, names, report }: Context, listener: ListenerConfig, index: number): void {
+  const path: Path = ["listeners", index];
+  const earlier = config.listeners.slice(0, index);
+  const sameName = earlier.findIndex((other) => other.name === listener.name);
+  if (sameName >= 0) {
+    const place: Path = ["listeners", sameName];
+    report.error([...path, "name"], `"${listener.name}" is also the name of ${formatPath(place)}`, place);
+  }
+  const clash = earlier.findIndex((other) => addressesClash(other.address, listener.address));
+  const taker = earlier[clash];
+  if (taker !== undefined) {
+    const place: Path = ["listeners", clash];
+    const by = `${formatPath(place)} ("${taker.name}", ${formatAddress(taker.address)})`;
+    report.error([...path, "address"], `${formatAddress(listener.address)} is taken by ${by}`, place);
+  }
+  checkProxyProtocol(report, listener, path);
+  if (listener.routes !== undefined && listener.backend !== undefined)
+    report.error(
+      [...path, "backend"],
+      "stands for a single opaque route and cannot be beside `routes`; put it into the routes",
+    );
+  if (listener.routes === undefined && listener.backend === undefined)
+    report.error(path, "has neither `routes` nor `backend`, so no connection could go anywhere");
+  const routes = routesOf(listener, path);
+  if (listener.tls !== undefined && routes.length > 0 && !routes.some(({ route }) => route.tls === "terminate"))
+    report.error(
+      [...path, "tls"],
+      "is used by no route: only routes with `tls: terminate` present it, and `backend` on a listener is opaque",
+      ...routes.map((placed) => placed.path),
+    );
+  for (const [routeIndex, placed] of routes.entries()) {
+    const earlier = routes.slice(0, routeIndex);
+    checkRoute({ config, names, report }, { listener, listenerPath: path, placed, earlier });
+  }
+}
+
+function checkProxyProtocol(report: Report, listener: ListenerConfig, path: Path): void {
+  const required = listener.accept_proxy_protocol;
+  const trusted = listener.trusted_sources.length > 0;
+  const onUnix = listener.address.kind === "unix";
+  if (required && onUnix && trusted)
+    report.error(
+      [...path, "trusted_sources"],
+      "has no effect on a unix socket, which has no source address: who may connect is a matter of its directory's mode",
+    );
+  if (required && !onUnix && !trusted)
+    report.error(
+      [...path, "accept_proxy_protocol"],
+      "needs `trusted_sources`: a header says who the client is, and must not be believed from everyone",
+    );
+  if (!required && trusted)
+    report.error([...path, "trusted_sources"], "has no effect without `accept_proxy_protocol: true`");
+  if (!required && onUnix && listener.allow_sources.length > 0)
+    report.error([...path, "allow_sources"], "a unix socket has no source address, so this would refuse everyone");
+}
+
+interface RoutePlace {
+  readonly listener: ListenerConfig;
+  readonly listenerPath: Path;
+  readonly placed: PlacedRoute;
+  readonly earlier: readonly PlacedRoute[];
+}
+
+function checkRoute(context: Context, place: RoutePlace): void {
+  const { config, names, report } = context;
+  const { listener, listenerPath, placed, earlier } = place;
+  const { route, path } = placed;
+  const sameName = earlier.find((other) => other.route.name === route.name);
+  if (sameName !== undefined)
+    report.error([...path, "name"], `"${route.name}" is also the name of ${formatPath(sameName.path)}`, sameName.path);
+  const backend = ownEntry(config.backends, route.backend);
+  if (!names.backends.includes(route.backend))
+    report.errorOfField([...path, "backend"], unknown("backend", route.backend, names.backends));
+  if (route.tls === "none") checkOpaque(report, place);
+  if (route.tls !== "terminate" && route.terminate !== undefined)
+    report.error([...path, "terminate"], `has no effect with \`tls: ${route.tls}\``);
+  checkTermination(report, place);
+  checkPolicyOfRoute(context, place);
+  if (backend !== undefined) checkWayToBackend(report, place, backend);
+  const hiding = earlierThatHides(placed, earlier);
+  if (hiding !== null)
+    report.error(
+      [...path, "name"],
+      `this route can never be chosen: ${formatPath(hiding.path)} ("${hiding.route.name}") comes first and takes all that it matches`,
+      hiding.path,
+      [...hiding.path, "match"],
+      [...path, "match"],
+      listenerPath,
+    );
+  if (listener.address.kind === "unix" && route.match.source.length > 0 && !listener.accept_proxy_protocol)
+    report.error(
+      [...path, "match", "source"],
+      "a unix socket has no source address, so this can never match",
+      listenerPath,
+    );
+}
+
+function checkOpaque(report: Report, { listener, listenerPath, placed }: RoutePlace): void {
+  const { route, path } = placed;
+  for (const field of ["sni", "alpn"] as const) {
+    if (route.match[field].length > 0)
+      report.error(
+        [...path, "match", field],
+        "cannot be known with `tls: none`, which takes opaque bytes; use `tls: passthrough` for TLS that stays untouched",
+        path,
+      );
+  }
+  if (!isOnHost(listener.address) && !listener.allow_plaintext)
+    report.error(
+      [...path, listener.routes === undefined ? "backend" : "tls"],
+      `takes plaintext from other hosts on ${formatAddress(listener.address)}; if that is meant, say \`allow_plaintext: true\` on the listener`,
+      listenerPath,
+    );
+}
+
+function checkTermination(report: Report, { listener, listenerPath, placed }: RoutePlace): void {
+  const termination = terminationOf(listener, placed.route);
+  if (termination === null) return;
+  const { path } = placed;
+  const read = [path, [...listenerPath, "tls"], [...path, "terminate"], listenerPath];
+  if (termination.certificates.length === 0)
+    report.error(
+      [...path, "tls"],
+      "to terminate TLS a route needs `certificates` in the listener's `tls` or its own `terminate`",
+      ...read,
+    );
+  const at = (field: "client_auth" | "client_ca" | "client_crl"): Path => tlsFieldPath(listenerPath, placed, field);
+  if (termination.client_auth === "none") {
+    for (const field of ["client_ca", "client_crl"] as const) {
+      if (termination[field].length > 0 && placed.route.terminate?.client_auth === undefined)
+        report.error(at(field), "has no effect with `client_auth: none`", ...read);
+    }
+  } else if (termination.client_ca.length === 0) {
+    const written = placed.route.terminate?.client_auth ?? listener.tls?.client_auth;
+    const place = written === undefined || listener.tls === undefined ? [...path, "tls"] : at("client_auth");
+    report.error(
+      place,
+      `\`client_auth: ${termination.client_auth}\` needs \`client_ca\`, the authorities that vouch for clients; to ask for no certificate write \`client_auth: none\``,
+      ...read,
+    );
+  }
+}
+
+function checkPolicyOfRoute({ config, names, report }: Context, { listener, listenerPath, placed }: RoutePlace): void {
+  const { route, path } = placed;
+  const clientAuth = terminationOf(listener, route)?.client_auth ?? "none";
+  const read = [
+    [...listenerPath, "tls"],
+    [...path, "terminate"],
+  ];
+  if (route.policy === undefined) {
+    if (clientAuth !== "none")
+      report.error(
+        path,
+        `\`client_auth: ${clientAuth}\` needs a \`policy\` that says which identities may pass, or \`policy: any\``,
+        ...read,
+      );
+    return;
+  }
+  if (route.policy === ANYONE) return;
+  if (!names.policies.includes(route.policy)) {
+    report.errorOfField([...path, "policy"], unknown("policy", route.policy, [...names.policies, ANYONE]));
+    return;
+  }
+  const policy = ownEntry(config.policies, route.policy);
+  const allowing = policy?.rules.filter((rule) => rule.action === "allow") ?? [];
+  if (clientAuth !== "none" || policy?.mode !== "enforce" || allowing.length === 0) return;
+  if (allowing.every(needsIdentity))
+    report.error(
+      [...path, "policy"],
+      `"${route.policy}" would refuse everyone here: all its allow rules ask for an identity, and clients of this route show no certificate`,
+      ...read,
+      ["policies", route.policy],
+    );
+}
+
+function checkWayToBackend(report: Report, { listener, placed }: RoutePlace, backend: BackendConfig): void {
+  const { route, path } = placed;
+  for (const [index, endpoint] of backend.endpoints.entries()) {
+    const endpointPath: Path = ["backends", route.backend, "endpoints", index];
+    const blame = (message: string): void => {
+      const key = formatPath(endpointPath);
+      if (report.blamedEndpoints.has(key)) return;
+      report.blamedEndpoints.add(key);
+      report.error(endpointPath, message, ["backends", route.backend]);
+    };
+    const text = formatAddress(endpoint.address);
+    if (dialsBack(listener.address, endpoint.address))
+      blame(
+        `${text} is the listener "${listener.name}" whose route "${route.name}" leads here: connections would go round`,
+      );
+    if (route.tls !== "passthrough" && !isOnHost(endpoint.address) && !backend.allow_plaintext)
+      blame(
+        `${text} is on another host, and ${formatPath(path)} ("${route.name}") would send it plaintext; if that is meant, say \`allow_plaintext: true\` on the backend`,
+      );
+  }
+}
+
+function checkPolicyNames({ config, report }: Context): void {
+  if (ownEntry(config.policies, ANYONE) !== undefined)
+    report.findings.push({
+      severity: "error",
+      path: ["policies", ANYONE],
+      message: "`any` is the name that lets everyone through and cannot be redefined",
+      about: [],
+      atKey: true,
+    });
+}
+
+function checkPolicy({ report }: Context, policyName: string, policy: PolicyConfig): void {
+  for (const [index, rule] of policy.rules.entries()) {
+    const path: Path = ["policies", policyName, "rules", index];
+    const asks = needsIdentity(rule) || rule.source.length > 0;
+    if (rule.action === "allow" && !asks)
+      report.error(
+        path,
+        "allows everyone, for it names nothing; give it uri, dns, ip, cn, ou or source, or write `policy: any` on the route",
+      );
+    if (!asks && index < policy.rules.length - 1)
+      report.error(path, "matches everything, so the rules after it are never tried");
+  }
+}
+
+function checkBackend({ report }: Context, backendName: string, backend: BackendConfig): void {
+  const seen = new Map<string, number>();
+  for (const [index, endpoint] of backend.endpoints.entries()) {
+    const text = formatAddress(endpoint.address);
+    const path: Path = ["backends", backendName, "endpoints", index];
+    const first = seen.get(text);
+    if (first !== undefined)
+      report.error(path, `${text} is listed already as endpoints[${first}]; give that one a larger \`weight\``);
+    else seen.set(text, index);
+  }
+}
+
+function warnOfUnused({ config, report }: Context): void {
+  const routes = config.listeners.flatMap((listener, index) => routesOf(listener, ["listeners", index]));
+  const used = (kind: "policy" | "backend", name: string): boolean => routes.some(({ route }) => route[kind] === name);
+  for (const name of Object.keys(config.policies))
+    if (name !== ANYONE && !used("policy", name)) report.warning(["policies", name], "is used by no route");
+  for (const name of Object.keys(config.backends))
+    if (!used("backend", name)) report.warning(["backends", name], "is used by no route");
+}
+
+function needsIdentity(rule: PolicyConfig["rules"][number]): boolean {
+  return [rule.uri, rule.dns, rule.ip, rule.cn, rule.ou].some((values) => values.length > 0);
+}
+
+/** A backend may be called `constructor`; every object seems to have one. */
+function ownEntry<T>(entries: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(entries, name) ? entries[name] : undefined;
+}
+
+function unknown(kind: string, written: string, known: readonly string[]): string {
+  const near = didYouMean(written, known);
+  const all = known.length === 0 ? `; there is no ${kind}` : `; known: ${known.join(", ")}`;
+  return `there is no ${kind} "${written}"${near === "" ? all : near}`;
+}

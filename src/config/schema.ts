@@ -1,0 +1,310 @@
+// THE definition of every field of the config: its type, its default, what is allowed and what it means. Types,
+// validation, `bunnel schema` and config/reference.md all come from here, so a field is added here and nowhere else.
+// What several fields must be to one another is in rules.ts.
+
+import { z } from "zod";
+import {
+  alpnName,
+  cidr,
+  dnsPattern,
+  duration,
+  endpointAddress,
+  exactText,
+  filePath,
+  integer,
+  listenAddress,
+  name,
+  sniPattern,
+  uriPattern,
+} from "./values.ts";
+
+const SECOND = 1000;
+const HOUR = 3600 * SECOND;
+const DAY = 24 * HOUR;
+/** More than any descriptor limit that is met in the field. */
+const MOST_CONNECTIONS = 10_000_000;
+
+const connectionLimit = (zero: string) => integer({ min: 0, max: MOST_CONNECTIONS, zero });
+const longTimeout = (zero: string) => duration({ minMs: SECOND, maxMs: 365 * DAY, zero });
+const shortTimeout = duration({ minMs: 50, maxMs: HOUR });
+
+const certificate = z.strictObject({
+  cert: filePath.describe("PEM file with the certificate, then its intermediates."),
+  key: filePath.describe("PEM file with the certificate's private key, not encrypted. May be the same file."),
+});
+
+const certificates = z.array(certificate).meta({ allowed: "a list of {cert, key}" });
+const clientAuth = z.enum(["required", "optional", "none"]);
+const clientCa = z.array(filePath);
+const clientCrl = z.array(filePath);
+const minVersion = z.enum(["1.2", "1.3"]);
+const alpn = z.array(alpnName);
+const sessionTickets = z.boolean();
+
+const listenerTls = z
+  .strictObject({
+    certificates: certificates
+      .prefault([])
+      .describe("What is presented. The SNI picks by the DNS names of the certificates; the first is the default."),
+    client_auth: clientAuth
+      .default("required")
+      .describe(
+        "Whether a client must show a certificate that verifies against `client_ca`. With `optional` it may show none, but a bad one is refused.",
+      ),
+    client_ca: clientCa
+      .prefault([])
+      .describe("PEM files with the authorities that vouch for clients. Needed unless `client_auth` is `none`."),
+    client_crl: clientCrl
+      .prefault([])
+      .describe(
+        "PEM files with revocation lists. When there is one, every authority in a client's chain needs one, or the client is refused.",
+      ),
+    min_version: minVersion.default("1.2").describe("The lowest TLS version. With 1.2 only AEAD suites are offered."),
+    alpn: alpn
+      .prefault([])
+      .describe("Protocols that are offered by ALPN, the preferred first. Empty: ALPN is not answered."),
+    session_tickets: sessionTickets
+      .default(false)
+      .describe("Whether clients may resume sessions. The client's certificate is not verified again then."),
+  })
+  .describe("What the terminating routes of this listener present and demand.");
+
+/** The same fields without defaults: what is not said here is the listener's. */
+const routeTls = z
+  .strictObject({
+    certificates: certificates.min(1).optional().describe("Instead of the listener's `tls.certificates`."),
+    client_auth: clientAuth.optional().describe("Instead of the listener's `tls.client_auth`."),
+    client_ca: clientCa.optional().describe("Instead of the listener's `tls.client_ca`."),
+    client_crl: clientCrl.optional().describe("Instead of the listener's `tls.client_crl`."),
+    min_version: minVersion.optional().describe("Instead of the listener's `tls.min_version`."),
+    alpn: alpn.optional().describe("Instead of the listener's `tls.alpn`."),
+    session_tickets: sessionTickets.optional().describe("Instead of the listener's `tls.session_tickets`."),
+  })
+  .describe("For `tls: terminate`: replaces whole fields of the listener's `tls` on this route.");
+
+const match = z
+  .strictObject({
+    sni: z
+      .array(sniPattern)
+      .prefault([])
+      .describe("Server names that the client asks for. `*.` stands for exactly one label, `**.` for one or more."),
+    alpn: z.array(alpnName).prefault([]).describe("Protocols, one of which the client must offer."),
+    source: z.array(cidr).prefault([]).describe("Where the client comes from, after any PROXY header."),
+  })
+  .describe("All fields given must match, each by one of its values. Empty: everything matches.");
+
+const route = z.strictObject({
+  name: name.describe("Unique within the listener; shown in logs."),
+  match: match.prefault({}),
+  tls: z
+    .enum(["terminate", "passthrough", "none"])
+    .describe(
+      "`terminate`: TLS ends here. `passthrough`: TLS goes through untouched, only its first message is read. `none`: opaque bytes; they are not looked at where this route can be chosen by source alone.",
+    ),
+  terminate: routeTls.optional(),
+  policy: name
+    .optional()
+    .describe(
+      "Name of a policy, or `any` to let everyone through. Needed when `client_auth` is `required` or `optional`.",
+    )
+    .meta({ allowed: "a name in `policies`, or any" }),
+  backend: name.describe("Where its connections go.").meta({ allowed: "a name in `backends`" }),
+});
+
+const listener = z.strictObject({
+  name: name.describe("Unique; shown in logs and metrics."),
+  address: listenAddress.describe("Where to listen. `[::]:port` takes IPv4 too."),
+  allow_plaintext: z
+    .boolean()
+    .default(false)
+    .describe("Allows opaque routes (`tls: none`) on an address that other hosts can reach."),
+  accept_proxy_protocol: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Requires a PROXY protocol header, v1 or v2, on every connection. Only `trusted_sources` may connect then.",
+    ),
+  trusted_sources: z
+    .array(cidr)
+    .prefault([])
+    .describe("The load balancers whose PROXY headers are believed. Needed by `accept_proxy_protocol`."),
+  allow_sources: z
+    .array(cidr)
+    .prefault([])
+    .describe("Where clients may come from, after any PROXY header. Empty: anywhere."),
+  max_connections: connectionLimit("no limit of its own")
+    .default(0)
+    .describe("Connections held at once. At the limit new ones wait in the kernel's queue."),
+  max_connections_per_source: connectionLimit("no limit")
+    .default(0)
+    .describe(
+      "Connections held at once for each source address, after any PROXY header. More are reset with `limit_reached`.",
+    ),
+  peek_timeout: shortTimeout
+    .prefault("5s")
+    .describe("How long the PROXY header and the ClientHello may take together."),
+  handshake_timeout: shortTimeout.prefault("5s").describe("How long the TLS handshake may take."),
+  tls: listenerTls.optional(),
+  routes: z
+    .array(route)
+    .min(1, { error: "a listener needs a route; or leave `routes` out and say `backend: NAME`" })
+    .optional()
+    .describe("In order; the first that matches wins. A connection that none matches is reset with `no_route`."),
+  backend: name
+    .optional()
+    .describe("Instead of `routes`: everything goes there as opaque bytes, by a route named `default`.")
+    .meta({ allowed: "a name in `backends`" }),
+});
+
+const rule = z.strictObject({
+  action: z.enum(["allow", "deny"]).describe("What happens to a connection that this rule matches."),
+  uri: z
+    .array(uriPattern)
+    .prefault([])
+    .describe(
+      "URI names of the client's certificate (SPIFFE IDs). `*` stands for one path segment, a `**` at the end for one or more.",
+    ),
+  dns: z.array(dnsPattern).prefault([]).describe("DNS names of the client's certificate."),
+  ip: z.array(cidr).prefault([]).describe("IP names of the client's certificate."),
+  cn: z.array(exactText).prefault([]).describe("Common names in its subject."),
+  ou: z.array(exactText).prefault([]).describe("Organizational units in its subject."),
+  source: z.array(cidr).prefault([]).describe("Where the client comes from, after any PROXY header."),
+});
+
+const policy = z
+  .strictObject({
+    mode: z
+      .enum(["enforce", "shadow"])
+      .default("enforce")
+      .describe("`shadow` lets everyone through, and logs and counts whom `enforce` would refuse."),
+    rules: z
+      .array(rule)
+      .min(1, { error: "a policy needs a rule; to refuse everyone write [{ action: deny }]" })
+      .describe("In order; the first that matches decides. When none matches, the answer is no."),
+  })
+  .describe("Who may use a route. In a rule, fields are AND-ed, the values of one field OR-ed.");
+
+const endpoint = z.strictObject({
+  address: endpointAddress.describe("Where to dial. A name is resolved when the config is loaded."),
+  weight: integer({ min: 1, max: 1000 })
+    .default(1)
+    .describe("Its share: with twice the weight it is given twice the connections."),
+  max_connections: connectionLimit("no limit").default(0).describe("Connections held at once to this endpoint."),
+  backup: z
+    .boolean()
+    .default(false)
+    .describe("Used only while no endpoint that is not a backup can take a connection."),
+});
+
+/** `"10.0.0.1:80"` is short for `{ address: "10.0.0.1:80" }`. */
+const endpointOrAddress = z.union([
+  endpointAddress.transform((address) => ({ address, weight: 1, max_connections: 0, backup: false })),
+  endpoint,
+]);
+
+const backend = z
+  .strictObject({
+    balance: z
+      .enum(["least_connections", "round_robin", "random", "power_of_two"])
+      .meta({ later: ["least_latency", "source_hash"] })
+      .default("least_connections")
+      .describe("How the endpoint is chosen. All of them honour weights."),
+    endpoints: z
+      .array(endpointOrAddress)
+      .min(1, { error: "a backend needs an endpoint" })
+      .describe("Where connections can go; an entry may be just its address."),
+    allow_plaintext: z
+      .boolean()
+      .default(false)
+      .describe("Allows routes that do not pass TLS through to send plaintext to endpoints on other hosts."),
+    connect_timeout: shortTimeout.prefault("3s").describe("How long one attempt to connect may take."),
+    connect_attempts: integer({ min: 1, max: 32 })
+      .default(3)
+      .describe("Endpoints tried for one connection, the first included, while no byte has been sent to any."),
+    idle_timeout: longTimeout("never")
+      .prefault("1h")
+      .describe("How long a connection may be silent in both directions."),
+    max_lifetime: longTimeout("no limit").prefault("0s").describe("How long a connection may last in all."),
+    half_close_idle_timeout: longTimeout("the same as `idle_timeout`")
+      .prefault("5m")
+      .describe("Replaces `idle_timeout` once one direction has ended. It counts silence: a transfer is never cut."),
+  })
+  .meta({ later: ["tls", "send_proxy_protocol", "health", "discovery"] })
+  .describe("A group of interchangeable endpoints.");
+
+const log = z
+  .strictObject({
+    level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("The least severe that is written."),
+    format: z.enum(["json", "pretty"]).default("json").describe("`pretty` is for people."),
+  })
+  .describe("What the process says about itself, on standard error.");
+
+const accessLogOutput = z
+  .string()
+  .refine((written) => ["stdout", "stderr", "off"].includes(written) || written.includes("/"), {
+    error: (issue) =>
+      `"${String(issue.input)}" is not allowed; allowed: stdout, stderr, off, or a path with a slash in it, such as ./access.log`,
+  })
+  .meta({ allowed: "stdout, stderr, off, or a path with a slash in it" });
+
+const accessLog = z
+  .strictObject({
+    output: accessLogOutput.default("stdout").describe("Where it goes. A path is relative to this file."),
+    format: z.enum(["json", "text"]).default("json").describe("`text` is a line in the manner of HAProxy's tcplog."),
+  })
+  .describe("One line for each connection, at its end.");
+
+/** The whole file. */
+export const configSchema = z
+  .strictObject({
+    workers: z
+      .literal(0, { error: "only 0 is accepted in this version: everything runs in one process" })
+      .default(0)
+      .describe("Worker processes. Only 0 in this version: everything runs in one process."),
+    state_dir: filePath
+      .prefault("/var/lib/bunnel")
+      .describe("Where the program keeps what must outlive it; for now the PKI of the embedded default."),
+    drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
+      .prefault("30s")
+      .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),
+    max_connections: connectionLimit("what the descriptor limit allows")
+      .default(0)
+      .describe("Connections held at once by the whole program. At the limit new ones wait in the kernel's queue."),
+    log: log.prefault({}),
+    access_log: accessLog.prefault({}),
+    listeners: z
+      .array(listener)
+      .min(1, { error: "a config needs a listener" })
+      .describe("Addresses where clients connect, and what happens to their first bytes."),
+    policies: z
+      .record(name, policy)
+      .prefault({})
+      .describe("By name. The name `any` is taken: it lets everyone through."),
+    backends: z.record(name, backend).describe("By name."),
+  })
+  .meta({ later: ["admin", "watch_config", "discovery"] })
+  .describe("The config of bunnel.");
+
+/** A config that is valid field by field, with all defaults filled in. Durations are in ms. */
+export type Config = z.output<typeof configSchema>;
+export type ListenerConfig = Config["listeners"][number];
+export type RouteConfig = NonNullable<ListenerConfig["routes"]>[number];
+export type TlsConfig = NonNullable<ListenerConfig["tls"]>;
+export type PolicyConfig = Config["policies"][string];
+export type BackendConfig = Config["backends"][string];
+
+/** A listener's `tls` where nothing is said. */
+export const TLS_DEFAULTS: TlsConfig = listenerTls.parse({});
+
+/** The JSON Schema (draft 2020-12) of what may be written: for editors, and the source of the reference page. */
+export function configJsonSchema(): z.core.JSONSchema.JSONSchema {
+  return z.toJSONSchema(configSchema, {
+    io: "input",
+    override: ({ jsonSchema }) => {
+      // What is not in this version yet is for messages only.
+      delete jsonSchema.later;
+      // `minimum` of a safe integer says nothing to a reader.
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+    },
+  });
+}

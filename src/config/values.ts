@@ -1,0 +1,165 @@
+// The kinds of values that fields of the config have: durations, addresses, CIDRs, name patterns, names. Each is a
+// zod schema that takes what the operator writes, says what is wrong with it, and gives what the program works with.
+// A field's own description, default and limits are in schema.ts.
+
+import { z } from "zod";
+import { type Address, parseAddress } from "../base/address.ts";
+import { isIp } from "../base/ip.ts";
+import { formatDuration, parseDuration } from "../base/units.ts";
+import { formatCidr, parseCidr } from "../protocol/cidr.ts";
+import { compileDnsPattern, compileUriPattern } from "../protocol/name-pattern.ts";
+
+const DAY_MS = 86_400_000;
+const NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
+
+/** A listener's, route's, policy's or backend's name: it becomes a label of metrics and a word in logs. */
+export const name = z.string().regex(NAME_PATTERN, {
+  error: "a name is 1 to 63 letters, digits, _ . or -, and begins with a letter, a digit or _",
+});
+
+/**
+ * Milliseconds, from a text with a unit. `allowed` is shown when the value is out of range, so it also says what 0s
+ * means.
+ */
+export function duration(range: { readonly minMs: number; readonly maxMs: number; readonly zero?: string }) {
+  const { minMs, maxMs, zero } = range;
+  const bounds = `${formatDuration(minMs)} to ${maxMs % DAY_MS === 0 ? `${maxMs / DAY_MS}d` : formatDuration(maxMs)}`;
+  const allowed = zero === undefined ? bounds : `0s (${zero}), or ${bounds}`;
+  return text({ allowed, pattern: "^\\d+(\\.\\d+)?(ms|s|m|h|d)$", kind: "duration" }, (written): number | Wrong => {
+    const ms = parseDuration(written);
+    if (ms === null) return wrong(`"${written}" is not a duration: write a number with ms, s, m, h or d, such as 10s`);
+    if ((ms === 0 && zero !== undefined) || (ms >= minMs && ms <= maxMs)) return ms;
+    return wrong(`${written} is out of range; allowed: ${allowed}`);
+  });
+}
+
+/** An integer within limits that are part of its message. */
+export function integer(range: { readonly min: number; readonly max: number; readonly zero?: string }) {
+  const allowed = range.zero === undefined ? `${range.min} to ${range.max}` : `0 (${range.zero}) to ${range.max}`;
+  const outOfRange = {
+    error: (issue: { readonly input?: unknown }) => `${String(issue.input)} is out of range; allowed: ${allowed}`,
+  };
+  return z.int().min(range.min, outOfRange).max(range.max, outOfRange).meta({ allowed });
+}
+
+/** Where a listener may listen. A name is refused: it may stand for several addresses, or for another one tomorrow. */
+export const listenAddress = text(
+  { allowed: "host:port, [v6]:port or unix:/path", kind: "address" },
+  (written): Address | Wrong => {
+    if (written.startsWith("systemd:"))
+      return wrong("sockets from systemd are not in this version yet; allowed: host:port, [v6]:port, unix:/path");
+    const address = parseAddress(written);
+    if (typeof address === "string") return wrong(address);
+    if (address.kind === "tcp" && !isIp(address.host))
+      return wrong(`a listener needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`);
+    return address;
+  },
+);
+
+/** Where an endpoint may be. */
+export const endpointAddress = text(
+  { allowed: "host:port, name:port, [v6]:port or unix:/path", kind: "address" },
+  (written): Address | Wrong => {
+    const address = parseAddress(written);
+    if (typeof address === "string") return wrong(address);
+    if (address.kind === "unix") return address;
+    if (address.port === 0) return wrong("port 0 cannot be dialled; allowed: 1 to 65535");
+    if (address.host === "0.0.0.0" || address.host === "::")
+      return wrong(`"${address.host}" stands for all addresses to listen on and cannot be dialled`);
+    return address;
+  },
+);
+
+/** The canonical text of a block of addresses. */
+export const cidr = text(
+  { allowed: "10.0.0.0/8, 2001:db8::/32, or one address", kind: "CIDR" },
+  (written): string | Wrong => {
+    const parsed = parseCidr(written);
+    return typeof parsed === "string" ? wrong(parsed) : formatCidr(parsed);
+  },
+);
+
+/** A pattern for the DNS names of a certificate, in lower case. */
+export const dnsPattern = text(
+  { allowed: "db.internal, *.db.internal (one label), **.db.internal (one or more)", kind: "DNS name pattern" },
+  (written) => {
+    const pattern = compileDnsPattern(written);
+    return typeof pattern === "string" ? wrong(pattern) : pattern.text;
+  },
+);
+
+/** The same for the SNI of a ClientHello, where "" stands for a hello without one. */
+export const sniPattern = text(
+  {
+    allowed:
+      'db.internal, *.db.internal (one label), **.db.internal (one or more), or "" for a client that sends no SNI',
+    kind: "SNI pattern",
+  },
+  (written) => {
+    const pattern = compileDnsPattern(written, { allowEmpty: true });
+    return typeof pattern === "string" ? wrong(pattern) : pattern.text;
+  },
+);
+
+/** A pattern for the URI names of a certificate. */
+export const uriPattern = text(
+  {
+    allowed: "spiffe://prod/web, spiffe://prod/*/web (one segment), spiffe://prod/** (one or more)",
+    kind: "URI pattern",
+  },
+  (written) => {
+    const pattern = compileUriPattern(written);
+    return typeof pattern === "string" ? wrong(pattern) : pattern.text;
+  },
+);
+
+/** A protocol's name in ALPN (RFC 7301, 3.1: 1 to 255 bytes). */
+export const alpnName = text({ allowed: "1 to 255 bytes, such as h2", kind: "ALPN name" }, (written) => {
+  const { length } = new TextEncoder().encode(written);
+  return length >= 1 && length <= 255 ? written : wrong("an ALPN name has 1 to 255 bytes");
+});
+
+/**
+ * A file, relative to the config file unless absolute; load.ts makes it absolute or relative to the working directory.
+ */
+export const filePath = text({ allowed: "a path, relative to this file", kind: "path" }, (written) => {
+  if (written === "") return wrong("a path must not be empty");
+  return written.includes("\0") ? wrong("a path cannot contain a NUL") : written;
+});
+
+/** Any text that is not empty, compared as it is. */
+export const exactText = z.string().min(1, { error: "must not be empty" }).meta({ allowed: "exact text" });
+
+interface TextKind {
+  /** What may be written, for messages and for the reference page. */
+  readonly allowed: string;
+  readonly kind: string;
+  /** For editors that read the JSON Schema; here the parser judges, whose messages are better. */
+  readonly pattern?: string;
+}
+
+/** What a parser in this file answers instead of a value. */
+class Wrong {
+  readonly message: string;
+
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+
+function wrong(message: string): Wrong {
+  return new Wrong(message);
+}
+
+/** A schema that takes a text and gives what `parse` makes of it. */
+function text<T>(kind: TextKind, parse: (written: string) => T | Wrong) {
+  return z
+    .string()
+    .meta({ ...kind })
+    .transform((written, context): T => {
+      const parsed = parse(written);
+      if (!(parsed instanceof Wrong)) return parsed;
+      context.issues.push({ code: "custom", message: parsed.message, input: written });
+      return z.NEVER;
+    });
+}
