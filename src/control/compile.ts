@@ -1,0 +1,153 @@
+// Turns a config into a snapshot: reads the certificates that it names, resolves the names of endpoints, and lets
+// every name refer by index. What is wrong comes back with its place in the config file, all at once; nothing is
+// opened.
+
+import { type Address, formatAddress } from "../base/address.ts";
+import { messageOf } from "../base/errors.ts";
+import { formatIp, isIp, parseIp } from "../base/ip.ts";
+import { ANYONE, type PlacedRoute, routesOf } from "../config/effective.ts";
+import type { LoadedConfig } from "../config/load.ts";
+import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
+import type { Config, ListenerConfig } from "../config/schema.ts";
+import type { BackendSpec, EndpointSpec, ListenerSpec, PolicySpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
+import { type MaterialOptions, MaterialReader } from "./material.ts";
+
+export interface CompileOptions extends MaterialOptions {
+  /** Number of the snapshot. */
+  readonly generation: number;
+  /**
+   * The address of a host name: an IP literal, IPv4 where there is one. Rejects when there is none. Null leaves names
+   * as they are.
+   */
+  readonly resolve: ((name: string) => Promise<string>) | null;
+}
+
+export type CompileResult =
+  | {
+      readonly ok: true;
+      readonly snapshot: Snapshot;
+      /** Of the config and of the files it names, in the order of the config. */
+      readonly warnings: readonly PlacedProblem[];
+    }
+  | { readonly ok: false; readonly problems: readonly PlacedProblem[] };
+
+/**
+ * Compiles a config that was loaded. Without `resolve` the snapshot is for looking at: its endpoints may still have
+ * host names.
+ */
+export async function compile(loaded: LoadedConfig, options: CompileOptions): Promise<CompileResult> {
+  const compiler = new Compiler(loaded, options);
+  const snapshot = await compiler.compile();
+  const { problems, warnings } = compiler.material;
+  if (problems.length > 0) return { ok: false, problems: sortProblems(problems) };
+  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]) };
+}
+
+class Compiler {
+  /** Also keeps the problems, whoever finds them. */
+  readonly material: MaterialReader;
+  readonly #config: Config;
+  readonly #options: CompileOptions;
+  readonly #policyNames: readonly string[];
+  readonly #backendNames: readonly string[];
+
+  constructor({ config, places }: LoadedConfig, options: CompileOptions) {
+    this.material = new MaterialReader(places, options);
+    this.#config = config;
+    this.#options = options;
+    this.#policyNames = Object.keys(config.policies);
+    this.#backendNames = Object.keys(config.backends);
+  }
+
+  async compile(): Promise<Snapshot> {
+    const config = this.#config;
+    const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
+    const backends: BackendSpec[] = [];
+    let slot = 0;
+    for (const name of this.#backendNames) {
+      const spec = await this.#backend(name, slot);
+      backends.push(spec);
+      slot += spec.endpoints.length;
+    }
+    return {
+      generation: this.#options.generation,
+      maxConnections: config.max_connections,
+      drainTimeoutMs: config.drain_timeout,
+      listeners,
+      policies: Object.entries(config.policies).map(([name, { mode, rules }]): PolicySpec => ({ name, mode, rules })),
+      backends,
+      slotCount: slot,
+    };
+  }
+
+  #listener(listener: ListenerConfig, index: number): ListenerSpec {
+    const path: Path = ["listeners", index];
+    const routes = routesOf(listener, path).map((placed) => this.#route(listener, path, placed));
+    return {
+      name: listener.name,
+      address: listener.address,
+      acceptProxyProtocol: listener.accept_proxy_protocol,
+      trustedSources: listener.trusted_sources,
+      allowSources: listener.allow_sources,
+      maxConnections: listener.max_connections,
+      maxConnectionsPerSource: listener.max_connections_per_source,
+      peekTimeoutMs: listener.peek_timeout,
+      handshakeTimeoutMs: listener.handshake_timeout,
+      routes,
+    };
+  }
+
+  #route(listener: ListenerConfig, listenerPath: Path, placed: PlacedRoute): RouteSpec {
+    const { route } = placed;
+    const open = route.policy === undefined || route.policy === ANYONE;
+    return {
+      name: route.name,
+      match: route.match,
+      tls: route.tls,
+      termination: this.material.readTermination(listener, listenerPath, placed),
+      policy: open ? -1 : this.#policyNames.indexOf(route.policy ?? ANYONE),
+      backend: this.#backendNames.indexOf(route.backend),
+    };
+  }
+
+  async #backend(name: string, firstSlot: number): Promise<BackendSpec> {
+    const config = this.#config.backends[name] as Config["backends"][string];
+    // Together: a hundred names are then looked up in the time of one.
+    const endpoints = await Promise.all(
+      config.endpoints.map(
+        async (endpoint, index): Promise<EndpointSpec> => ({
+          name: formatAddress(endpoint.address),
+          address: await this.#resolved(endpoint.address, ["backends", name, "endpoints", index]),
+          weight: endpoint.weight,
+          maxConnections: endpoint.max_connections,
+          backup: endpoint.backup,
+          slot: firstSlot + index,
+        }),
+      ),
+    );
+    return {
+      name,
+      balance: config.balance,
+      endpoints,
+      connectTimeoutMs: config.connect_timeout,
+      connectAttempts: config.connect_attempts,
+      idleTimeoutMs: config.idle_timeout,
+      maxLifetimeMs: config.max_lifetime,
+      halfCloseIdleTimeoutMs: config.half_close_idle_timeout,
+    };
+  }
+
+  async #resolved(address: Address, path: Path): Promise<Address> {
+    const { resolve } = this.#options;
+    if (resolve === null || address.kind === "unix" || isIp(address.host)) return address;
+    try {
+      const ip = await resolve(address.host);
+      const bytes = parseIp(ip);
+      if (bytes !== null) return { ...address, host: formatIp(bytes) };
+      this.material.error(path, `"${address.host}" resolved to "${ip}", which is no IP address`);
+    } catch (error) {
+      this.material.error(path, `"${address.host}" cannot be resolved: ${messageOf(error)}`);
+    }
+    return address;
+  }
+}
