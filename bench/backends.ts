@@ -1,0 +1,121 @@
+// What stands behind the proxies: one nginx that serves HTTP on two ports (so that least-connections has a choice to make)
+// for the whole run, and an iperf3 or sockperf server that lives as long as one measurement.
+import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { nginxPreamble } from "./contenders.ts";
+import { accepts, eventually, LabError, type Processes, type RunningProcess } from "./processes.ts";
+
+/** Ports of the services, on 127.0.0.1. */
+export interface BackendPorts {
+  readonly http: readonly [number, number];
+  readonly iperf: number;
+  readonly ping: number;
+  /** Where nginx tells its own counts; no proxy leads here. */
+  readonly status: number;
+}
+
+/** What the HTTP backend serves. */
+export const SMALL_PATH = "/small";
+/** A body of `LARGE_BYTES` zeros. */
+export const LARGE_PATH = "/large";
+/** Takes a PUT of any size and throws the body away. */
+export const SINK_PATH = "/sink";
+export const LARGE_BYTES = 256 * 1024 * 1024;
+/** Bytes of the body at SMALL_PATH. */
+export const SMALL_BODY = "0123456789abcdef".repeat(4);
+
+const BACKEND_CONNECTIONS = 16384;
+
+/** Starts the HTTP backend and waits until it accepts. Also writes `large`, a sparse file, into `folder`. */
+export async function startHttpBackend(
+  folder: string,
+  ports: BackendPorts,
+  processes: Processes,
+): Promise<RunningProcess> {
+  mkdirSync(folder, { recursive: true });
+  const large = join(folder, "large");
+  writeFileSync(large, "");
+  truncateSync(large, LARGE_BYTES);
+  const lines = [
+    ...nginxPreamble(folder),
+    `events { worker_connections ${BACKEND_CONNECTIONS}; }`,
+    "http {",
+    "  access_log off;",
+    "  sendfile on;",
+    "  tcp_nopush on;",
+    "  keepalive_requests 1000000000;",
+    // Idle connections of the memory workload must outlast it, before and after their first request.
+    "  keepalive_timeout 1h;",
+    "  client_header_timeout 1h;",
+    "  client_max_body_size 0;",
+    `  client_body_temp_path ${join(folder, "body")};`,
+    "  server {",
+    `    listen 127.0.0.1:${ports.http[0]} backlog=4096;`,
+    `    listen 127.0.0.1:${ports.http[1]} backlog=4096;`,
+    `    root ${folder};`,
+    `    location = ${SMALL_PATH} { default_type text/plain; return 200 "${SMALL_BODY}"; }`,
+    `    location = ${LARGE_PATH} { }`,
+    `    location = ${SINK_PATH} { return 200 "taken"; }`,
+    "  }",
+    `  server { listen 127.0.0.1:${ports.status}; location / { stub_status; } }`,
+    "}",
+  ];
+  const config = join(folder, "nginx.conf");
+  writeFileSync(config, `${lines.join("\n")}\n`);
+  const backend = processes.start({ name: "backend-nginx", command: ["nginx", "-p", folder, "-c", config] });
+  await eventually("the HTTP backend listens", () => accepts(ports.status), { owner: backend });
+  return backend;
+}
+
+/** nginx's own count of connections. */
+export interface HttpBackendStatus {
+  /** Connections accepted since it started, this look included. */
+  readonly accepted: number;
+  readonly active: number;
+}
+
+/** Asks the HTTP backend for its counts. */
+export async function httpBackendStatus(ports: BackendPorts): Promise<HttpBackendStatus> {
+  const response = await fetch(`http://127.0.0.1:${ports.status}/`, { keepalive: false });
+  const status = parseStubStatus(await response.text());
+  if (status === undefined) throw new LabError("the HTTP backend gave no status");
+  return status;
+}
+
+/** Parses nginx's stub_status page. */
+export function parseStubStatus(text: string): HttpBackendStatus | undefined {
+  const active = /^Active connections: (\d+)/m.exec(text)?.[1];
+  const accepted = /^ (\d+) \d+ \d+ /m.exec(text)?.[1];
+  return active === undefined || accepted === undefined
+    ? undefined
+    : { accepted: Number(accepted), active: Number(active) };
+}
+
+/** Runs `body` with a fresh iperf3 server: one that a failed test has left busy would fail every later one. */
+export async function withIperfServer<T>(port: number, processes: Processes, body: () => Promise<T>): Promise<T> {
+  const command = ["iperf3", "-s", "-B", "127.0.0.1", "-p", String(port), "--forceflush"];
+  return withServer({ name: "iperf3-server", command, ready: "Server listening" }, processes, body);
+}
+
+/** Runs `body` with a fresh sockperf server. */
+export async function withPingServer<T>(port: number, processes: Processes, body: () => Promise<T>): Promise<T> {
+  const command = ["sockperf", "server", "--tcp", "-i", "127.0.0.1", "-p", String(port)];
+  return withServer({ name: "sockperf-server", command, ready: "to block on socket" }, processes, body);
+}
+
+interface ServerOptions {
+  readonly name: string;
+  readonly command: readonly string[];
+  /** What it prints once it listens: trying a connection would count as a test. */
+  readonly ready: string;
+}
+
+async function withServer<T>(options: ServerOptions, processes: Processes, body: () => Promise<T>): Promise<T> {
+  const server = processes.start({ name: options.name, command: options.command });
+  try {
+    await eventually(`${options.name} listens`, () => server.output().includes(options.ready), { owner: server });
+    return await body();
+  } finally {
+    await server.stop();
+  }
+}

@@ -1,0 +1,248 @@
+// Runs workloads against contenders: who is started when, in which order the rounds go, and what is kept of each. Within a
+// round the contenders follow each other at once, and the order rotates from round to round, so that neither a slow
+// minute of the machine nor a favoured place in the order decides a ratio.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type BackendPorts, startHttpBackend } from "./backends.ts";
+import { makeCertificates } from "./certificates.ts";
+import { type BenchListener, type Contender, type ListenerName, missingProgram, startContender } from "./contenders.ts";
+import { cpuSeconds, processTree, residentBytes } from "./measure.ts";
+import { accepts, eventually, freePorts, LabError, type Processes, type RunningProcess, tail } from "./processes.ts";
+import { type Failure, gatherFigure, type Skipped, type WorkloadResult } from "./report.ts";
+import type { Bench, Figures, Subject, Workload } from "./workloads/workload.ts";
+
+/** The contender that is no program: load goes to the endpoint itself. */
+export const DIRECT = "direct";
+
+/** What is to be run. */
+export interface LabOptions {
+  /** A temporary folder for everything that is written. */
+  readonly folder: string;
+  readonly rounds: number;
+  /** Amounts and durations are multiplied by this; 1 is a real run. */
+  readonly scale: number;
+  readonly workloads: readonly Workload[];
+  readonly contenders: readonly Contender[];
+  /** True: the workloads that can be are also run without a proxy. */
+  readonly direct: boolean;
+  readonly reference: string;
+  /** Says what is being done, a line at a time. */
+  readonly progress: (line: string) => void;
+}
+
+/** What a run gave. */
+export interface LabResult {
+  readonly workloads: readonly WorkloadResult[];
+  readonly skipped: readonly Skipped[];
+  readonly failures: readonly Failure[];
+}
+
+/** A contender with what it takes to measure it within one workload. */
+interface Entrant {
+  readonly name: string;
+  /** Undefined for "direct". */
+  readonly contender: Contender | undefined;
+  subject: Subject | undefined;
+  process: RunningProcess | undefined;
+  failed: boolean;
+}
+
+const WARM_UP_SCALE = 0.25;
+const LISTENERS: readonly ListenerName[] = ["http", "iperf", "ping", "mtls"];
+
+/** Runs everything in `options`. Rejects only when the lab itself cannot work (no certificates, no backend). */
+export async function runLab(options: LabOptions, processes: Processes): Promise<LabResult> {
+  const lab = new Lab(options, processes);
+  await lab.setUp();
+  const results: WorkloadResult[] = [];
+  for (const workload of options.workloads) {
+    const missing = workload.programs.map(missingProgram).find((why) => why !== undefined);
+    if (missing === undefined) results.push(await lab.runWorkload(workload));
+    else lab.skipped.push({ what: workload.name, why: missing });
+  }
+  return { workloads: results, skipped: lab.skipped, failures: lab.failures };
+}
+
+class Lab {
+  readonly skipped: Skipped[];
+  readonly failures: Failure[];
+  private readonly options: LabOptions;
+  private readonly processes: Processes;
+  private bench: Bench | undefined;
+  private started: number;
+
+  constructor(options: LabOptions, processes: Processes) {
+    this.skipped = [];
+    this.failures = [];
+    this.options = options;
+    this.processes = processes;
+    this.bench = undefined;
+    this.started = 0;
+  }
+
+  async setUp(): Promise<void> {
+    const { folder, scale } = this.options;
+    const certificates = await makeCertificates(folder, this.processes);
+    const [first = 0, second = 0, iperf = 0, ping = 0, status = 0] = await freePorts(5);
+    const ports: BackendPorts = { http: [first, second], iperf, ping, status };
+    const http = join(folder, "http");
+    await startHttpBackend(http, ports, this.processes);
+    this.bench = { processes: this.processes, ports, certificates, largeFile: join(http, "large"), scale };
+    for (const contender of this.options.contenders) {
+      const why = contender.missing();
+      if (why !== undefined) this.skipped.push({ what: contender.name, why });
+    }
+  }
+
+  async runWorkload(workload: Workload): Promise<WorkloadResult> {
+    this.options.progress(`${workload.name}: ${workload.about}`);
+    const entrants = this.entrantsOf(workload);
+    const samples = new Map<string, Map<number, Figures>>(entrants.map((entrant) => [entrant.name, new Map()]));
+    if (!workload.fresh) {
+      // One process for all rounds, as a daemon lives; its first load only makes it compile and allocate.
+      for (const entrant of entrants) {
+        await this.attempt(workload, entrant, -1, async (bench) => {
+          await this.bring(entrant);
+          await measure(workload, entrant, { ...bench, scale: bench.scale * WARM_UP_SCALE });
+        });
+      }
+    }
+    for (let round = 0; round < this.options.rounds; round += 1) {
+      for (const entrant of rotated(entrants, round)) {
+        if (entrant.failed) continue;
+        await this.attempt(workload, entrant, round, async (bench) => {
+          if (workload.fresh) await this.bring(entrant);
+          const figures = await measure(workload, entrant, bench);
+          samples.get(entrant.name)?.set(round, figures);
+          this.options.progress(`  round ${round + 1} ${entrant.name}: ${describe(workload, figures)}`);
+        });
+        if (workload.fresh) await this.dismiss(entrant);
+      }
+    }
+    for (const entrant of entrants) {
+      await this.dismiss(entrant);
+      // A contender that failed once has no value here: what is left of its rounds may be its good luck.
+      if (entrant.failed) samples.delete(entrant.name);
+    }
+    const figures = workload.figures.map((figure) => gatherFigure(figure, samples, this.options.reference));
+    return { name: workload.name, about: workload.about, figures };
+  }
+
+  private entrantsOf(workload: Workload): Entrant[] {
+    const entrants: Entrant[] = [];
+    const enter = (name: string, contender: Contender | undefined): void => {
+      entrants.push({ name, contender, subject: undefined, process: undefined, failed: false });
+    };
+    if (this.options.direct && workload.direct) enter(DIRECT, undefined);
+    for (const contender of this.options.contenders) {
+      const wanted = contender.extra !== true || workload.extraContenders.includes(contender.name);
+      if (wanted && contender.missing() === undefined) enter(contender.name, contender);
+    }
+    return entrants;
+  }
+
+  /** Runs one step for one entrant; a failure is recorded with both log tails and takes the entrant out of the workload. */
+  private async attempt(
+    workload: Workload,
+    entrant: Entrant,
+    round: number,
+    step: (bench: Bench) => Promise<void>,
+  ): Promise<void> {
+    try {
+      if (this.bench === undefined) throw new LabError("the lab was not set up");
+      await step(this.bench);
+    } catch (error) {
+      entrant.failed = true;
+      const message = error instanceof Error ? error.message : String(error);
+      const toolLog = error instanceof LabError ? error.logTail : "";
+      const ownLog = tail(entrant.process?.output());
+      const logTail = [toolLog, ownLog !== toolLog && ownLog && `--- ${entrant.name} said:\n${ownLog}`]
+        .filter(Boolean)
+        .join("\n");
+      this.failures.push({ workload: workload.name, contender: entrant.name, round: round + 1, message, logTail });
+      this.options.progress(`  FAILED ${workload.name}, ${entrant.name}: ${message}\n${logTail}`);
+    }
+  }
+
+  /** Starts the entrant on fresh ports and waits until it accepts on each. */
+  private async bring(entrant: Entrant): Promise<void> {
+    if (this.bench === undefined) throw new LabError("the lab was not set up");
+    const { ports, certificates } = this.bench;
+    if (entrant.contender === undefined) {
+      entrant.subject = directSubject(ports);
+      return;
+    }
+    const free = await freePorts(LISTENERS.length);
+    const listeners = LISTENERS.map((name, index): BenchListener => {
+      const endpoints = name === "iperf" ? [ports.iperf] : name === "ping" ? [ports.ping] : ports.http;
+      return { name, port: free[index] ?? 0, endpoints, terminatesTls: name === "mtls" };
+    });
+    this.started += 1;
+    const folder = join(this.options.folder, `${this.started}-${entrant.name}`);
+    mkdirSync(folder, { recursive: true });
+    const process = startContender(entrant.contender, { folder, listeners, certificates }, this.processes);
+    entrant.process = process;
+    for (const { name, port } of listeners) {
+      await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), { owner: process });
+    }
+    entrant.subject = proxySubject(entrant.name, process, listeners);
+  }
+
+  private async dismiss(entrant: Entrant): Promise<void> {
+    await entrant.process?.stop();
+    entrant.process = undefined;
+    entrant.subject = undefined;
+  }
+}
+
+/** `items` with the first `count` moved to the end. */
+export function rotated<T>(items: readonly T[], count: number): T[] {
+  const shift = items.length === 0 ? 0 : count % items.length;
+  return [...items.slice(shift), ...items.slice(0, shift)];
+}
+
+async function measure(workload: Workload, entrant: Entrant, bench: Bench): Promise<Figures> {
+  if (entrant.subject === undefined) throw new LabError(`${entrant.name} is not running`);
+  return workload.measure(entrant.subject, bench);
+}
+
+function proxySubject(name: string, process: RunningProcess, listeners: readonly BenchListener[]): Subject {
+  const pids = processTree(process.pid);
+  const samePids = (): readonly number[] => {
+    // A worker that dies takes its CPU time with it, and a cost measured without it would look like a gain.
+    const now = processTree(process.pid);
+    if (now.join() !== pids.join()) throw new LabError(`the processes of ${name} changed: ${pids} became ${now}`);
+    return pids;
+  };
+  return {
+    name,
+    port: (wanted) => {
+      const port = listeners.find((listener) => listener.name === wanted)?.port;
+      if (port === undefined) throw new LabError(`${name} has no listener ${wanted}`);
+      return port;
+    },
+    cpuSeconds: () => cpuSeconds(samePids()),
+    residentBytes: () => residentBytes(samePids()),
+  };
+}
+
+function directSubject(ports: BackendPorts): Subject {
+  return {
+    name: DIRECT,
+    port: (wanted) => {
+      if (wanted === "mtls") throw new LabError("nothing terminates mTLS without a proxy");
+      return wanted === "http" ? ports.http[0] : ports[wanted];
+    },
+    cpuSeconds: () => undefined,
+    residentBytes: () => undefined,
+  };
+}
+
+function describe(workload: Workload, figures: Figures): string {
+  const said: string[] = [];
+  for (const { key, label, digits } of workload.figures) {
+    const value = figures[key];
+    if (value !== undefined) said.push(`${value.toFixed(digits)} ${label}`);
+  }
+  return said.join(" · ");
+}

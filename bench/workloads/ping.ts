@@ -1,0 +1,82 @@
+// Round trips of 64 bytes, by sockperf: alone, and beside an iperf3 stream that saturates the same proxy. The second is
+// where fairness between connections shows. Latencies are full round trips, in microseconds.
+import { withIperfServer, withPingServer } from "../backends.ts";
+import { LabError } from "../processes.ts";
+import { parseIperf } from "./bulk.ts";
+import { type Bench, type Figure, type Figures, type Subject, type Workload, wholeSeconds } from "./workload.ts";
+
+const MESSAGE_BYTES = 64;
+const ALONE_SECONDS = 3;
+const BESIDE_SECONDS = 5;
+/** sockperf warms up for less than this; the stream must outlast it on both sides. */
+const STREAM_MARGIN_SECONDS = 3;
+const LIMIT_SECONDS = 60;
+
+/** Ping-pong on an idle proxy. */
+export const pingAlone: Workload = {
+  name: "ping",
+  about: `ping-pong of ${MESSAGE_BYTES} bytes over TCP, alone: sockperf`,
+  figures: latencyFigures(1.1),
+  programs: ["sockperf"],
+  direct: true,
+  fresh: false,
+  extraContenders: [],
+  measure: (subject, bench) =>
+    withPingServer(bench.ports.ping, bench.processes, () => ping(subject, bench, ALONE_SECONDS)),
+};
+
+/** Ping-pong beside a saturated stream. */
+export const pingBeside: Workload = {
+  name: "ping-beside-stream",
+  about: "the same beside a saturated iperf3 stream from client to endpoint through the same proxy",
+  figures: [
+    ...latencyFigures(1.0),
+    { key: "streamRate", label: "stream beside it, GiB per second", digits: 2, compared: false },
+  ],
+  programs: ["sockperf", "iperf3"],
+  direct: true,
+  fresh: false,
+  extraContenders: [],
+  measure: (subject, bench) =>
+    withIperfServer(bench.ports.iperf, bench.processes, () =>
+      withPingServer(bench.ports.ping, bench.processes, () => pingBesideStream(subject, bench)),
+    ),
+};
+
+function latencyFigures(ratio: number): readonly Figure[] {
+  return [
+    { key: "p50", label: "p50, µs", digits: 0, compared: true },
+    { key: "p99", label: "p99, µs", digits: 0, compared: true, toReach: { kind: "ratio", atMost: ratio } },
+  ];
+}
+
+async function pingBesideStream(subject: Subject, bench: Bench): Promise<Figures> {
+  const seconds = wholeSeconds(BESIDE_SECONDS, bench.scale) + STREAM_MARGIN_SECONDS;
+  const to = ["-c", "127.0.0.1", "-p", String(subject.port("iperf"))];
+  const stream = bench.processes.run(["iperf3", ...to, "-t", String(seconds), "--json"], LIMIT_SECONDS);
+  // A failure of the stream must not go unhandled while the ping still runs; it is thrown below.
+  stream.catch(() => {});
+  await Bun.sleep(500);
+  const figures = await ping(subject, bench, BESIDE_SECONDS);
+  // The stream ends by itself: an iperf3 client that is killed leaves its server in the middle of a test.
+  const report = parseIperf((await stream).stdout);
+  if (report === undefined) throw new LabError("the iperf3 stream did not end well");
+  return { ...figures, streamRate: report.bytesPerSecond / 1024 ** 3 };
+}
+
+async function ping(subject: Subject, bench: Bench, duration: number): Promise<Figures> {
+  const seconds = wholeSeconds(duration, bench.scale);
+  const to = ["--tcp", "-i", "127.0.0.1", "-p", String(subject.port("ping"))];
+  const command = ["sockperf", "ping-pong", ...to, "-m", String(MESSAGE_BYTES), "-t", String(seconds), "--full-rtt"];
+  const { stdout } = await bench.processes.run(command, LIMIT_SECONDS);
+  const report = parseSockperf(stdout);
+  if (report === undefined) throw new LabError("sockperf gave no percentiles", stdout);
+  return report;
+}
+
+/** The 50th and 99th percentile of sockperf's report, in the unit it used (µs). */
+export function parseSockperf(text: string): { p50: number; p99: number } | undefined {
+  const p50 = /percentile 50\.000 =\s+([\d.]+)/.exec(text)?.[1];
+  const p99 = /percentile 99\.000 =\s+([\d.]+)/.exec(text)?.[1];
+  return p50 === undefined || p99 === undefined ? undefined : { p50: Number(p50), p99: Number(p99) };
+}
