@@ -190,7 +190,10 @@ function checkTermination(report: Report, { listener, listenerPath, placed }: Ro
   const at = (field: "client_auth" | "client_ca" | "client_crl"): Path => tlsFieldPath(listenerPath, placed, field);
   if (termination.client_auth === "none") {
     for (const field of ["client_ca", "client_crl"] as const) {
-      if (termination[field].length > 0 && placed.route.terminate?.client_auth === undefined)
+      const { terminate } = placed.route;
+      // A listener's authorities are for its other routes, where this one says that it asks for no certificate.
+      const meantForOthers = terminate?.client_auth !== undefined && terminate[field] === undefined;
+      if (termination[field].length > 0 && !meantForOthers)
         report.error(at(field), "has no effect with `client_auth: none`", ...read);
     }
   } else if (termination.client_ca.length === 0) {

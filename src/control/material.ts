@@ -48,8 +48,10 @@ export class MaterialReader {
     if (tls === null) return null;
     const at = (field: keyof TlsConfig): Path => tlsFieldPath(listenerPath, placed, field);
     const problemsBefore = this.problems.length;
-    const clientCaPem = this.#readAuthorities(tls.client_ca, at("client_ca"));
-    const clientCrlPem = this.#readBlocks(tls.client_crl, CRL, at("client_crl"));
+    // A route that asks for no certificate may stand on a listener whose other routes do.
+    const asks = tls.client_auth !== "none";
+    const clientCaPem = asks ? this.#readAuthorities(tls.client_ca, at("client_ca")) : [];
+    const clientCrlPem = asks ? this.#readBlocks(tls.client_crl, CRL, at("client_crl")) : [];
     const demandsAreSound = this.problems.length === problemsBefore;
     const demands = {
       clientAuth: tls.client_auth,
