@@ -38,6 +38,7 @@ export class Listener {
   readonly #socket: ListeningSocket;
   #active = 0;
   #paused = false;
+  #closed = false;
 
   /** Binds. Throws ProxyError when the address cannot be had. */
   constructor(worker: Worker, spec: ListenerSpec) {
@@ -116,15 +117,14 @@ export class Listener {
   updateAccepting(): void {
     const limit = this.spec.maxConnections;
     const full = this.worker.isFull || (limit > 0 && this.#active >= limit);
-    if (full === this.#paused) return;
+    if (full === this.#paused || this.#closed) return;
     this.#paused = full;
     if (full) this.#socket.pause();
     else this.#socket.resume();
   }
 
   close(): void {
-    // Closed for good: nothing may resume it.
-    this.#paused = true;
+    this.#closed = true;
     this.#socket.close();
   }
 
