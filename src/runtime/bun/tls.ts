@@ -5,14 +5,18 @@
 //  - options beside `secureContext` drop client authentication unless they repeat it, and the environment variable
 //    NODE_TLS_REJECT_UNAUTHORIZED weakens it unless `rejectUnauthorized` is explicit: both are always given;
 //  - a client whose certificate does not verify still gets `handshake(ok = true)`: `judge` accepts only what is verified;
+//  - a resumed session lets in a client whose certificate has expired since: `judge` looks at the dates again;
 //  - an exception inside `handshake` lets data flow: it is caught and the socket is aborted;
-//  - a bare FIN looks like a close_notify: the record framing of the ciphertext tells them apart.
+//  - a bare FIN looks like a close_notify: the record framing of the ciphertext tells them apart;
+//  - a record that does not decrypt is reported like an exception of a handler: it ends that connection, as a reset, and nothing else.
 
+import type { X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import type { Socket, SocketHandler } from "bun";
 import { type Clock, Timer } from "../../base/clock.ts";
-import { messageOf, ProxyError } from "../../base/errors.ts";
+import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type {
+  CloseCode,
   ServerContext,
   ServerIdentity,
   SocketHandlers,
@@ -20,6 +24,7 @@ import type {
   TerminateTlsOptions,
   TerminateTlsResult,
 } from "../runtime.ts";
+import { earliestNextUpdateMs } from "./crl-expiry.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import { TlsRecords } from "./tls-records.ts";
 
@@ -44,13 +49,16 @@ export class TlsTwin {
 /** A context with Bun's own handle to the built SSL_CTX. */
 interface BunServerContext extends ServerContext {
   readonly secureContext: unknown;
+  /** When the first of the CRLs goes out of date, in ms since the epoch. */
+  readonly revocationEndsMs: number;
 }
 
 /** A Bun TLS socket with what is ours hung on it, because `data` is the caller's. */
 interface TlsSocket extends Socket<unknown> {
   /** The framing that tells a truncated stream. */
   records?: TlsRecords;
-  truncated?: boolean;
+  /** How it will have ended, where we know better than what Bun's `close` is going to say. The first cause counts. */
+  fate?: CloseCode;
 }
 
 /** Builds and checks a context. See `Runtime.serverContext`. */
@@ -60,6 +68,11 @@ export function serverContext(identity: ServerIdentity): ServerContext {
   if (identity.clientAuth !== "none" && identity.clientCaPem.length === 0) {
     throw badMaterial("clients are asked for a certificate, but there is no CA to verify it with");
   }
+  // Bun drops what it cannot read beside a good one, and the second CRL of a text: without it, revoked clients would pass.
+  if (!identity.clientCaPem.every((pem) => countOf(pem, "-----BEGIN CERTIFICATE-----") === 1))
+    throw badMaterial("a client CA must be the PEM text of one certificate");
+  if (!identity.clientCrlPem.every((pem) => countOf(pem, "-----BEGIN X509 CRL-----") === 1))
+    throw badMaterial("a CRL must be the PEM text of one list");
   const options: SecureContextOptions = {
     cert: identity.chainPem,
     key: identity.keyPem,
@@ -70,7 +83,11 @@ export function serverContext(identity: ServerIdentity): ServerContext {
   if (identity.clientCaPem.length > 0) options.ca = [...identity.clientCaPem];
   if (identity.clientCrlPem.length > 0) options.crl = [...identity.clientCrlPem];
   try {
-    const context: BunServerContext = { identity, secureContext: createSecureContext(options).context };
+    const context: BunServerContext = {
+      identity,
+      secureContext: createSecureContext(options).context,
+      revocationEndsMs: earliestNextUpdateMs(identity.clientCrlPem),
+    };
     return context;
   } catch (thrown) {
     throw badMaterial(messageOf(thrown));
@@ -103,6 +120,11 @@ export function terminateTls<S>(
       ...(identity.alpn.length > 0 && { ALPNProtocols: alpnWireFormat(identity.alpn) }),
     },
   } as unknown as Parameters<Socket<unknown>["upgradeTLS"]>[0];
+  if (plain.readyState < 1) {
+    // It closed while the caller made up its mind, and `close` has been told to the caller already.
+    securing.fail("closed", "");
+    return securing.result;
+  }
   securing.start();
   try {
     const [raw, secured] = plain.upgradeTLS(upgrade);
@@ -165,7 +187,25 @@ class Securing<S> {
       socket.terminate();
       return;
     }
+    const fault = certificate === undefined || !socket.isSessionReused() ? "" : this.#staleness(certificate);
+    if (fault !== "") {
+      this.fail("certificate", fault, certificate?.raw ?? null);
+      socket.terminate();
+      return;
+    }
     this.#succeed(socket, certificate?.raw ?? null);
+  }
+
+  /**
+   * The reason to refuse a resumed session, or "". A ticket carries the verdict of the first handshake, and nobody looks at dates again. (An
+   * intermediate that has expired since is not seen: Bun shows only the leaf. A new context makes all tickets void.)
+   */
+  #staleness(certificate: X509Certificate): string {
+    const nowMs = Date.now();
+    // "Invalid Date" compares as false, so ask in the way that then refuses.
+    if (!(Date.parse(certificate.validTo) > nowMs)) return "CERT_HAS_EXPIRED";
+    const { revocationEndsMs } = this.#options.context as BunServerContext;
+    return revocationEndsMs > nowMs ? "" : "CRL_HAS_EXPIRED";
   }
 
   fail(
@@ -180,12 +220,8 @@ class Securing<S> {
   }
 
   #succeed(socket: TlsSocket, peerCertificate: Uint8Array | null): void {
-    this.#settled = true;
-    this.#clock.disarm(this.#deadline);
-    if (this.records !== null) socket.records = this.records;
-    socket.data = this.#options.data;
     const alpn = socket.alpnProtocol;
-    this.#resolve({
+    const result: TerminateTlsResult<S> = {
       ok: true,
       socket: socket as unknown as StreamSocket<S>,
       peerCertificate,
@@ -193,7 +229,14 @@ class Securing<S> {
       cipher: (socket.getCipher() as { name: string }).name,
       resumed: socket.isSessionReused(),
       alpn: typeof alpn === "string" ? alpn : "",
-    });
+    };
+    // From here on nothing can throw: a promise must not be left hanging behind `settled`.
+    this.#settled = true;
+    this.#clock.disarm(this.#deadline);
+    if (this.records !== null) socket.records = this.records;
+    socket.terminate = terminateByUs;
+    socket.data = this.#options.data;
+    this.#resolve(result);
   }
 }
 
@@ -238,8 +281,7 @@ function createTlsHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown
       const secured = socket as TlsSocket;
       if (secured.records?.endsInAlert === true) handlers.end(asStream(socket));
       else {
-        secured.truncated = true;
-        socket.terminate();
+        abort(secured, "truncated");
       }
     },
     close(socket, error) {
@@ -248,15 +290,39 @@ function createTlsHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown
         return;
       }
       const secured = socket as TlsSocket;
-      const code = closeCode(error);
-      const truncated = secured.truncated === true || (code === "clean" && secured.records?.endsInAlert !== true);
-      handlers.close(asStream(socket), truncated ? "truncated" : code);
+      let code = secured.fate ?? closeCode(error);
+      // After our own shutdown a bare FIN brings no `end`, only this.
+      if (secured.fate === undefined && code === "clean" && secured.records?.endsInAlert !== true) code = "truncated";
+      handlers.close(asStream(socket), code);
     },
     error(socket, thrown) {
+      // Bun reports here, too, that a record could not be decrypted. That is the peer's doing, or somebody's on the path, and no defect; and
+      // it must not pass for an end in order, though the forged record may have the shape of an alert.
+      if (isTlsFailure(thrown)) {
+        if (socket.data instanceof Securing) socket.data.fail("handshake", reasonOf(thrown));
+        abort(socket as TlsSocket, "reset");
+        return;
+      }
       socket.terminate();
       reportDefect(thrown);
     },
   };
+}
+
+/** What callers get as `terminate`: Bun's `close` cannot tell an abort of ours from a bare FIN of the peer. */
+function terminateByUs(this: TlsSocket): void {
+  abort(this, "clean");
+}
+
+function abort(socket: TlsSocket, fate: CloseCode): void {
+  socket.fate ??= fate;
+  // Bun's own, which `terminateByUs` stands in front of.
+  (Object.getPrototypeOf(socket) as TlsSocket).terminate.call(socket);
+}
+
+/** Whether an error comes from the TLS library rather than from a handler that threw. */
+function isTlsFailure(thrown: unknown): boolean {
+  return codeOf(thrown) === "EPROTO" && messageOf(thrown).includes(":SSL routines:");
 }
 
 /** Protocol names, each behind a byte that tells its length (RFC 7301, 3.1), as the text that Bun takes. */
@@ -271,6 +337,10 @@ function reasonOf(error: unknown): string {
   const reason = typeof message === "string" ? /OPENSSL_internal:(\w+)/.exec(message)?.[1] : undefined;
   if (reason !== undefined) return reason;
   return typeof code === "string" ? code : "";
+}
+
+function countOf(text: string, what: string): number {
+  return text.split(what).length - 1;
 }
 
 function badMaterial(what: string): ProxyError {
