@@ -110,6 +110,34 @@ export function closeConformance(runtime: Runtime): void {
       server.close();
     });
 
+    test("a write that finds the connection reset returns -1, and terminate then brings the one close", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      const accepted = await server.nth(0);
+      peer.socket.resetAndDestroy();
+      // In this very turn, before the runtime has heard of the reset.
+      const deadline = performance.now() + 1_000;
+      let taken = 0;
+      while (taken >= 0 && performance.now() < deadline) taken = accepted.live.write(Buffer.from("anyone?"));
+      if (taken < 0) accepted.live.terminate();
+      await eventually(() => accepted.closes.length === 1, "it closed");
+      assert.equal(accepted.ends, 0);
+      server.close();
+    });
+
+    test("close after the peer's end delivers what was written, then a FIN, and is one clean close", async () => {
+      const server = serve(runtime);
+      const peer = await connectPeer(server.port);
+      peer.socket.end("request");
+      const accepted = await server.nth(0);
+      await eventually(() => accepted.ends === 1, "the end arrived");
+      accepted.live.write(Buffer.from("answer"));
+      accepted.live.close();
+      await eventually(() => peer.closed && accepted.closes.length === 1, "both closed");
+      assert.deepEqual([peer.text, peer.errorCode, accepted.closes], ["answer", "", ["clean"]]);
+      server.close();
+    });
+
     test("terminate inside accept refuses the newcomer", async () => {
       const server = serve(runtime, { onAccept: (recording) => recording.live.terminate() });
       const peer = await connectPeer(server.port);

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import type { Address } from "../../src/base/address.ts";
+import { ProxyError } from "../../src/base/errors.ts";
 import type { DialResult, Runtime } from "../../src/runtime/runtime.ts";
 import {
   checkRecordings,
@@ -95,6 +96,17 @@ async function closedPort(): Promise<number> {
 }
 
 export function dialConformance(runtime: Runtime): void {
+  describe("resolve", () => {
+    test("gives an address of a name, and refuses with the resolver's code where there is none", async () => {
+      assert.match(await runtime.resolve("localhost"), /^(127\.0\.0\.1|::1)$/);
+      // RFC 6761 keeps .invalid without addresses; a host without DNS answers EAI_AGAIN.
+      await assert.rejects(
+        runtime.resolve("nothing.invalid"),
+        (thrown) => thrown instanceof ProxyError && thrown.code !== "" && thrown.message.includes("nothing.invalid"),
+      );
+    });
+  });
+
   describe("7. dialling has a deadline, can be cancelled, and its error codes are the system's", () => {
     let directory = "";
     let blackHole: BlackHole | null = null;

@@ -9,8 +9,8 @@ import net from "node:net";
 import type { Address } from "../../src/base/address.ts";
 import type { CloseCode, ListeningSocket, Runtime, SocketHandlers, StreamSocket } from "../../src/runtime/runtime.ts";
 
-/** How long anything that must happen may take. */
-const PATIENCE_MS = 8_000;
+/** How long anything that must happen may take: less than a test may, so that the failure is told where it belongs. */
+const PATIENCE_MS = 4_500;
 
 /** Polls until `condition` holds; fails with `what` when it never does. */
 export async function eventually(condition: () => boolean, what: string, patienceMs = PATIENCE_MS): Promise<void> {

@@ -1,5 +1,5 @@
 // The conformance suite of the runtime seam: what src/runtime/runtime.ts promises, tested against any implementation. It is written on
-// node:test and node:net, which Bun, Deno and Node all have, and needs the openssl command for a second opinion on TLS.
+// node:test, node:net and node:tls, which Bun, Deno and Node all have, and takes the openssl command for a second opinion.
 //
 // Run it by calling `runtimeConformance` from a test file of the runtime in question, as bun.test.ts does.
 
@@ -8,6 +8,9 @@ import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { listenConformance } from "./listening.ts";
 import { streamConformance } from "./streams.ts";
+import { tlsSessionConformance } from "./tls-sessions.ts";
+import { tlsStreamConformance } from "./tls-streams.ts";
+import { tlsVerificationConformance } from "./tls-verification.ts";
 
 /** Registers every test of the suite for `runtime`. */
 export function runtimeConformance(runtime: Runtime): void {
@@ -15,4 +18,7 @@ export function runtimeConformance(runtime: Runtime): void {
   closeConformance(runtime);
   dialConformance(runtime);
   listenConformance(runtime);
+  tlsVerificationConformance(runtime);
+  tlsSessionConformance(runtime);
+  tlsStreamConformance(runtime);
 }

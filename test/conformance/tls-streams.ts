@@ -1,0 +1,385 @@
+// Conformance of TLS sockets as streams: lines 2, 3, 4 and 6 of the contract after `terminateTls`.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { afterEach, before, describe, test } from "node:test";
+import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
+import { type TestPki, testPki } from "../support/certificates.ts";
+import { checkRecordings, eventually, type Peer, quiet, type Recording } from "./peers.ts";
+import { writeBulk } from "./streams.ts";
+import {
+  accepted,
+  identityOf,
+  openWire,
+  serveTls,
+  type TlsServer,
+  tlsClient,
+  type Wire,
+  type WireLink,
+} from "./tls-peers.ts";
+
+const BULK_BYTES = 64 * 1024 * 1024 + 7;
+const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
+/** Handshakes at the same time in the test that cuts a hello at every byte. */
+const PARALLEL_CUTS = 32;
+/** Length of an encrypted close_notify (AES-GCM), record header included. */
+const CLOSE_NOTIFY_BYTES = { "TLSv1.2": 5 + 8 + 2 + 16, "TLSv1.3": 5 + 2 + 1 + 16 } as const;
+
+/** A secured connection over a wire: the client, the seam's end, and what is between. */
+interface Secured {
+  readonly server: TlsServer;
+  readonly wire: Wire;
+  readonly link: WireLink;
+  readonly client: Peer;
+  readonly secured: Recording;
+  close(): void;
+}
+
+export function tlsStreamConformance(runtime: Runtime): void {
+  let pki: TestPki;
+  let context: ServerContext;
+  before(async () => {
+    pki = await testPki();
+    context = runtime.serverContext(identityOf(pki));
+  });
+
+  async function secure(version: (typeof VERSIONS)[number]): Promise<Secured> {
+    const server = serveTls(runtime, () => context);
+    const wire = await openWire(server.port);
+    const client = tlsClient(wire.port, { certificate: pki.client, version, greeting: "hello" });
+    const session = await server.settled(0);
+    accepted(session);
+    const { secured } = session;
+    await eventually(() => secured.text === "hello", "the greeting arrived");
+    const close = (): void => {
+      wire.close();
+      client.socket.destroy();
+      server.close();
+    };
+    return { server, wire, link: wire.links[0] as WireLink, client, secured, close };
+  }
+
+  describe("4. peeked bytes are delivered again", () => {
+    afterEach(checkRecordings);
+
+    for (const version of VERSIONS) {
+      test(`a ${version} hello cut in two at every byte, the first part peeked`, { timeout: 60_000 }, async () => {
+        const helloBytes = await cutHello(version, 1);
+        assert(helloBytes > 100);
+        for (let cut = 2; cut < helloBytes; cut += PARALLEL_CUTS) {
+          const cuts = Array.from({ length: Math.min(PARALLEL_CUTS, helloBytes - cut) }, (_, index) => cut + index);
+          await Promise.all(cuts.map((at) => cutHello(version, at)));
+        }
+      });
+    }
+
+    /** Peeks `cut` bytes of a hello and gives the rest to the upgraded socket. Returns the length of the hello. */
+    async function cutHello(version: (typeof VERSIONS)[number], cut: number): Promise<number> {
+      const server = serveTls(runtime, () => context, { peekBytes: cut });
+      const wire = await openWire(server.port, true);
+      const client = tlsClient(wire.port, { certificate: pki.client, version, greeting: "hello" });
+      await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+      const link = wire.links[0] as WireLink;
+      const hello = link.heldBytes;
+      link.held = null;
+      link.server.write(hello.subarray(0, cut));
+      await eventually(() => server.sessions.length === 1, "the upgrade began");
+      link.server.write(hello.subarray(cut));
+      const session = await server.settled(0);
+      assert.equal(accepted(session).version, version);
+      await eventually(() => session.secured.text === "hello", `the greeting arrived (cut at ${cut})`);
+      client.socket.destroy();
+      wire.close();
+      server.close();
+      return hello.length;
+    }
+
+    test("a hello that trickles in byte by byte, of which only the first byte was peeked", async () => {
+      const server = serveTls(runtime, () => context);
+      const wire = await openWire(server.port, true);
+      const client = tlsClient(wire.port, { certificate: pki.client, greeting: "hello" });
+      await eventually(() => wire.links[0]?.held?.length === 1, "the client sent its hello");
+      const link = wire.links[0] as WireLink;
+      const hello = link.heldBytes;
+      link.held = null;
+      link.server.setNoDelay(true);
+      for (const byte of hello) {
+        link.server.write(Uint8Array.of(byte));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const session = await server.settled(0);
+      accepted(session);
+      await eventually(() => session.secured.text === "hello", "the greeting arrived");
+      client.socket.destroy();
+      wire.close();
+      server.close();
+    });
+
+    test("TLS 1.3 application data glued to the client's Finished reaches data after the verdict", async () => {
+      const server = serveTls(runtime, () => context);
+      const wire = await openWire(server.port, true);
+      const client = tlsClient(wire.port, { certificate: pki.client, version: "TLSv1.3", greeting: "glued" });
+      await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+      const link = wire.links[0] as WireLink;
+      link.releaseHeld();
+      await eventually(() => link.heldBytes.length > 0, "the client answered");
+      // Finished and greeting are held together once no more comes.
+      for (let before = -1; before !== link.heldBytes.length; await quiet(30)) before = link.heldBytes.length;
+      assert.equal(server.sessions[0]?.result, null);
+      link.releaseHeld();
+      link.held = null;
+      const session = await server.settled(0);
+      accepted(session);
+      await eventually(() => session.secured.text === "glued", "the greeting arrived");
+      client.socket.destroy();
+      wire.close();
+      server.close();
+    });
+
+    test("a whole TLS 1.2 exchange in single bytes", async () => {
+      const server = serveTls(runtime, () => context);
+      const wire = await openWire(server.port, true);
+      const client = tlsClient(wire.port, { certificate: pki.client, version: "TLSv1.2", greeting: "hello" });
+      await eventually(() => wire.links.length === 1, "the client connected");
+      const link = wire.links[0] as WireLink;
+      link.server.setNoDelay(true);
+      const trickle = setInterval(() => {
+        for (const byte of link.heldBytes) link.server.write(Uint8Array.of(byte));
+        link.held = [];
+      }, 1);
+      const session = await server.settled(0);
+      accepted(session);
+      await eventually(() => session.secured.text === "hello", "the greeting arrived");
+      clearInterval(trickle);
+      client.socket.destroy();
+      wire.close();
+      server.close();
+    });
+  });
+
+  for (const version of VERSIONS) {
+    describe(`2 and 3 on ${version}: counted writes and half-open streams`, () => {
+      afterEach(checkRecordings);
+
+      test("64 MiB out of the seam arrive whole, with backpressure", { timeout: 60_000 }, async () => {
+        const { client, secured, close } = await secure(version);
+        client.socket.removeAllListeners("data");
+        const hash = createHash("sha256");
+        let received = 0;
+        let nextPause = 1_000_000;
+        client.socket.on("data", (bytes: Buffer) => {
+          hash.update(bytes);
+          received += bytes.length;
+          if (received < nextPause) return;
+          nextPause += 5_000_000;
+          client.socket.pause();
+          setTimeout(() => client.socket.resume(), 2);
+        });
+        const { sha256, shortWrites } = await writeBulk(secured, BULK_BYTES);
+        await eventually(() => client.ended, "the client saw the end", 30_000);
+        assert.equal(received, BULK_BYTES);
+        assert.equal(hash.digest("hex"), sha256);
+        assert(shortWrites > 0, "backpressure was felt");
+        close();
+      });
+
+      test("64 MiB into the seam, which pauses now and then, arrive whole", { timeout: 60_000 }, async () => {
+        const { client, secured, close } = await secure(version);
+        const hash = createHash("sha256");
+        let nextPause = 1_000_000;
+        secured.onData = (bytes) => {
+          hash.update(bytes);
+          if (secured.receivedBytes < nextPause) return;
+          nextPause += 5_000_000;
+          secured.live.pause();
+          setTimeout(() => secured.live.resume(), 2);
+        };
+        const block = Buffer.alloc(1_048_576, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
+        const sent = createHash("sha256");
+        for (let round = 0; round < 64; round++) {
+          sent.update(block);
+          if (!client.socket.write(block)) await new Promise((resolve) => client.socket.once("drain", resolve));
+        }
+        client.socket.end();
+        await eventually(() => secured.ends === 1, "the end arrived", 30_000);
+        assert.equal(secured.receivedBytes, 5 + 64 * block.length);
+        assert.equal(hash.digest("hex"), sent.digest("hex"));
+        close();
+      });
+
+      test("after the peer's close_notify and FIN we still write, megabytes of it", async () => {
+        const { client, secured, close } = await secure(version);
+        client.socket.end("request");
+        await eventually(() => secured.ends === 1, "the end arrived");
+        assert.equal(secured.text, "hellorequest");
+        await quiet(20);
+        assert.deepEqual(secured.closes, []);
+        await writeBulk(secured, 4_000_000);
+        await eventually(() => Buffer.concat(client.chunks).length === 4_000_000, "the client heard it all");
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual(secured.closes, ["clean"]);
+        close();
+      });
+
+      test("after our shutdown we still read, and the close is clean", async () => {
+        const { client, secured, close } = await secure(version);
+        secured.live.shutdown();
+        await eventually(() => client.ended, "the client saw the end");
+        assert.equal(secured.live.write(Buffer.from("late")), -1);
+        client.socket.end(Buffer.alloc(1_000_000, "b"));
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.equal(secured.receivedBytes, 5 + 1_000_000);
+        assert.deepEqual(secured.closes, ["clean"]);
+        close();
+      });
+
+      test("pause stops data and end, resume continues", async () => {
+        const { client, secured, close } = await secure(version);
+        secured.live.pause();
+        client.socket.end("waits");
+        await quiet(100);
+        assert.deepEqual([secured.text, secured.ends, secured.closes], ["hello", 0, []]);
+        secured.live.resume();
+        await eventually(() => secured.ends === 1, "the end arrived");
+        assert.equal(secured.text, "hellowaits");
+        close();
+      });
+    });
+
+    describe(`6 on ${version}: FIN, RST and a stream without close_notify are told apart`, () => {
+      afterEach(checkRecordings);
+
+      test("RST is reset, also while paused", async () => {
+        for (const paused of [false, true]) {
+          const { link, secured, close } = await secure(version);
+          if (paused) secured.live.pause();
+          link.hold();
+          link.server.resetAndDestroy();
+          await eventually(() => secured.closes.length === 1, "it closed");
+          assert.deepEqual([secured.closes, secured.ends], [["reset"], 0]);
+          close();
+        }
+      });
+
+      test("terminate gives the peer a reset, and us one clean close", async () => {
+        const { link, secured, close } = await secure(version);
+        let errorCode = "";
+        link.server.on("error", (error: Error & { code?: string }) => {
+          errorCode = error.code ?? "";
+        });
+        secured.live.terminate();
+        await eventually(() => errorCode !== "" && secured.closes.length === 1, "both saw it");
+        assert.equal(errorCode, "ECONNRESET");
+        assert.deepEqual(secured.closes, ["clean"]);
+        assert.equal(secured.live.write(Buffer.from("late")), -1);
+        secured.live.terminate();
+        close();
+      });
+
+      test("terminate after our shutdown is one clean close too", async () => {
+        const { secured, close } = await secure(version);
+        secured.live.shutdown();
+        secured.live.terminate();
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual(secured.closes, ["clean"]);
+        close();
+      });
+
+      test("a bare FIN is truncated, never an end, and the peer is aborted", async () => {
+        const { link, secured, close } = await secure(version);
+        link.hold();
+        link.server.end();
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
+        close();
+      });
+
+      test("a bare FIN that was waiting while we were paused is truncated after resume", async () => {
+        const { link, client, secured, close } = await secure(version);
+        secured.live.pause();
+        client.socket.write("more");
+        await quiet(20);
+        link.hold();
+        link.server.end();
+        await quiet(20);
+        secured.live.resume();
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual([secured.closes, secured.ends, secured.text], [["truncated"], 0, "hellomore"]);
+        close();
+      });
+
+      test("a bare FIN after our own shutdown is truncated", async () => {
+        const { link, client, secured, close } = await secure(version);
+        secured.live.shutdown();
+        await eventually(() => client.ended, "the client saw the end");
+        client.socket.write("half an answer");
+        await eventually(() => secured.text === "hellohalf an answer", "it arrived");
+        link.hold();
+        link.server.end();
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
+        close();
+      });
+
+      for (const [name, bytesKept] of [
+        ["in the middle of a record", -20],
+        ["in the middle of a record header", 3],
+      ] as const) {
+        test(`a FIN ${name} is truncated`, async () => {
+          const { link, client, secured, close } = await secure(version);
+          link.hold();
+          client.socket.write(Buffer.alloc(5_000, "x"));
+          await eventually(() => link.heldBytes.length > 5_000, "the client wrote");
+          link.server.end(link.heldBytes.subarray(0, bytesKept));
+          await eventually(() => secured.closes.length === 1, "it closed");
+          assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
+          close();
+        });
+      }
+
+      test("a FIN in the middle of the close_notify is truncated", async () => {
+        const { link, client, secured, close } = await secure(version);
+        link.hold();
+        client.socket.end();
+        await eventually(() => link.heldBytes.length > 0, "the client said close_notify");
+        link.server.end(link.heldBytes.subarray(0, -1));
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
+        close();
+      });
+
+      for (const afterShutdown of [false, true]) {
+        const when = afterShutdown ? " after our own shutdown" : "";
+        for (const [name, type] of [
+          ["an alert", 21],
+          ["application data", 23],
+        ] as const) {
+          test(`a forged record that looks like ${name} and then a FIN${when} is not clean`, async () => {
+            const { link, client, secured, close } = await secure(version);
+            if (afterShutdown) {
+              secured.live.shutdown();
+              await eventually(() => client.ended, "the client saw the end");
+            }
+            link.hold();
+            const length = CLOSE_NOTIFY_BYTES[version] - 5;
+            link.server.end(Buffer.concat([Uint8Array.of(type, 3, 3, 0, length), Buffer.alloc(length, 0x5a)]));
+            await eventually(() => secured.closes.length === 1, "it closed");
+            assert.notEqual(secured.closes[0], "clean");
+            assert.equal(secured.ends, 0);
+            close();
+          });
+        }
+      }
+
+      test("a forged plaintext close_notify and a FIN are not clean", async () => {
+        const { link, secured, close } = await secure(version);
+        link.hold();
+        link.server.end(Uint8Array.of(21, 3, 3, 0, 2, 1, 0));
+        await eventually(() => secured.closes.length === 1, "it closed");
+        assert.notEqual(secured.closes[0], "clean");
+        assert.equal(secured.ends, 0);
+        close();
+      });
+    });
+  }
+}
