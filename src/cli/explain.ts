@@ -9,7 +9,7 @@ import { CidrSet } from "../protocol/cidr.ts";
 import { Policy } from "../proxy/authorize.ts";
 import { Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
-import { type Secured, Termination } from "../proxy/handshake.ts";
+import { Termination } from "../proxy/handshake.ts";
 import { type Identity, identify } from "../proxy/identity.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -78,15 +78,6 @@ export function registerExplain(program: Command, io: ExplainIo, finish: (exitCo
     .action(async (options: ExplainOptions) => finish(await explain(io, options)));
 }
 
-/** Of a handshake that does not take place. */
-const UNNEGOTIATED: Omit<Secured, "peerCertificate"> = {
-  version: "",
-  cipher: "",
-  resumed: false,
-  alpn: "",
-  handshakeMs: 0,
-};
-
 interface Question {
   readonly snapshot: Snapshot;
   readonly listener: ListenerSpec;
@@ -145,7 +136,7 @@ function authenticate(
     io.out(row("identity", "none: no certificate is shown"));
     return termination.clientAuth === "required" ? new Ending("certificate_rejected", "no certificate") : null;
   }
-  const identity = identify({ ...UNNEGOTIATED, peerCertificate: certificate });
+  const identity = identify({ peerCertificate: certificate });
   if (identity === null || identity instanceof Ending) return identity;
   const { uris, dnsNames, ips, commonNames, organizationalUnits } = identity;
   const labelled = (label: string, values: readonly string[]): string[] => values.map((value) => `${label} ${value}`);

@@ -6,6 +6,7 @@
 // shares make it 1.5 to 2 kB today, so both happen.
 
 import { latin1, Reader } from "../base/bytes.ts";
+import { isIp } from "../base/ip.ts";
 import { hostNameProblem } from "./host-name.ts";
 
 /** A hello that is not complete within so many bytes, record headers included, is refused. The largest in use are near 2 kB. */
@@ -176,8 +177,9 @@ function parseServerName(data: Reader): string | ClientHello {
   if (list.left > 0) return malformed("the server_name extension holds more than one name");
   const text = latin1(name);
   const relative = text.endsWith(".") ? text.slice(0, -1) : text;
-  // An address is refused with the rest, as RFC 6066 forbids it. Taken for "no name" it would be routed by a rule for
-  // clients that name nothing, which this one is not; taken for a name it would be one that no certificate has.
+  // RFC 6066 forbids an address here, and yet some clients that were given one send it (Bun's own does). They ask for no
+  // host name, and are served as those who send none.
+  if (isIp(relative)) return "";
   const problem = hostNameProblem(relative);
   return problem === "" ? relative.toLowerCase() : malformed(`the server name ${problem}`);
 }

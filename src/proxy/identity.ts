@@ -7,7 +7,7 @@ import type { Secured } from "./handshake.ts";
 export type Identity = CertificateNames;
 
 /** The verified identity; null when the client showed no certificate; an Ending when what it says cannot be trusted as text. */
-export function identify(secured: Secured): Identity | null | Ending {
+export function identify(secured: Pick<Secured, "peerCertificate">): Identity | null | Ending {
   if (secured.peerCertificate === null) return null;
   const names = readCertificate(secured.peerCertificate);
   if (names === null) return new Ending("certificate_rejected", "the certificate cannot be read");

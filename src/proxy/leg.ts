@@ -26,6 +26,8 @@ export class Leg {
   paused = false;
   /** Its peer has sent FIN (or close_notify): no more bytes come from it, in order. */
   readEnded = false;
+  /** What the other leg had delivered to this one by then. */
+  receivedAtEnd = 0;
   /** We have sent FIN (or close_notify). */
   writeEnded = false;
   /** The socket is gone. */

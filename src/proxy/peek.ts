@@ -19,7 +19,7 @@ export async function peekProxyHeader(
 ): Promise<Extract<ProxyHeader, { kind: "header" }> | Ending> {
   const header = await firstBytes(connection, (bytes) => {
     const parsed = parseProxyHeader(bytes);
-    if (parsed.kind === "incomplete") return null;
+    if (parsed.kind === "incomplete") return bytes.length + 1;
     return parsed.kind === "header" ? parsed : new Ending("malformed_header", parsed.reason);
   });
   if (!(header instanceof Ending)) connection.downstream.consume(header.lengthBytes);
@@ -32,7 +32,7 @@ export function peekHello(connection: Connection): Promise<PeekedHello | Ending>
     const parsed = parseClientHello(bytes);
     switch (parsed.kind) {
       case "incomplete":
-        return null;
+        return parsed.atLeastBytes;
       case "hello":
         return { hello: parsed, detail: "" };
       case "not_tls":
@@ -44,10 +44,14 @@ export function peekHello(connection: Connection): Promise<PeekedHello | Ending>
 }
 
 /**
- * Calls `decide` with all bytes that are pending, whenever there are more, until it answers; an Ending when the client leaves or
- * `peek_timeout` passes first. How many bytes there can be is the matter of `decide`: a parser has a limit of its own.
+ * Calls `decide` with all bytes that are pending until it answers, and not before there are as many as it last said it needs: bytes that come
+ * one by one must not cost their square. An Ending when the client leaves or `peek_timeout` passes first. How many
+ * bytes there can be is the matter of `decide`: a parser has a limit of its own.
  */
-function firstBytes<T>(connection: Connection, decide: (bytes: Uint8Array) => T | Ending | null): Promise<T | Ending> {
+function firstBytes<T extends object>(
+  connection: Connection,
+  decide: (bytes: Uint8Array) => T | Ending | number,
+): Promise<T | Ending> {
   const leg = connection.downstream;
   const { promise, resolve } = Promise.withResolvers<T | Ending>();
   const finish = (answer: T | Ending): void => {
@@ -56,10 +60,14 @@ function firstBytes<T>(connection: Connection, decide: (bytes: Uint8Array) => T 
     connection.clock.disarm(connection.timer);
     resolve(answer);
   };
+  let neededBytes = 1;
   connection.onHeld = () => {
-    const answer = leg.pendingBytes > 0 && !connection.ended ? decide(leg.joinPending()) : null;
-    if (answer !== null) finish(answer);
-    else if (leg.readEnded || connection.ended)
+    if (leg.pendingBytes >= neededBytes && !connection.ended) {
+      const answer = decide(leg.joinPending());
+      if (typeof answer !== "number") return finish(answer);
+      neededBytes = answer;
+    }
+    if (leg.readEnded || connection.ended)
       finish(new Ending("downstream_left", `after ${leg.pendingBytes} bytes`));
   };
   connection.onDeadline = () => finish(new Ending("peek_timeout", `after ${leg.pendingBytes} bytes`));

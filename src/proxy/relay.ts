@@ -67,8 +67,8 @@ export const legHandlers: SocketHandlers<Leg> = {
     leg.closed = true;
     if (connection.ended) return;
     if (connection.ending !== null) settle(connection);
-    else if (code !== "clean") breakLeg(leg, code);
-    else closedInOrder(leg);
+    else if (code === "clean" || hadAll(leg)) closedInOrder(leg);
+    else breakLeg(leg, code);
   },
 };
 
@@ -191,9 +191,19 @@ function passEnd(leg: Leg): void {
 
 function markEnded(leg: Leg): void {
   const connection = leg.connection;
+  const other = connection.other(leg);
   leg.readEnded = true;
-  if (!connection.other(leg).readEnded)
+  leg.receivedAtEnd = other.bytesDelivered;
+  if (!other.readEnded)
     connection.firstToEnd = leg === connection.downstream ? "downstream" : "upstream";
+}
+
+/**
+ * Whether a leg that is reset had ended in order and was sent nothing but our own end since: it closed its socket, and its kernel answers
+ * the close_notify in this way, as there is nobody to read it. Nothing was lost.
+ */
+function hadAll(leg: Leg): boolean {
+  return leg.readEnded && leg.writeEnded && leg.connection.other(leg).bytesDelivered === leg.receivedAtEnd;
 }
 
 /** A leg whose both directions ended in order, or which is gone before it was joined to another. */

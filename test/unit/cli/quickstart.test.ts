@@ -52,6 +52,8 @@ describe("the embedded default", () => {
   test("is a config with the names of SPEC.md, absolute paths and the endpoints' ports", async () => {
     const { configText } = await prepare();
     expect(YAML.parse(configText)).toEqual({
+      log: { format: "pretty" },
+      access_log: { format: "text" },
       listeners: [
         {
           name: "quickstart-mtls",
