@@ -67,8 +67,7 @@ function firstBytes<T extends object>(
       if (typeof answer !== "number") return finish(answer);
       neededBytes = answer;
     }
-    if (leg.readEnded || connection.ended)
-      finish(new Ending("downstream_left", `after ${leg.pendingBytes} bytes`));
+    if (leg.readEnded || connection.ended) finish(new Ending("downstream_left", `after ${leg.pendingBytes} bytes`));
   };
   connection.onDeadline = () => finish(new Ending("peek_timeout", `after ${leg.pendingBytes} bytes`));
   connection.clock.arm(connection.timer, connection.listener.spec.peekTimeoutMs);

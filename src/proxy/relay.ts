@@ -194,8 +194,7 @@ function markEnded(leg: Leg): void {
   const other = connection.other(leg);
   leg.readEnded = true;
   leg.receivedAtEnd = other.bytesDelivered;
-  if (!other.readEnded)
-    connection.firstToEnd = leg === connection.downstream ? "downstream" : "upstream";
+  if (!other.readEnded) connection.firstToEnd = leg === connection.downstream ? "downstream" : "upstream";
 }
 
 /**
