@@ -31,6 +31,9 @@ const NO_TAG = 0;
 /** Of the low bits of a tag: its number follows in further bytes. Nothing in a certificate has one. */
 const LONG_TAG = 0x1f;
 
+/** Those that hold a UUID have about 20. The work grows with the square of the length, and a peer chooses that. */
+const IDENTIFIER_MAX_BYTES = 64;
+
 const EMPTY = new Uint8Array(0);
 // Without ignoreBOM a leading U+FEFF would be dropped, and two different names would read the same.
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -47,6 +50,11 @@ export class DerReader {
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#end = bytes.length;
+  }
+
+  /** Where in all the bytes the next element begins, for `since`. */
+  get position(): number {
+    return this.#position;
   }
 
   /** Whether the open element holds more. */
@@ -86,6 +94,11 @@ export class DerReader {
   skip(tag: number): void {
     const length = this.#header(tag); // moves the position itself
     this.#position += length;
+  }
+
+  /** What has been read since the reader was at `start`, as a view. */
+  since(start: number): Uint8Array {
+    return this.#bytes.subarray(start, this.#position);
   }
 
   /** Reads tag and length; the position is at the content then. 0 when malformed. */
@@ -164,6 +177,27 @@ export function decodeTime(tag: number, content: Uint8Array): number {
   // Date.UTC takes the years 0 to 99 for 1900 to 1999.
   date.setUTCFullYear(century * 100 + shortYear);
   return date.getUTCMonth() === month && date.getUTCDate() === day ? date.getTime() : Number.NaN;
+}
+
+/** An object identifier in numbers with dots (X.690, 8.19); null when it is not one, or longer than any in use. */
+export function decodeIdentifier(content: Uint8Array): string | null {
+  if (content.length === 0 || content.length > IDENTIFIER_MAX_BYTES) return null;
+  const arcs: bigint[] = [];
+  let arc = 0n;
+  let isArcStart = true;
+  for (const byte of content) {
+    if (isArcStart && byte === 0x80) return null; // not the shortest form
+    arc = (arc << 7n) | BigInt(byte & 0x7f);
+    isArcStart = byte < 0x80;
+    if (!isArcStart) continue;
+    arcs.push(arc);
+    arc = 0n;
+  }
+  if (!isArcStart) return null;
+  // The first number holds two arcs, of which the first is 0, 1 or 2.
+  const [both = 0n, ...rest] = arcs;
+  const root = both < 80n ? both / 40n : 2n;
+  return [root, both - root * 40n, ...rest].join(".");
 }
 
 /** The number that two digits make, or NaN. */
