@@ -1,0 +1,71 @@
+// Seeded simulation of whole connections: worker, listeners, peek, handshake, dial and relay on a network that misbehaves by chance. Each
+// seed is one world of some sixty connections; what must hold of each of them is in judge.ts and party.ts.
+//
+// SIM_SEED=n replays the world of one seed. Beside the fixed seeds one that is new each time is run and named.
+
+import { describe, expect, test } from "bun:test";
+import { type Outcome, runWorld } from "./world.ts";
+
+const FIXED_SEEDS = 60;
+const RANDOM_SEEDS = 10;
+
+const replayed = process.env.SIM_SEED;
+
+describe.skipIf(replayed !== undefined)("every connection in a misbehaving network", () => {
+  test("is delivered, ended and recorded as it should: fixed seeds", () => {
+    const reasons = new Map<string, number>();
+    let accepted = 0;
+    for (let seed = 1; seed <= FIXED_SEEDS; seed++) {
+      const outcome = runWorld(seed);
+      expectGood(seed, outcome);
+      accepted += outcome.accepted;
+      for (const [reason, count] of outcome.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + count);
+    }
+    expect(accepted).toBeGreaterThan(2000);
+    // The worlds are worth their while only if they come to these ends.
+    expect([...reasons.keys()].sort()).toEqual(REACHED);
+  });
+
+  test("is delivered, ended and recorded as it should: a new seed", () => {
+    const first = Math.floor(Math.random() * 0x7fff_0000);
+    console.log(`simulation: seeds ${first} to ${first + RANDOM_SEEDS - 1}; replay one with SIM_SEED=n`);
+    for (let seed = first; seed < first + RANDOM_SEEDS; seed++) expectGood(seed, runWorld(seed));
+  });
+
+  test("is told by its seed alone", () => {
+    expect([...runWorld(7).reasons]).toEqual([...runWorld(7).reasons]);
+  });
+});
+
+test.skipIf(replayed === undefined)(`seed ${replayed}`, () => {
+  const outcome = runWorld(Number(replayed));
+  console.log(Object.fromEntries(outcome.reasons));
+  expectGood(Number(replayed), outcome);
+});
+
+const REACHED = [
+  "certificate_rejected",
+  "completed",
+  "connect_refused",
+  "connect_timeout",
+  "downstream_left",
+  "downstream_reset",
+  "downstream_truncated",
+  "drain_timeout",
+  "handshake_failed",
+  "handshake_timeout",
+  "idle_timeout",
+  "lifetime_exceeded",
+  "limit_reached",
+  "malformed_header",
+  "no_route",
+  "not_tls",
+  "peek_timeout",
+  "policy_denied",
+  "source_denied",
+  "upstream_reset",
+];
+
+function expectGood(seed: number, { violations }: Outcome): void {
+  if (violations.length > 0) throw new Error(`SIM_SEED=${seed}\n${violations.slice(0, 10).join("\n")}`);
+}

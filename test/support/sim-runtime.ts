@@ -1,0 +1,292 @@
+// The third implementation of the runtime seam, beside those on real sockets: a seeded network in virtual time. Worker, listeners and
+// connections are built on it unchanged. A link between the proxy and a program is in sim-link.ts, time and chance in sim-schedule.ts.
+
+import { type Address, formatAddress } from "../../src/base/address.ts";
+import { type Clock, Timer } from "../../src/base/clock.ts";
+import { ProxyError } from "../../src/base/errors.ts";
+import type { Files } from "../../src/runtime/files.ts";
+import type {
+  Dial,
+  DialOptions,
+  DialResult,
+  ListeningSocket,
+  ListenOptions,
+  LogSink,
+  Runtime,
+  ServerContext,
+  ServerIdentity,
+  SocketHandlers,
+  StreamSocket,
+  TerminateTlsOptions,
+  TerminateTlsResult,
+} from "../../src/runtime/runtime.ts";
+import { type Program, type Quirks, SimLink, SimSocket } from "./sim-link.ts";
+import type { Schedule } from "./sim-schedule.ts";
+
+/** What becomes of a dial: it connects to a program, fails with an errno, or nothing is heard. */
+export type DialPlan =
+  | { readonly kind: "connects"; readonly afterMs: number; readonly program: Program }
+  | { readonly kind: "fails"; readonly afterMs: number; readonly code: string }
+  | { readonly kind: "silence" };
+
+export interface SimRuntimeOptions {
+  readonly schedule: Schedule;
+  readonly quirks: Quirks;
+  readonly descriptorLimit?: number;
+  /** Answers a dial. `data` is what the dialler gave. */
+  dialled(address: Address, data: unknown): DialPlan;
+  /** Called after each event that the proxy was told. */
+  observe?(socket: SimSocket): void;
+}
+
+export class SimRuntime implements Runtime {
+  readonly name = "sim";
+  /** The data plane opens no file. */
+  readonly files: Files = { readText: noFiles, exists: () => false, writeText: noFiles, makeDirectory: noFiles };
+  readonly clock: Clock;
+  /** Every link that the proxy ever had a socket on. */
+  readonly links: SimLink[] = [];
+  /** Sockets handed to the proxy, by `accept`. */
+  accepted = 0;
+  readonly #options: SimRuntimeOptions;
+  readonly #schedule: Schedule;
+  readonly #listeners = new Map<string, SimListener>();
+
+  constructor(options: SimRuntimeOptions) {
+    this.#options = options;
+    this.#schedule = options.schedule;
+    this.clock = options.schedule.clock;
+  }
+
+  preciseNowMs(): number {
+    return this.#schedule.nowMs;
+  }
+
+  sha256(bytes: Uint8Array): string {
+    return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+  }
+
+  descriptorLimit(): number {
+    return this.#options.descriptorLimit ?? 65_536;
+  }
+
+  listen<S>(options: ListenOptions<S>): ListeningSocket {
+    const key = formatAddress(options.address);
+    if (this.#listeners.has(key)) throw new ProxyError("EADDRINUSE", `cannot listen on ${key}: EADDRINUSE`);
+    const listener = new SimListener(this.#schedule, {
+      address: options.address,
+      closed: () => this.#listeners.delete(key),
+      accept: ({ program, ip, port }) => {
+        this.accepted++;
+        const link = this.#link(program);
+        const socket = new SimSocket(link, ip, port);
+        // The listener's handlers take sockets whose `data` the accept call sets, here as on a real runtime.
+        link.attach(socket, options.handlers as SocketHandlers<unknown>);
+        program.connected(link);
+        options.accept(socket as StreamSocket<S>);
+        if (socket.data === undefined) this.#schedule.violation("accept did not set socket.data");
+      },
+    });
+    this.#listeners.set(key, listener);
+    return listener;
+  }
+
+  /** A program connects to the proxy from `ip` and `port`. False when nobody listens there. */
+  connect(address: Address, program: Program, ip: string, port: number): boolean {
+    const listener = this.#listeners.get(formatAddress(address));
+    listener?.arrive({ program, ip, port });
+    return listener !== undefined;
+  }
+
+  dial<S>(options: DialOptions<S>): Dial<S> {
+    const plan = this.#options.dialled(options.address, options.data);
+    const { promise, resolve } = Promise.withResolvers<DialResult<S>>();
+    let settled = false;
+    const settle = (result: DialResult<S>): void => {
+      if (settled) return;
+      settled = true;
+      this.clock.disarm(deadline);
+      resolve(result);
+    };
+    const deadline = new Timer(() => settle({ ok: false, code: "ETIMEDOUT" }));
+    this.clock.arm(deadline, options.timeoutMs);
+    if (plan.kind !== "silence") {
+      this.#schedule.after(plan.afterMs, () => {
+        if (settled) return;
+        if (plan.kind === "fails") {
+          settle({ ok: false, code: plan.code });
+          return;
+        }
+        const link = this.#link(plan.program);
+        const socket = new SimSocket(link, undefined, undefined);
+        socket.data = options.data;
+        link.attach(socket, options.handlers as SocketHandlers<unknown>);
+        settle({ ok: true, socket: socket as StreamSocket<S> });
+        plan.program.connected(link);
+      });
+    }
+    return { result: promise, cancel: () => settle({ ok: false, code: "CANCELLED" }) };
+  }
+
+  serverContext(identity: ServerIdentity): ServerContext {
+    return { identity };
+  }
+
+  terminateTls<S>(plain: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>> {
+    // Only sockets of this runtime come here.
+    return secure(this.#schedule, plain as SimSocket, options);
+  }
+
+  resolve(name: string): Promise<string> {
+    return Promise.reject(new ProxyError("ENOTFOUND", `${name}: the simulation has no names`));
+  }
+
+  openLogSink(): LogSink {
+    return { write() {}, droppedLines: 0, flush: () => Promise.resolve() };
+  }
+
+  #link(program: Program): SimLink {
+    const { quirks, observe } = this.#options;
+    const link = new SimLink(this.#schedule, quirks, program, (socket) => observe?.(socket));
+    this.links.push(link);
+    return link;
+  }
+}
+
+function noFiles(path: string): never {
+  throw new ProxyError("ENOENT", `${path}: the simulation has no files`);
+}
+
+interface Newcomer {
+  readonly program: Program;
+  readonly ip: string;
+  readonly port: number;
+}
+
+interface SimListenerOptions {
+  readonly address: Address;
+  accept(newcomer: Newcomer): void;
+  closed(): void;
+}
+
+class SimListener implements ListeningSocket {
+  readonly address: Address;
+  readonly #schedule: Schedule;
+  readonly #options: SimListenerOptions;
+  readonly #queue: Newcomer[] = [];
+  #paused = false;
+  #isClosed = false;
+
+  constructor(schedule: Schedule, options: SimListenerOptions) {
+    this.address = options.address;
+    this.#schedule = schedule;
+    this.#options = options;
+  }
+
+  arrive(newcomer: Newcomer): void {
+    this.#queue.push(newcomer);
+    this.#planAccept();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    if (this.#isClosed) this.#schedule.violation("a closed listener was resumed");
+    this.#paused = false;
+    this.#planAccept();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#options.closed();
+    // As the kernel does to those who wait in the queue.
+    for (const { program } of this.#queue.splice(0)) program.reset();
+  }
+
+  #planAccept(): void {
+    this.#schedule.after(0, () => {
+      if (this.#paused || this.#isClosed) return;
+      const newcomer = this.#queue.shift();
+      if (newcomer !== undefined) this.#options.accept(newcomer);
+      if (this.#queue.length > 0) this.#planAccept();
+    });
+  }
+}
+
+/** A scripted handshake: the hello must come whole and once, then the program's script says how it goes on. */
+function secure<S>(
+  schedule: Schedule,
+  plain: SimSocket,
+  options: TerminateTlsOptions<S>,
+): Promise<TerminateTlsResult<S>> {
+  const { link } = plain;
+  const script = link.program.handshake;
+  const { promise, resolve } = Promise.withResolvers<TerminateTlsResult<S>>();
+  if (script === undefined) {
+    schedule.violation("a TLS handshake with a program that has no script for one");
+    link.terminate();
+    return Promise.resolve({ ok: false, failure: "handshake", detail: "", peerCertificate: null });
+  }
+  let seenBytes = 0;
+  let settled = false;
+  const settle = (result: TerminateTlsResult<S>): void => {
+    if (settled) return;
+    settled = true;
+    schedule.clock.disarm(deadline);
+    resolve(result);
+  };
+  const fail = (failure: "certificate" | "handshake" | "timeout" | "closed", detail: string): void =>
+    settle({ ok: false, failure, detail, peerCertificate: failure === "certificate" ? script.certificate : null });
+  const deadline = new Timer(() => {
+    fail("timeout", "");
+    link.terminate();
+  });
+  const feed = (bytes: Uint8Array): void => {
+    for (const byte of bytes) {
+      if (byte !== script.hello[seenBytes++]) {
+        schedule.violation(`byte ${seenBytes - 1} of the hello was not what the client sent`);
+        break;
+      }
+    }
+    if (seenBytes === script.hello.length) schedule.after(script.delayMs, judge);
+  };
+  const judge = (): void => {
+    if (settled || link.gone) return;
+    if (script.outcome === "silence") return;
+    if (script.outcome !== "secured") {
+      fail(script.outcome, script.outcome === "certificate" ? "CERT_HAS_EXPIRED" : "WRONG_VERSION_NUMBER");
+      link.terminate();
+      return;
+    }
+    const secured = new SimSocket(link, plain.remoteAddress, plain.remotePort);
+    secured.data = options.data;
+    link.attach(secured, options.handlers as SocketHandlers<unknown>);
+    link.isSecured = true;
+    link.toldBytes = 0;
+    settle({
+      ok: true,
+      socket: secured as unknown as StreamSocket<S>,
+      peerCertificate: script.certificate,
+      version: "TLSv1.3",
+      cipher: "TLS_AES_128_GCM_SHA256",
+      resumed: false,
+      alpn: "",
+    });
+    link.program.secured?.();
+  };
+  schedule.clock.arm(deadline, options.timeoutMs);
+  if (link.gone) fail("closed", "");
+  link.attach(new SimSocket(link, plain.remoteAddress, plain.remotePort), {
+    data: (_, bytes) => feed(bytes),
+    drain() {},
+    end() {
+      fail("closed", "");
+      link.terminate();
+    },
+    close: () => fail("closed", ""),
+  });
+  feed(options.initialData);
+  return promise;
+}
