@@ -168,8 +168,11 @@ function flush(source: Leg): void {
   connection.lastActivityMs = connection.clock.nowMs;
   if (source.pendingBytes > 0) {
     if (!source.readEnded) pause(source);
-  } else if (connection.ending !== null) settle(connection);
-  else if (source.readEnded) passEnd(source);
+  } else if (connection.ending !== null) {
+    // A broken leg may have more to be read, and says that it is at its end only when it is not paused.
+    resume(source);
+    settle(connection);
+  } else if (source.readEnded) passEnd(source);
   else resume(source);
 }
 
