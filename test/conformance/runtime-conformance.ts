@@ -8,6 +8,7 @@ import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { listenConformance } from "./listening.ts";
 import { streamConformance } from "./streams.ts";
+import { tlsHandshakeConformance } from "./tls-handshake.ts";
 import { tlsSessionConformance } from "./tls-sessions.ts";
 import { tlsStreamConformance } from "./tls-streams.ts";
 import { tlsVerificationConformance } from "./tls-verification.ts";
@@ -19,6 +20,7 @@ export function runtimeConformance(runtime: Runtime): void {
   dialConformance(runtime);
   listenConformance(runtime);
   tlsVerificationConformance(runtime);
+  tlsHandshakeConformance(runtime);
   tlsSessionConformance(runtime);
   tlsStreamConformance(runtime);
 }

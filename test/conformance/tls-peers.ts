@@ -8,7 +8,17 @@ import net from "node:net";
 import tls from "node:tls";
 import type { Runtime, ServerContext, ServerIdentity, TerminateTlsResult } from "../../src/runtime/runtime.ts";
 import type { CertificateFiles, TestPki } from "../support/certificates.ts";
-import { eventually, newRecording, Peer, type Recording, recordingHandlers, type Server, serve } from "./peers.ts";
+import {
+  eventually,
+  newRecording,
+  openDescriptors,
+  Peer,
+  quiet,
+  type Recording,
+  recordingHandlers,
+  type Server,
+  serve,
+} from "./peers.ts";
 
 /** A strict identity for mTLS that `overrides` can loosen. */
 export function identityOf(pki: TestPki, overrides: Partial<ServerIdentity> = {}): ServerIdentity {
@@ -138,6 +148,41 @@ export function tlsClient(port: number, options: TlsClientOptions = {}): Peer & 
   const peer = new Peer(socket);
   if (options.greeting !== undefined) socket.once("secureConnect", () => socket.write(options.greeting as string));
   return Object.assign(peer, { tls: socket });
+}
+
+export interface VerdictClient {
+  readonly certificate?: CertificateFiles | undefined;
+  readonly version?: "TLSv1.2" | "TLSv1.3";
+  readonly alpn?: readonly string[];
+}
+
+/**
+ * One connection to a seam with `identity`, up to its verdict and gone again, down to the last descriptor and timer. The client speaks as soon
+ * as it takes itself for connected, which in TLS 1.3 is before the verdict.
+ */
+export async function connectForVerdict(
+  runtime: Runtime,
+  identity: ServerIdentity,
+  client: VerdictClient,
+): Promise<Session> {
+  const context = runtime.serverContext(identity);
+  const descriptors = openDescriptors();
+  const server = serveTls(runtime, () => context);
+  const { certificate, ...rest } = client;
+  const peer = tlsClient(server.port, { ...rest, ...(certificate && { certificate }), greeting: "must not pass" });
+  const session = await server.settled(0);
+  if (session.result?.ok === true) {
+    await eventually(() => session.secured.text === "must not pass", "the greeting arrived");
+  } else {
+    await eventually(() => peer.closed || peer.ended, "the client was sent away");
+    await quiet(20);
+    refused(session);
+  }
+  peer.socket.destroy();
+  server.close();
+  await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+  assert.equal(runtime.clock.armed, 0);
+  return session;
 }
 
 /** What the openssl command said, on both outputs. */

@@ -13,6 +13,7 @@
 import type { X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import type { Socket, SocketHandler } from "bun";
+import { assert } from "../../base/assert.ts";
 import { type Clock, Timer } from "../../base/clock.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type {
@@ -101,6 +102,8 @@ export function terminateTls<S>(
   options: TerminateTlsOptions<S>,
 ): Promise<TerminateTlsResult<S>> {
   const { identity, secureContext } = options.context as BunServerContext;
+  // Bun takes an upgrade without a context for one without TLS.
+  assert(typeof secureContext === "object" && secureContext !== null, "the context was built by this runtime");
   const securing = new Securing(clock, options);
   const twin = new TlsTwin();
   twin.records.feed(options.initialData);
