@@ -63,9 +63,14 @@ export class Judge {
   #calmReasons(listener: number): readonly string[] {
     const reasons = ["completed"];
     if (listener === LISTENERS.limited) reasons.push("limit_reached");
+    if (this.#hasEndpointLimits) reasons.push("no_endpoint");
     if (this.#backend.maxLifetimeMs > 0) reasons.push("lifetime_exceeded");
     if (this.drainDueMs !== Number.POSITIVE_INFINITY) reasons.push("drain_timeout");
     return reasons;
+  }
+
+  get #hasEndpointLimits(): boolean {
+    return this.#backend.endpoints.some(({ maxConnections }) => maxConnections > 0);
   }
 
   #checkCompleted(one: Case, record: CloseRecord, server: Party): void {
@@ -175,7 +180,8 @@ export class Judge {
       case "not_tls":
         return ["garbage", "silent", "partial"].includes(script.flaw);
       case "no_route":
-        return script.flaw === "unknown_name";
+        // Noise may complete a hello that was cut.
+        return script.flaw === "unknown_name" || script.flaw === "partial" || script.flaw === "silent";
       case "handshake_timeout":
         return (script.flaw === "silent_handshake" || client.broke) && ageMs >= handshakeTimeoutMs - TICK_MS;
       case "handshake_failed":
@@ -184,6 +190,8 @@ export class Judge {
         return script.flaw === "bad_certificate";
       case "policy_denied":
         return script.flaw === "denied";
+      case "no_endpoint":
+        return this.#hasEndpointLimits;
       case "connect_refused":
         return lastDial?.kind === "fails" && lastDial.code !== "ETIMEDOUT";
       case "connect_timeout":

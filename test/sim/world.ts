@@ -197,9 +197,9 @@ function drawQuirks(schedule: Schedule): Quirks {
   const latencyMs = schedule.pick([0, 1, 20, 150]);
   return {
     latencyMs,
-    maxReadBytes: schedule.pick([64, 1500, 16_384, 65_536]),
+    maxReadBytes: schedule.pick([200, 1500, 16_384, 65_536]),
     // A round trip takes a buffer's worth at the most, and no transfer should take minutes.
-    sendBufferBytes: schedule.pick([latencyMs > 1 ? 2048 : 64, 8192, 65_536]),
+    sendBufferBytes: schedule.pick([latencyMs > 1 ? 2048 : 256, 8192, 65_536]),
     shortWrite: schedule.pick([0, 0.1, 0.5]),
     spuriousDrain: schedule.pick([0, 0.2, 0.8]),
     closeAtOnce: schedule.pick([0, 0.5, 1]),
@@ -209,6 +209,7 @@ function drawQuirks(schedule: Schedule): Quirks {
 }
 
 function drawSnapshot(schedule: Schedule): Snapshot {
+  const endpointLimit = schedule.chance(0.2) ? 4 : 0;
   const listener = (index: number, spec: Partial<ListenerSpec>): ListenerSpec => ({
     name: `listener-${index}`,
     address: { kind: "tcp", host: "127.0.0.1", port: 1000 + index },
@@ -231,7 +232,7 @@ function drawSnapshot(schedule: Schedule): Snapshot {
       name: `10.2.0.${slot + 1}:80`,
       address: { kind: "tcp", host: `10.2.0.${slot + 1}`, port: 80 },
       weight: schedule.integer(1, 3),
-      maxConnections: 0,
+      maxConnections: endpointLimit,
       backup: slot === 2 && schedule.chance(0.5),
       slot,
     })),
@@ -239,7 +240,7 @@ function drawSnapshot(schedule: Schedule): Snapshot {
     connectAttempts: schedule.integer(1, 3),
     idleTimeoutMs: schedule.pick([6000, 8000]),
     halfCloseIdleTimeoutMs: schedule.pick([0, 4500]),
-    maxLifetimeMs: schedule.pick([0, 0, 15_000]),
+    maxLifetimeMs: schedule.pick([0, 0, 0, 3000]),
   };
   return {
     generation: 1,
