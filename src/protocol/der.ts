@@ -176,7 +176,8 @@ export function decodeTime(tag: number, content: Uint8Array): number {
   const date = new Date(Date.UTC(2000, month, day, hour, minute, second));
   // Date.UTC takes the years 0 to 99 for 1900 to 1999.
   date.setUTCFullYear(century * 100 + shortYear);
-  return date.getUTCMonth() === month && date.getUTCDate() === day ? date.getTime() : Number.NaN;
+  // A day that the month does not have falls into another month.
+  return date.getUTCMonth() === month ? date.getTime() : Number.NaN;
 }
 
 /** An object identifier in numbers with dots (X.690, 8.19); null when it is not one, or longer than any in use. */

@@ -1,11 +1,30 @@
 import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { type CertificateNames, readCertificate } from "../../../src/protocol/certificate.ts";
+import {
+  ascii,
+  attribute,
+  type Bytes,
+  COMMON_NAME,
+  certificate,
+  element,
+  latin1,
+  ORGANIZATION,
+  octets,
+  opensslCertificate,
+  SAN_ID,
+  san,
+  sequence,
+  UNIT,
+  UTF8,
+  uri,
+  utf8,
+  withSan,
+  withSubject,
+  withSubjectSets,
+} from "../../support/certificate-bytes.ts";
 import { ODD_NAMES, testPki } from "../../support/certificates.ts";
 
 const pki = await testPki();
@@ -65,7 +84,9 @@ describe("issued certificates", () => {
 
 describe("certificates from openssl", () => {
   test("several common names and units, in the order of the certificate; the subject most specific first", () => {
-    const names = readAsOpensslDoes(openssl({ subject: ["O=Acme, Inc", "OU=eng", "OU=web team", "CN=one", "CN=two"] }));
+    const names = readAsOpensslDoes(
+      opensslCertificate({ subject: ["O=Acme, Inc", "OU=eng", "OU=web team", "CN=one", "CN=two"] }),
+    );
     expect(names.commonNames).toEqual(["one", "two"]);
     expect(names.organizationalUnits).toEqual(["eng", "web team"]);
     expect(names.subject).toBe("CN=two,CN=one,OU=web team,OU=eng,O=Acme\\, Inc");
@@ -73,7 +94,7 @@ describe("certificates from openssl", () => {
   });
 
   test("two attributes in one set", () => {
-    const names = read(openssl({ subject: ["O=Acme", "CN=web", "+OU=eng"] }));
+    const names = read(opensslCertificate({ subject: ["O=Acme", "CN=web", "+OU=eng"] }));
     expect(names).toMatchObject({
       subject: "CN=web+OU=eng,O=Acme",
       commonNames: ["web"],
@@ -88,13 +109,13 @@ describe("certificates from openssl", () => {
     ["TeletexString", "0x0004", 0x14, "Zoë"],
     ["PrintableString", "0x0002", 0x13, "Zoe"],
   ])("a common name as %s", (_, mask, tag, text) => {
-    const der = openssl({ subject: [`CN=${text}`], mask });
+    const der = opensslCertificate({ subject: [`CN=${text}`], mask });
     expect(hasBytes(der, [0x55, 0x04, 0x03, tag])).toBe(true);
     expect(read(der)).toMatchObject({ commonNames: [text], suspicious: "", subject: `CN=${text}` });
   });
 
   test("dates from 2050 on are GeneralizedTime", () => {
-    const der = openssl({ subject: ["CN=long"], days: 20_000 });
+    const der = opensslCertificate({ subject: ["CN=long"], days: 20_000 });
     expect(hasBytes(der, [0x18, 0x0f, 0x32, 0x30])).toBe(true);
     const names = readAsOpensslDoes(der);
     expect(names.notAfterMs - names.notBeforeMs).toBe(20_000 * 86_400_000);
@@ -104,7 +125,9 @@ describe("certificates from openssl", () => {
     const all =
       "DNS:WWW.Acme.Test,DNS:*.acme.test,URI:spiffe://Acme/Web,IP:10.0.0.1,IP:2001:db8::1,IP:::ffff:10.0.0.2," +
       "email:a@acme.test,RID:1.2.3.4,otherName:1.3.6.1.4.1.311.20.2.3;UTF8:user@acme,dirName:dn";
-    const names = readAsOpensslDoes(openssl({ subject: ["CN=all"], extensions: [`subjectAltName=critical,${all}`] }));
+    const names = readAsOpensslDoes(
+      opensslCertificate({ subject: ["CN=all"], extensions: [`subjectAltName=critical,${all}`] }),
+    );
     expect(names).toMatchObject({ dnsNames: ["www.acme.test", "*.acme.test"], uris: ["spiffe://Acme/Web"] });
     expect(names).toMatchObject({ ips: ["10.0.0.1", "2001:db8::1", "::ffff:a00:2"], suspicious: "" });
   });
@@ -114,12 +137,15 @@ describe("certificates from openssl", () => {
     ["a NUL", "spiffe://acme/admin\0.evil", "a URI name holds a NUL"],
     ["a comma", "spiffe://acme/web, URI:spiffe://acme/admin", ""],
   ])("%s in an alternative name", (_, text, suspicious) => {
-    const der = openssl({ subject: ["CN=web"], extensions: [`subjectAltName=DER:${sequence(uri(text)).toHex()}`] });
+    const der = opensslCertificate({
+      subject: ["CN=web"],
+      extensions: [`subjectAltName=DER:${sequence(uri(text)).toHex()}`],
+    });
     expect(readAsOpensslDoes(der)).toMatchObject({ uris: [text], suspicious });
   });
 
   test("the first version, without extensions", () => {
-    const der = openssl({ subject: ["CN=first"], extensions: [] });
+    const der = opensslCertificate({ subject: ["CN=first"], extensions: [] });
     expect(hasBytes(der, [0xa0, 0x03, 0x02, 0x01])).toBe(false);
     expect(readAsOpensslDoes(der)).toMatchObject({ commonNames: ["first"], uris: [], suspicious: "" });
   });
@@ -139,14 +165,14 @@ describe("certificates from openssl", () => {
       "keyUsage=critical,digitalSignature",
       "subjectAltName=DNS:rsa",
     ];
-    const names = readAsOpensslDoes(openssl({ subject, extensions, key: "rsa:2048" }));
+    const names = readAsOpensslDoes(opensslCertificate({ subject, extensions, key: "rsa:2048" }));
     expect(names.subject).toBe("emailAddress=a@acme.test,CN=rsa,serialNumber=42,O=Acme,L=Berlin,ST=Berlin,C=DE");
     expect(names.dnsNames).toEqual(["rsa"]);
   });
 
   test("subjects that need escapes, as openssl escapes them", () => {
     for (const text of ["# 1", "1 # 2 ", " a", 'a"b+c;d<e>f', "a\\\\b", "a=b", "a\\nb", "a,b", "Zoë"])
-      readAsOpensslDoes(openssl({ subject: [`O="${text.replaceAll('"', '\\"')}"`, "CN=web"] }));
+      readAsOpensslDoes(opensslCertificate({ subject: [`O="${text.replaceAll('"', '\\"')}"`, "CN=web"] }));
   });
 });
 
@@ -200,6 +226,8 @@ describe("subjects", () => {
     ["an empty set", withSubjectSets(element(0x31))],
     ["an attribute without value", withSubjectSets(element(0x31, sequence(element(0x06, COMMON_NAME))))],
     ["an attribute with two values", withSubject(sequence(element(0x06, COMMON_NAME), element(UTF8), element(UTF8)))],
+    ["a value with the tag that ends contents in BER", withSubject(attribute(COMMON_NAME, 0x00, []))],
+    ["a value with a tag of several bytes", withSubject(attribute(COMMON_NAME, 0x1f, []))],
     ["an empty type", withSubject(attribute([], UTF8, []))],
     ["a type that ends within an arc", withSubject(attribute([0x2a, 0x83], UTF8, []))],
     ["a type with an arc not in its shortest form", withSubject(attribute([0x2a, 0x80, 0x03], UTF8, []))],
@@ -237,6 +265,8 @@ describe("text types", () => {
     ["IA5String beyond ASCII", 0x16, [0x61, 0xe9]],
     ["BMPString of an odd length", 0x1e, [0, 0x61, 0]],
     ["a surrogate in BMPString", 0x1e, [0xd8, 0x3d, 0xdc, 0x30]],
+    ["the first surrogate", 0x1e, [0xd8, 0x00]],
+    ["the last surrogate", 0x1c, [0, 0, 0xdf, 0xff]],
     ["UniversalString beyond Unicode", 0x1c, [0, 0x11, 0, 0]],
     ["UniversalString of a wrong length", 0x1c, [0, 0, 0x61]],
     ["INTEGER", 0x02, [0x05]],
@@ -298,6 +328,10 @@ describe("alternative names", () => {
     ["a constructed URI", withSan(element(0xa6, element(0x16, ascii("a"))))],
     ["none at all", withSan()],
     ["something after the list", certificate({ extensions: [san(sequence(uri("a")), uri("b"))] })],
+    [
+      "after the list what would be an extension one level up",
+      certificate({ extensions: [san(sequence(uri("a")), sequence(element(0x06, [0x55, 0x1d, 0x0f]), octets()))] }),
+    ],
     ["two lists", certificate({ extensions: [san(sequence(uri("a"))), san(sequence(uri("b")))] })],
     ["the same list twice", certificate({ extensions: [san(sequence(uri("a"))), san(sequence(uri("a")))] })],
     [
@@ -389,6 +423,7 @@ describe("fields", () => {
       { extensions: [sequence(SAN_ID, element(0x01, [0]), octets(sequence(uri("a"))))] },
       true,
     ],
+    ["the first version with a unique identifier", { version: [], extras: [element(0x81, [0])] }, false],
     ["an unknown field", { extras: [element(0xa4, [])] }, false],
   ])("%s", (_, fields, isGood) => {
     expect(readCertificate(certificate(fields)) !== null).toBe(isGood);
@@ -485,104 +520,6 @@ describe("anything a peer may send", () => {
   });
 });
 
-type Bytes = Uint8Array | readonly number[];
-
-interface Fields {
-  /** Content of the INTEGER; empty for no version. */
-  readonly version?: Bytes;
-  readonly serial?: Bytes;
-  readonly notBefore?: Uint8Array;
-  readonly notAfter?: Uint8Array;
-  /** Sets of one attribute each. */
-  readonly subject?: readonly Uint8Array[];
-  /** Instead of `subject`. */
-  readonly subjectSets?: readonly Uint8Array[];
-  /** After the public key. */
-  readonly extras?: readonly Uint8Array[];
-  readonly extensions?: readonly Uint8Array[];
-}
-
-const UTF8 = 0x0c;
-const COMMON_NAME = [0x55, 0x04, 0x03];
-const ORGANIZATION = [0x55, 0x04, 0x0a];
-const UNIT = [0x55, 0x04, 0x0b];
-const SAN_ID = element(0x06, [0x55, 0x1d, 0x11]);
-
-/** A certificate that nobody signed: version 3, serial 1, no subject, no extensions but for what `fields` says. */
-function certificate(fields: Fields): Uint8Array {
-  const { version = [2], serial = [1], subject = [], extras = [], extensions } = fields;
-  const { subjectSets = subject.map((one) => element(0x31, one)) } = fields;
-  const { notBefore = element(0x17, ascii("260101000000Z")), notAfter = element(0x17, ascii("270101000000Z")) } =
-    fields;
-  const algorithm = sequence(element(0x06, [0x2b, 0x65, 0x70]));
-  const key = sequence(algorithm, element(0x03, new Uint8Array(33)));
-  const signed = sequence(
-    version.length === 0 ? [] : element(0xa0, element(0x02, version)),
-    element(0x02, serial),
-    algorithm,
-    sequence(),
-    sequence(notBefore, notAfter),
-    sequence(...subjectSets),
-    key,
-    ...extras,
-    extensions === undefined ? [] : element(0xa3, sequence(...extensions)),
-  );
-  return sequence(signed, algorithm, element(0x03, new Uint8Array(65)));
-}
-
-function withSubject(one: Uint8Array): Uint8Array {
-  return certificate({ subject: [one] });
-}
-
-function withSubjectSets(...subjectSets: Uint8Array[]): Uint8Array {
-  return certificate({ subjectSets });
-}
-
-function withSan(...names: Uint8Array[]): Uint8Array {
-  return certificate({ extensions: [san(sequence(...names))] });
-}
-
-function san(...content: Bytes[]): Uint8Array {
-  return sequence(SAN_ID, octets(...content));
-}
-
-function octets(...content: Bytes[]): Uint8Array {
-  return element(0x04, ...content);
-}
-
-function uri(text: string): Uint8Array {
-  return element(0x86, ascii(text));
-}
-
-function attribute(type: Bytes, tag: number, value: Bytes): Uint8Array {
-  return sequence(element(0x06, type), element(tag, value));
-}
-
-function sequence(...content: Bytes[]): Uint8Array {
-  return element(0x30, ...content);
-}
-
-function element(tag: number, ...content: Bytes[]): Uint8Array {
-  const body = Buffer.concat(content.map((part) => Uint8Array.from(part)));
-  const { length } = body;
-  if (length < 0x80) return Uint8Array.of(tag, length, ...body);
-  const bytes =
-    length < 0x100 ? [length] : length < 0x10000 ? [length >> 8, length] : [length >> 16, length >> 8, length];
-  return new Uint8Array(Buffer.concat([Uint8Array.of(tag, 0x80 | bytes.length, ...bytes), body]));
-}
-
-function utf8(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
-}
-
-function ascii(text: string): Uint8Array {
-  return utf8(text);
-}
-
-function latin1(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
-}
-
 /** The reverse of RFC 4514, 2.4. */
 function unescapeValue(written: string): string {
   const bytes: number[] = [];
@@ -648,43 +585,4 @@ function readAsOpensslDoes(der: Uint8Array): CertificateNames {
   expect(names.notBeforeMs).toBe(Date.parse(lines.get("notBefore") ?? ""));
   expect(names.notAfterMs).toBe(Date.parse(lines.get("notAfter") ?? ""));
   return names;
-}
-
-interface OpensslOptions {
-  /** `TYPE=value`, `+` before it to join the set of the one before; openssl's config syntax for values. */
-  readonly subject: readonly string[];
-  readonly extensions?: readonly string[];
-  readonly mask?: string;
-  readonly days?: number;
-  readonly key?: string;
-}
-
-/** A self-signed certificate as DER. */
-function openssl(options: OpensslOptions): Uint8Array {
-  const { subject, extensions = ["basicConstraints=CA:FALSE"], mask, days = 30, key = "ec" } = options;
-  const config = [
-    "[req]\nprompt = no\nutf8 = yes\ndistinguished_name = dn",
-    mask === undefined ? "" : `string_mask = MASK:${mask}`,
-    extensions.length === 0 ? "" : "x509_extensions = extensions",
-    // A number makes a repeated type another line of the config, and is dropped; "+" must stay in front of the type.
-    "[dn]",
-    ...subject.map((line, index) => (line.startsWith("+") ? line : `${index}.${line}`)),
-    "[extensions]",
-    ...extensions,
-  ];
-  const directory = mkdtempSync(join(tmpdir(), "bunnel-openssl-"));
-  try {
-    const configPath = join(directory, "openssl.cnf");
-    writeFileSync(configPath, `${config.join("\n")}\n`);
-    const newKey = ["-newkey", key, ...(key === "ec" ? ["-pkeyopt", "ec_paramgen_curve:P-256"] : []), "-nodes"];
-    const output = ["-keyout", join(directory, "key.pem"), "-outform", "DER"];
-    const made = execFileSync(
-      "openssl",
-      ["req", "-x509", "-batch", "-config", configPath, "-days", `${days}`, ...newKey, ...output],
-      { stdio: ["ignore", "pipe", "ignore"] },
-    );
-    return new Uint8Array(made);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
 }
