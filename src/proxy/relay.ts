@@ -8,7 +8,7 @@
 //    the FIN, and a moment to finish; only what it sends from then on is dropped.
 
 import { assert, unreachable } from "../base/assert.ts";
-import type { CloseCode, SocketHandlers, StreamSocket } from "../runtime/runtime.ts";
+import type { CloseCode, SocketHandlers, SpliceOutcome, StreamSocket } from "../runtime/runtime.ts";
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
@@ -16,8 +16,14 @@ import { DISCARDING, HOLDING, type Leg, RELAYING } from "./leg.ts";
 
 /** Bytes of a client that are kept while its connection is being authorised or dialled; then it is paused. */
 const HOLD_LIMIT_BYTES = 64 * 1024;
+/** A chunk of at least this size says that a leg is in bulk transfer. */
+const BULK_BYTES = 64 * 1024;
+/** What a leg may splice in one turn, so that its neighbours have theirs. */
+const SPLICE_LIMIT_BYTES = 1024 * 1024;
 /** How long the leg that is left may take to finish after the other one broke. */
 const LINGER_MS = 5000;
+
+const outcome: SpliceOutcome = { movedBytes: 0, rest: null, broken: "" };
 
 /** The handlers of every socket in the data plane; `socket.data` is its leg. */
 export const legHandlers: SocketHandlers<Leg> = {
@@ -29,14 +35,9 @@ export const legHandlers: SocketHandlers<Leg> = {
       leg.bytesRead += bytes.length;
       const other = connection.other(leg);
       const taken = (other.socket as StreamSocket<Leg>).write(bytes);
-      if (taken === bytes.length) return;
-      if (taken < 0) {
-        leg.keep(bytes);
-        breakLeg(other, "reset");
-      } else {
-        leg.keep(taken === 0 ? bytes : bytes.subarray(taken));
-        pause(leg);
-      }
+      if (taken === bytes.length) {
+        if (taken >= BULK_BYTES && connection.secured === null) spliceOn(leg);
+      } else notTaken(leg, bytes, taken);
     } else if (leg.flow !== DISCARDING) {
       leg.bytesRead += bytes.length;
       leg.keep(bytes);
@@ -173,7 +174,11 @@ function flush(source: Leg): void {
     resume(source);
     settle(connection);
   } else if (source.readEnded) passEnd(source);
-  else resume(source);
+  else {
+    // A leg that was paused had outrun the other one: there will be more.
+    if (source.paused && connection.secured === null) spliceOn(source);
+    if (source.pendingBytes === 0) resume(source);
+  }
 }
 
 /** `leg` has ended in order and all its bytes are delivered: ends the other leg's write direction. */
@@ -190,6 +195,36 @@ function passEnd(leg: Leg): void {
   else socket.shutdown();
   // The end changes which idle limit holds. That may just have closed both legs and with them the connection.
   if (!connection.ended && connection.ending === null) armRelayDeadline(connection);
+}
+
+/** Deals with a write to the other leg that was short, or (-1) failed. */
+function notTaken(leg: Leg, bytes: Uint8Array, taken: number): void {
+  if (taken < 0) {
+    leg.keep(bytes);
+    breakLeg(leg.connection.other(leg), "reset");
+  } else {
+    leg.keep(taken === 0 ? bytes : bytes.subarray(taken));
+    pause(leg);
+  }
+}
+
+/** Moves what more there is on a leg in bulk, without bringing it into this process. Only between plain sockets. */
+function spliceOn(leg: Leg): void {
+  const connection = leg.connection;
+  const { splice } = connection.listener.worker.runtime;
+  if (splice === null || leg.closed) return;
+  const other = connection.other(leg);
+  const to = other.socket as StreamSocket<Leg>;
+  splice(leg.socket as StreamSocket<Leg>, to, SPLICE_LIMIT_BYTES, outcome);
+  const { movedBytes, rest, broken } = outcome;
+  leg.bytesRead += movedBytes;
+  if (rest !== null) {
+    leg.bytesRead += rest.length;
+    // Refused a moment ago, and yet to be written: that is how the socket learns that a drain is waited for.
+    const taken = broken === "to" ? -1 : to.write(rest);
+    if (taken < rest.length) notTaken(leg, rest, taken);
+  }
+  if (broken === "from") breakLeg(leg, "reset");
 }
 
 function markEnded(leg: Leg): void {

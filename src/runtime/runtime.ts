@@ -150,6 +150,15 @@ export type TerminateTlsResult<S> =
       readonly peerCertificate: Uint8Array | null;
     };
 
+/** What a call of `splice` did. One object is reused for all calls. */
+export interface SpliceOutcome {
+  /** Bytes that `to` has taken. */
+  movedBytes: number;
+  rest: Uint8Array | null;
+  /** The socket that turned out to be broken: it may seem to end in order from now on, and must not be believed. */
+  broken: "" | "from" | "to";
+}
+
 /** A platform. */
 export interface Runtime {
   readonly name: string;
@@ -168,6 +177,13 @@ export interface Runtime {
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
   terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+  /**
+   * Moves what is ready on a plain socket straight to another one, up to about `limitBytes`, as far as neither has to wait. What was taken from
+   * `from` and not by `to` is the caller's to write (`outcome.rest`). Null where the platform cannot.
+   */
+  readonly splice:
+    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: SpliceOutcome) => void)
+    | null;
   /** The address of a host name, IPv4 where there is one. Throws ProxyError (ENOTFOUND, EAI_AGAIN …) when it has none. */
   resolve(name: string): Promise<string>;
   /** Opens where log lines go: `stdout`, `stderr` or a file that is appended to. Throws ProxyError when the file cannot be opened. */

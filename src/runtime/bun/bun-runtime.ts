@@ -9,6 +9,7 @@ import { dial } from "./dial.ts";
 import { descriptorLimit } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
+import { splice } from "./splice.ts";
 import { serverContext, terminateTls } from "./tls.ts";
 
 const clock = new Clock(performance.now());
@@ -27,6 +28,7 @@ export const runtime: Runtime = {
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
+  splice,
   resolve,
   openLogSink,
 };

@@ -1,7 +1,7 @@
 // The few libc calls that Bun has no API for: dialling with true errors, binding with a long backlog, duplicating a descriptor.
 // Linux only. Everything here works on raw descriptors; who owns one is said at each function.
 
-import { dlopen, ptr, read } from "bun:ffi";
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { constants } from "node:os";
 import type { Address } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
@@ -16,6 +16,9 @@ const { symbols: libc } = dlopen("libc.so.6", {
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+  pipe2: { args: ["ptr", "i32"], returns: "i32" },
+  splice: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: FFIType.i64_fast },
+  read: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 });
@@ -31,11 +34,19 @@ const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const F_DUPFD_CLOEXEC = 1030;
 const RLIMIT_NOFILE = 7;
+const O_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
+const F_SETPIPE_SZ = 1031;
+const SPLICE_F_MOVE_NONBLOCK = 1 | 2;
 
 // errno is thread-local; its address does not change while the thread lives.
 const errnoAddress = libc.__errno_location();
 assert(errnoAddress !== null, "libc has an errno");
-const ERRNO_NAMES = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+// Some values have two names (EAGAIN is EWOULDBLOCK); the alphabetically first is the usual one, so it goes in last.
+const ERRNO_NAMES = new Map(
+  Object.entries(constants.errno)
+    .sort(([a], [b]) => (a < b ? 1 : -1))
+    .map(([name, value]) => [value, name]),
+);
 
 /** A socket address as the kernel wants it (sockaddr_in, sockaddr_in6 or sockaddr_un). */
 export type SocketAddress = Uint8Array;
@@ -116,6 +127,34 @@ export function descriptorLimit(): number {
   const limits = new BigUint64Array(2);
   libc.getrlimit(RLIMIT_NOFILE, ptr(limits));
   return Number(limits[0]);
+}
+
+/** An empty non-blocking pipe (the caller owns both ends), as large as asked for or as this user may have. */
+export function openPipe(bytes: number): { readonly readEnd: number; readonly writeEnd: number } {
+  const ends = new Int32Array(2);
+  const failed = libc.pipe2(ptr(ends), O_NONBLOCK_CLOEXEC) < 0;
+  assert(!failed, "a pipe can be opened at start");
+  const [readEnd, writeEnd] = ends as unknown as readonly [number, number];
+  libc.fcntl(writeEnd, F_SETPIPE_SZ, bytes);
+  return { readEnd, writeEnd };
+}
+
+/** What a call found when it moved nothing: it would have had to wait. */
+export const WOULD_WAIT = -1;
+/** The same: one of the two descriptors is broken. */
+export const BROKEN = -2;
+
+/** Moves up to `length` bytes between a pipe and a socket: how many, 0 at the end of the stream, WOULD_WAIT or BROKEN. */
+export function spliceBytes(from: number, to: number, length: number): number {
+  const count = Number(libc.splice(from, null, to, null, length, SPLICE_F_MOVE_NONBLOCK));
+  if (count >= 0) return count;
+  const error = lastErrno();
+  return error === "EAGAIN" || error === "EINTR" ? WOULD_WAIT : BROKEN;
+}
+
+/** Reads up to the length of `bytes` from `offset` on: how many, or -1. */
+export function readInto(descriptor: number, bytes: Uint8Array, offset: number): number {
+  return Number(libc.read(descriptor, ptr(bytes, offset), bytes.length - offset));
 }
 
 function setOption(descriptor: number, level: number, option: number, value: number): void {
