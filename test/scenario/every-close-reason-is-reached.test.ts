@@ -1,0 +1,358 @@
+// Every way in which a connection can end is reached by real traffic against one daemon, and its one record tells who ended it, how far it
+// had come in HAProxy's two characters, and why. Only `internal_error` is left out, which takes a defect.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { once } from "node:events";
+import net from "node:net";
+import tls from "node:tls";
+import { CLOSE_REASONS, type CloseReason } from "../../src/telemetry/close-reason.ts";
+import { type TestPki, testPki } from "../support/certificates.ts";
+import { type AccessLine, type Daemon, startDaemon } from "../support/daemon.ts";
+import { eventually } from "../support/eventually.ts";
+import { opensslClient } from "../support/openssl.ts";
+import { unusedPort } from "../support/servers.ts";
+import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
+
+/** What the end of a case's connection must look like: close_side, termination, detail. */
+type Expected = readonly [side: AccessLine["close_side"], termination: string, detail: RegExp | undefined];
+
+interface Case {
+  readonly reason: CloseReason;
+  /** What happens, for the title. */
+  readonly how: string;
+  readonly listener: string;
+  provoke(address: string): Promise<void>;
+  readonly expected: Expected;
+}
+
+let pki: TestPki;
+let daemon: Daemon;
+const resources: AsyncDisposable[] = [];
+let echo: Endpoint;
+let holding: Endpoint;
+const reached = new Set<CloseReason>();
+
+beforeAll(async () => {
+  pki = await testPki();
+  echo = await startEndpoint();
+  holding = await startEndpoint(hold);
+  const resetting = await startEndpoint(({ socket }) => socket.once("data", () => socket.resetAndDestroy()));
+  const unanswering = await startUnansweringEndpoint();
+  resources.push(echo, holding, resetting, unanswering);
+  daemon = await startDaemon(`
+drain_timeout: 0s
+listeners:
+  - { name: plain, address: 127.0.0.1:0, backend: echo }
+  - { name: one-per-source, address: 127.0.0.1:0, max_connections_per_source: 1, backend: hold }
+  - { name: others-only, address: 127.0.0.1:0, allow_sources: [192.0.2.0/24], backend: echo }
+  - { name: impatient, address: 127.0.0.1:0, peek_timeout: 100ms, routes: [{ name: any, tls: passthrough, backend: echo }] }
+  - { name: behind-lb, address: 127.0.0.1:0, accept_proxy_protocol: true, trusted_sources: [127.0.0.1], backend: echo }
+  - { name: tls-only, address: 127.0.0.1:0, routes: [{ name: known, match: { sni: [known.test] }, tls: passthrough, backend: echo }] }
+  - name: mtls
+    address: 127.0.0.1:0
+    handshake_timeout: 200ms
+    tls:
+      certificates: [{ cert: ${pki.server.certificatePath}, key: ${pki.server.keyPath} }]
+      client_ca: [${pki.authority.certificatePath}]
+    routes: [{ name: all, tls: terminate, policy: clients, backend: hold }]
+  - { name: full, address: 127.0.0.1:0, backend: full }
+  - { name: refusing, address: 127.0.0.1:0, backend: refusing }
+  - { name: unanswering, address: 127.0.0.1:0, backend: unanswering }
+  - { name: resetting, address: 127.0.0.1:0, backend: resetting }
+  - { name: quiet, address: 127.0.0.1:0, backend: quiet }
+  - { name: half-quiet, address: 127.0.0.1:0, backend: half-quiet }
+  - { name: short-lived, address: 127.0.0.1:0, backend: short-lived }
+policies:
+  clients: { rules: [{ action: allow, uri: ["spiffe://bunnel.test/client"] }] }
+backends:
+  echo: { endpoints: ["${echo.address}"] }
+  hold: { endpoints: ["${holding.address}"] }
+  full: { endpoints: [{ address: "${holding.address}", max_connections: 1 }] }
+  refusing: { endpoints: ["127.0.0.1:${await unusedPort()}"] }
+  unanswering: { connect_timeout: 100ms, endpoints: ["${unanswering.address}"] }
+  resetting: { endpoints: ["${resetting.address}"] }
+  quiet: { idle_timeout: 1s, endpoints: ["${holding.address}"] }
+  half-quiet: { half_close_idle_timeout: 1s, endpoints: ["${holding.address}"] }
+  short-lived: { max_lifetime: 1s, endpoints: ["${echo.address}"] }
+`);
+  resources.push(daemon);
+});
+
+afterAll(async () => {
+  for (const resource of resources.reverse()) await resource[Symbol.asyncDispose]();
+});
+
+/** Connects, sends `bytes`, and waits until the daemon ends it. */
+async function send(address: string, bytes: string | Uint8Array = ""): Promise<void> {
+  const peer = await connectTo(address);
+  if (bytes.length > 0) peer.socket.write(bytes);
+  await eventually("the connection was ended", () => peer.closed || peer.ended);
+  peer.socket.destroy();
+}
+
+/** Has openssl try the mTLS listener with this certificate, and waits until it has given up. */
+async function tryTls(address: string, certificate: TestPki["client"] | undefined, ...extra: string[]): Promise<void> {
+  const to = { to: address, ca: pki.authority.certificatePath, extra };
+  await using client = opensslClient(certificate === undefined ? to : { ...to, certificate });
+  await eventually(
+    () => `openssl ended: ${client.story}`,
+    () => client.hasExited,
+  );
+}
+
+/** A ClientHello of this process's TLS library, whole. */
+async function clientHello(sni: string): Promise<Uint8Array> {
+  const server = net.createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = tls.connect({
+    host: "127.0.0.1",
+    port: (server.address() as net.AddressInfo).port,
+    servername: sni,
+    rejectUnauthorized: false,
+  });
+  client.on("error", () => {});
+  const [socket] = (await once(server, "connection")) as [net.Socket];
+  const [bytes] = (await once(socket, "data")) as [Buffer];
+  const length = 5 + bytes.readUInt16BE(3);
+  const parts = [bytes];
+  while (Buffer.concat(parts).length < length) parts.push(((await once(socket, "data")) as [Buffer])[0]);
+  client.destroy();
+  socket.destroy();
+  server.close();
+  return Buffer.concat(parts);
+}
+
+const CASES: readonly Case[] = [
+  {
+    reason: "completed",
+    how: "the client ends first, and the endpoint after it",
+    listener: "plain",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      peer.socket.end("hello");
+      await eventually("the echo came, and the end", () => peer.text === "hello" && peer.ended);
+    },
+    expected: ["downstream", "--", undefined],
+  },
+  {
+    reason: "limit_reached",
+    how: "a source has as many connections as it may",
+    listener: "one-per-source",
+    async provoke(address) {
+      const first = await connectTo(address);
+      await send(address);
+      first.socket.resetAndDestroy();
+    },
+    expected: ["proxy", "RC", /^max_connections_per_source 1$/],
+  },
+  {
+    reason: "source_denied",
+    how: "the source is not in allow_sources",
+    listener: "others-only",
+    provoke: (address) => send(address),
+    expected: ["proxy", "PR", /^not in allow_sources$/],
+  },
+  {
+    reason: "peek_timeout",
+    how: "the client says too little for too long",
+    listener: "impatient",
+    provoke: (address) => send(address, "\x16\x03\x01"),
+    expected: ["downstream", "cR", /^after 3 bytes$/],
+  },
+  {
+    reason: "malformed_header",
+    how: "the PROXY header is none",
+    listener: "behind-lb",
+    provoke: (address) => send(address, "GET / HTTP/1.1\r\n\r\n"),
+    expected: ["downstream", "PR", /./],
+  },
+  {
+    reason: "not_tls",
+    how: "plain bytes where every route needs TLS",
+    listener: "tls-only",
+    provoke: (address) => send(address, "GET / HTTP/1.1\r\n\r\n"),
+    expected: ["downstream", "PR", /^the first bytes are no TLS record$/],
+  },
+  {
+    reason: "no_route",
+    how: "nobody wants this SNI",
+    listener: "tls-only",
+    provoke: async (address) => send(address, await clientHello("unknown.test")),
+    expected: ["proxy", "PR", undefined],
+  },
+  {
+    reason: "handshake_timeout",
+    how: "the client stops after its ClientHello",
+    listener: "mtls",
+    provoke: async (address) => {
+      const peer = await connectTo(address);
+      peer.socket.write(await clientHello("localhost"));
+      await eventually("it was cut", () => peer.closed || peer.ended);
+    },
+    expected: ["downstream", "cR", undefined],
+  },
+  {
+    reason: "handshake_failed",
+    how: "the client only knows suites that we do not",
+    listener: "mtls",
+    provoke: (address) => tryTls(address, pki.client, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"),
+    expected: ["downstream", "PR", /^NO_SHARED_CIPHER$/],
+  },
+  {
+    reason: "certificate_rejected",
+    how: "the client's certificate has expired",
+    listener: "mtls",
+    provoke: (address) => tryTls(address, pki.expired),
+    expected: ["downstream", "PR", /^CERT_HAS_EXPIRED$/],
+  },
+  {
+    reason: "policy_denied",
+    how: "the certificate is good, but not one that the policy allows",
+    listener: "mtls",
+    provoke: (address) => tryTls(address, pki.otherClient),
+    expected: ["proxy", "PR", /^default$/],
+  },
+  {
+    reason: "no_endpoint",
+    how: "the only endpoint is at its limit",
+    listener: "full",
+    async provoke(address) {
+      const before = holding.peers.length;
+      const first = await connectTo(address);
+      await holding.nth(before);
+      await send(address);
+      first.socket.resetAndDestroy();
+    },
+    expected: ["upstream", "SC", /^every endpoint of full is at its limit$/],
+  },
+  {
+    reason: "connect_refused",
+    how: "nothing listens at the endpoint",
+    listener: "refusing",
+    provoke: (address) => send(address),
+    expected: ["upstream", "SC", /^127\.0\.0\.1:\d+: ECONNREFUSED$/],
+  },
+  {
+    reason: "connect_timeout",
+    how: "the endpoint does not answer",
+    listener: "unanswering",
+    provoke: (address) => send(address),
+    expected: ["upstream", "sC", /^127\.0\.0\.1:\d+: ETIMEDOUT$/],
+  },
+  {
+    reason: "downstream_left",
+    how: "the client leaves in the middle of its ClientHello",
+    listener: "tls-only",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      peer.socket.end("\x16\x03\x01\x02");
+      await eventually("it was ended", () => peer.closed || peer.ended);
+    },
+    expected: ["downstream", "CR", /^after 4 bytes$/],
+  },
+  {
+    reason: "downstream_reset",
+    how: "the client resets",
+    listener: "plain",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      peer.socket.write("hello");
+      await eventually("the echo came", () => peer.text === "hello");
+      peer.socket.resetAndDestroy();
+    },
+    expected: ["downstream", "CD", /^ECONNRESET$/],
+  },
+  {
+    reason: "upstream_reset",
+    how: "the endpoint resets",
+    listener: "resetting",
+    provoke: (address) => send(address, "hello"),
+    expected: ["upstream", "SD", /^ECONNRESET$/],
+  },
+  {
+    reason: "downstream_truncated",
+    how: "the client's process is killed with its TLS session open",
+    listener: "mtls",
+    async provoke(address) {
+      const before = holding.peers.length;
+      await using client = opensslClient({
+        to: address,
+        ca: pki.authority.certificatePath,
+        certificate: pki.client,
+      });
+      client.write("half a sentence");
+      const endpoint = await holding.nth(before);
+      await eventually("it arrived", () => endpoint.text === "half a sentence");
+      client.signal("SIGKILL");
+      await eventually("the endpoint was told", () => endpoint.closed);
+    },
+    expected: ["downstream", "CD", /close_notify/],
+  },
+  {
+    reason: "idle_timeout",
+    how: "nobody says anything",
+    listener: "quiet",
+    provoke: (address) => send(address),
+    expected: ["proxy", "cD", undefined],
+  },
+  {
+    reason: "idle_timeout",
+    how: "nobody says anything after the client's end",
+    listener: "half-quiet",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      peer.socket.end("the last word");
+      await eventually("it was cut", () => peer.closed);
+    },
+    expected: ["proxy", "cD", /^half-closed$/],
+  },
+  {
+    reason: "lifetime_exceeded",
+    how: "a connection in use becomes too old",
+    listener: "short-lived",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      const talking = setInterval(() => peer.socket.write("still here"), 20);
+      await eventually("it was cut", () => peer.closed);
+      clearInterval(talking);
+    },
+    expected: ["proxy", "PD", undefined],
+  },
+];
+
+describe("a connection ends with", () => {
+  for (const { reason, how, listener, provoke, expected } of CASES) {
+    test(`${reason}: ${how}`, async () => {
+      const fits = (line: AccessLine): boolean => line.listener === listener && line.close_reason === reason;
+      await provoke(await daemon.address(listener));
+      const record = await daemon.record(fits);
+      const [side, termination, detail] = expected;
+      expect([record.close_side, record.termination]).toEqual([side, termination]);
+      if (detail === undefined) expect(record.detail).toBeUndefined();
+      else expect(record.detail ?? "").toMatch(detail);
+      expect(daemon.records.filter(fits)).toHaveLength(1);
+      reached.add(reason);
+    });
+  }
+
+  test("drain_timeout: the process is stopped, and it does not end by itself", async () => {
+    const address = await daemon.address("plain");
+    const peer = await connectTo(address);
+    peer.socket.write("hello");
+    await eventually("the echo came", () => peer.text === "hello");
+    expect(await daemon.stop()).toBe(1);
+    await eventually("it was reset", () => peer.closed);
+    expect(peer.errorCode).toBe("ECONNRESET");
+    const record = await daemon.record(
+      ({ listener, close_reason }) => listener === "plain" && close_reason === "drain_timeout",
+    );
+    expect([record.close_side, record.termination, record.bytes_up, record.bytes_down]).toEqual(["proxy", "KD", 5, 5]);
+    reached.add("drain_timeout");
+  });
+
+  test("each reason of the table, and no test is missing", () => {
+    const all = Object.keys(CLOSE_REASONS).filter((reason) => reason !== "internal_error");
+    expect([...reached].sort()).toEqual(all.sort() as CloseReason[]);
+  });
+});

@@ -1,0 +1,125 @@
+// Programs that a scenario starts: what they printed, what they were told, and that none of them outlives its test, not even one
+// that failed. A child is stopped by its own pid and by nothing wider.
+
+import { eventually } from "./eventually.ts";
+
+export interface ChildOptions {
+  readonly cwd?: string;
+  /** Beside the environment of the test. `undefined` takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/** What a program that has ended said. */
+export interface Outcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const running = new Set<Child>();
+process.on("exit", () => {
+  for (const child of running) child.signal("SIGKILL");
+});
+
+/** A running program. To be declared with `await using`: it is killed when its scope ends. */
+export class Child implements AsyncDisposable {
+  stdout = "";
+  stderr = "";
+  readonly command: readonly string[];
+  readonly exited: Promise<number>;
+  readonly #process: Bun.Subprocess<"pipe", "pipe", "pipe">;
+
+  constructor(command: readonly string[], options: ChildOptions = {}) {
+    this.command = command;
+    this.#process = Bun.spawn([...command], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...process.env, ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    running.add(this);
+    const printed = Promise.all([
+      drain(this.#process.stdout, (text) => {
+        this.stdout += text;
+      }),
+      drain(this.#process.stderr, (text) => {
+        this.stderr += text;
+      }),
+    ]);
+    this.exited = this.#process.exited.then(async (exitCode) => {
+      running.delete(this);
+      await printed;
+      return exitCode;
+    });
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  get hasExited(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  /** What it printed, for the message of a failure. */
+  get story(): string {
+    const state = this.hasExited ? `exit ${this.#process.exitCode ?? this.#process.signalCode}` : "running";
+    return `${this.command.join(" ")} (${state})\n--- stdout\n${this.stdout}\n--- stderr\n${this.stderr}`;
+  }
+
+  /** Hands `text` to its standard input. */
+  write(text: string | Uint8Array): void {
+    this.#process.stdin.write(text);
+    void this.#process.stdin.flush();
+  }
+
+  endInput(): void {
+    void this.#process.stdin.end();
+  }
+
+  signal(name: NodeJS.Signals): void {
+    if (!this.hasExited) this.#process.kill(name);
+  }
+
+  /** Waits until its standard output or standard error holds `text`; fails when it exits without. */
+  async says(text: string): Promise<void> {
+    const said = (): boolean => this.stdout.includes(text) || this.stderr.includes(text);
+    await eventually(
+      () => `"${text}" was said by ${this.story}`,
+      async () => {
+        if (said()) return true;
+        if (!this.hasExited) return false;
+        await this.exited;
+        if (said()) return true;
+        throw new Error(`ended without saying "${text}": ${this.story}`);
+      },
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.signal("SIGKILL");
+    await this.exited;
+  }
+}
+
+/** Runs a program to its end. `input` is all that its standard input holds. */
+export async function run(
+  command: readonly string[],
+  { input = "", ...options }: ChildOptions & { readonly input?: string } = {},
+): Promise<Outcome> {
+  await using child = new Child(command, options);
+  if (input !== "") child.write(input);
+  child.endInput();
+  await eventually(
+    () => `this ended: ${child.story}`,
+    () => child.hasExited,
+  );
+  return { exitCode: await child.exited, stdout: child.stdout, stderr: child.stderr };
+}
+
+async function drain(stream: ReadableStream<Uint8Array>, take: (text: string) => void): Promise<void> {
+  // Latin-1 keeps every byte, also of a chunk that ends in the middle of a character.
+  const decoder = new TextDecoder("latin1");
+  for await (const chunk of stream) take(decoder.decode(chunk));
+}
