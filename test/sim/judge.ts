@@ -36,6 +36,7 @@ export class Judge {
       this.#wrong(one, `bytes_down is ${record.bytesDown}, but ${bytesDown} were taken`);
     if (!this.#isDue(one, record, open))
       this.#wrong(one, `${record.closeReason} (${record.detail}) was not called for`);
+    if (this.#schedule.nowMs > this.drainDueMs + SLACK_MS) this.#wrong(one, "it outlived the drain");
     if (server !== null && client.connectedMs >= 0) this.#checkSilence(one, record, server);
   }
 

@@ -3,11 +3,20 @@
 
 import { Leg } from "../../src/proxy/leg.ts";
 import { Worker } from "../../src/proxy/worker.ts";
-import type { BackendSpec, ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
+import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import type { Quirks, SimSocket } from "../support/sim-link.ts";
 import { type DialPlan, SimRuntime } from "../support/sim-runtime.ts";
 import { Schedule } from "../support/sim-schedule.ts";
+import {
+  backendSpec,
+  endpointSpec,
+  listenerSpec,
+  routeSpec,
+  ruleSpec,
+  SIM_TERMINATION,
+  snapshotSpec,
+} from "../support/sim-snapshot.ts";
 import { Judge } from "./judge.ts";
 import { Party } from "./party.ts";
 import { type ClientScript, drawClient, drawServerPlan, LISTENERS } from "./scripts.ts";
@@ -53,13 +62,14 @@ class World {
   #nextPort = 1;
 
   constructor(seed: number) {
-    const schedule = new Schedule(seed, 0.1);
+    const schedule = new Schedule(seed);
     this.schedule = schedule;
     this.#quirks = drawQuirks(schedule);
     this.snapshot = drawSnapshot(schedule);
     this.runtime = new SimRuntime({
       schedule,
       quirks: this.#quirks,
+      splices: schedule.chance(0.5),
       dialled: (_, data) => this.#dialled(data as Leg),
       observe: (socket) => this.#observe(socket),
     });
@@ -146,6 +156,14 @@ class World {
     one.records.push(record);
     this.#reasons.set(record.closeReason, (this.#reasons.get(record.closeReason) ?? 0) + 1);
     this.#judge.atRecord(one, record, this.#openOf(one));
+    // A runtime may take a moment to tell that what was aborted is closed.
+    this.schedule.after(5, () => this.#checkTimers());
+  }
+
+  /** Without a connection nothing waits for a deadline. */
+  #checkTimers(): void {
+    const { armed } = this.runtime.clock;
+    if (this.worker.connectionCount === 0 && armed > 0) this.schedule.violation(`${armed} timers without a connection`);
   }
 
   /** Other connections of the same source on the same listener that have no record yet. */
@@ -204,93 +222,46 @@ function drawQuirks(schedule: Schedule): Quirks {
     spuriousDrain: schedule.pick([0, 0.2, 0.8]),
     closeAtOnce: schedule.pick([0, 0.5, 1]),
     resetDiscards: schedule.pick([0, 0.5, 1]),
-    resetToldWithinMs: schedule.pick([0, 2, 50]),
+    resetToldWithinMs: schedule.pick([0, 2, 50, 300]),
   };
 }
 
 function drawSnapshot(schedule: Schedule): Snapshot {
   const endpointLimit = schedule.chance(0.2) ? 4 : 0;
-  const listener = (index: number, spec: Partial<ListenerSpec>): ListenerSpec => ({
-    name: `listener-${index}`,
-    address: { kind: "tcp", host: "127.0.0.1", port: 1000 + index },
-    acceptProxyProtocol: false,
-    trustedSources: [],
-    allowSources: [],
-    maxConnections: 0,
-    maxConnectionsPerSource: 0,
-    peekTimeoutMs: 1000,
-    handshakeTimeoutMs: 1000,
-    routes: [
-      { name: "all", match: { sni: [], alpn: [], source: [] }, tls: "none", termination: null, policy: -1, backend: 0 },
-    ],
-    ...spec,
-  });
-  const backend: BackendSpec = {
-    name: "backend",
-    balance: schedule.pick(["least_connections", "round_robin", "random", "power_of_two"]),
-    endpoints: [0, 1, 2].map((slot) => ({
-      name: `10.2.0.${slot + 1}:80`,
-      address: { kind: "tcp", host: `10.2.0.${slot + 1}`, port: 80 },
-      weight: schedule.integer(1, 3),
-      maxConnections: endpointLimit,
-      backup: slot === 2 && schedule.chance(0.5),
-      slot,
-    })),
-    connectTimeoutMs: 500,
-    connectAttempts: schedule.integer(1, 3),
-    idleTimeoutMs: schedule.pick([6000, 8000]),
-    halfCloseIdleTimeoutMs: schedule.pick([0, 4500]),
-    maxLifetimeMs: schedule.pick([0, 0, 0, 3000]),
-  };
-  return {
-    generation: 1,
+  const listener = (index: number, spec: Partial<ListenerSpec> = {}): ListenerSpec =>
+    listenerSpec({
+      name: `listener-${index}`,
+      address: { kind: "tcp", host: "127.0.0.1", port: 1000 + index },
+      ...spec,
+    });
+  return snapshotSpec({
     maxConnections: schedule.pick([0, 40]),
     drainTimeoutMs: schedule.integer(0, 4000),
-    policies: [
-      {
-        name: "from-inside",
-        mode: "enforce",
-        rules: [{ action: "allow", uri: [], dns: [], ip: [], cn: [], ou: [], source: ["10.0.0.0/30"] }],
-      },
-    ],
-    backends: [backend],
-    slotCount: 3,
-    listeners: [
-      listener(LISTENERS.opaque, {}),
-      listener(LISTENERS.passthrough, {
-        routes: [
-          {
-            name: "example",
-            match: { sni: ["*.example"], alpn: [], source: [] },
-            tls: "passthrough",
-            termination: null,
-            policy: -1,
-            backend: 0,
-          },
-        ],
+    policies: [{ name: "from-inside", mode: "enforce", rules: [ruleSpec({ source: ["10.0.0.0/30"] })] }],
+    backends: [
+      backendSpec({
+        balance: schedule.pick(["least_connections", "round_robin", "random", "power_of_two"]),
+        endpoints: [0, 1, 2].map((slot) =>
+          endpointSpec(slot, {
+            weight: schedule.integer(1, 3),
+            maxConnections: endpointLimit,
+            backup: slot === 2 && schedule.chance(0.5),
+          }),
+        ),
+        connectAttempts: schedule.integer(1, 3),
+        idleTimeoutMs: schedule.pick([6000, 8000]),
+        halfCloseIdleTimeoutMs: schedule.pick([0, 4500]),
+        maxLifetimeMs: schedule.pick([0, 0, 0, 3000]),
       }),
+    ],
+    listeners: [
+      listener(LISTENERS.opaque),
+      listener(LISTENERS.passthrough, { routes: [routeSpec({ match: { sni: ["*.example"] }, tls: "passthrough" })] }),
       listener(LISTENERS.terminate, {
-        routes: [
-          {
-            name: "secure",
-            match: { sni: [], alpn: [], source: [] },
-            tls: "terminate",
-            termination: {
-              certificates: [{ chainPem: "", keyPem: "", names: ["a.example"] }],
-              clientAuth: "optional",
-              clientCaPem: [],
-              clientCrlPem: [],
-              minVersion: "1.2",
-              alpn: [],
-              sessionTickets: false,
-            },
-            policy: 0,
-            backend: 0,
-          },
-        ],
+        routes: [routeSpec({ tls: "terminate", termination: SIM_TERMINATION, policy: 0 })],
       }),
       listener(LISTENERS.behindProxy, { acceptProxyProtocol: true, trustedSources: ["10.1.0.0/24"] }),
       listener(LISTENERS.limited, { maxConnections: 6, maxConnectionsPerSource: 2 }),
     ],
-  };
+  });
 }

@@ -47,6 +47,13 @@ export interface HandshakeScript {
   readonly certificate: Uint8Array | null;
 }
 
+/** What a splice did: see `Runtime.splice`. */
+export interface SpliceOutcome {
+  movedBytes: number;
+  rest: Uint8Array | null;
+  broken: "" | "from" | "to";
+}
+
 type LinkEvents = SocketHandlers<unknown>;
 
 export class SimSocket implements StreamSocket<unknown> {
@@ -80,8 +87,9 @@ export class SimSocket implements StreamSocket<unknown> {
     this.link.close();
   }
 
+  /** Of the plain twin of a finished handshake it does nothing: the TLS socket owns the link. */
   terminate(): void {
-    this.link.terminate();
+    if (!this.detached || !this.link.isSecured) this.link.terminate();
   }
 
   pause(): void {
@@ -178,20 +186,38 @@ export class SimLink {
       this.#planRead();
       return -1;
     }
-    const room = Math.max(0, this.quirks.sendBufferBytes - this.#unconsumedBytes);
-    let taken = Math.min(bytes.length, room);
-    if (this.schedule.chance(this.quirks.shortWrite)) taken = this.schedule.integer(0, taken);
+    const taken = this.#take(bytes);
     if (taken < bytes.length) {
       this.#needsDrain = true;
-      if (room > taken) this.#planDrain();
+      if (this.#room > 0) this.#planDrain();
     }
-    if (taken === 0) return 0;
-    this.takenBytes += taken;
-    this.#unconsumedBytes += taken;
-    this.lastMovedMs = this.schedule.nowMs;
-    const copy = bytes.slice(0, taken);
-    this.#toFar(() => this.#reachFar(copy));
     return taken;
+  }
+
+  /** Moves what has arrived to another link, as far as neither waits. */
+  spliceTo(to: SimLink, limitBytes: number, outcome: SpliceOutcome): void {
+    outcome.movedBytes = 0;
+    outcome.rest = null;
+    outcome.broken = "";
+    if (this.isSecured || to.isSecured) this.schedule.violation("splice of a TLS socket");
+    if (to.#writeEnded && !to.gone) this.schedule.violation("splice after our own FIN");
+    const bytes = this.gone ? new Uint8Array(0) : this.#takeArrived(Math.min(limitBytes, this.quirks.maxReadBytes));
+    this.toldBytes += bytes.length;
+    if (bytes.length > 0) this.lastMovedMs = this.schedule.nowMs;
+    if (bytes.length > 0 && to.resetArrived) {
+      to.swallowed = true;
+      to.#planRead();
+      outcome.broken = "to";
+      outcome.rest = bytes;
+      return;
+    }
+    outcome.movedBytes = to.gone ? 0 : to.#take(bytes);
+    if (outcome.movedBytes < bytes.length) outcome.rest = bytes.slice(outcome.movedBytes);
+    else if (this.resetArrived && !this.gone && this.#arrivedBytes === 0) {
+      this.swallowed = true;
+      this.#planRead();
+      outcome.broken = "from";
+    }
   }
 
   shutdown(): void {
@@ -289,6 +315,23 @@ export class SimLink {
 
   // What happens in between.
 
+  get #room(): number {
+    return Math.max(0, this.quirks.sendBufferBytes - this.#unconsumedBytes);
+  }
+
+  /** Takes as many of the bytes as there is room for, or fewer, and sends them on their way. */
+  #take(bytes: Uint8Array): number {
+    let taken = Math.min(bytes.length, this.#room);
+    if (this.schedule.chance(this.quirks.shortWrite)) taken = this.schedule.integer(0, taken);
+    if (taken === 0) return 0;
+    this.takenBytes += taken;
+    this.#unconsumedBytes += taken;
+    this.lastMovedMs = this.schedule.nowMs;
+    const copy = bytes.slice(0, taken);
+    this.#toFar(() => this.#reachFar(copy));
+    return taken;
+  }
+
   #toProxy(arrive: () => void): void {
     if (this.#far === "dead") return;
     this.#lastToProxyMs = Math.max(this.#lastToProxyMs, this.schedule.nowMs + this.#latency());
@@ -328,6 +371,8 @@ export class SimLink {
       this.#tell((events, socket) => events.data(socket, read.slice(at, at + length)));
       at += length;
     }
+    // The close_notify was in the same read.
+    if (this.isSecured && this.#arrivedBytes === 0 && this.schedule.chance(0.3)) this.#tellEnd();
   }
 
   #takeArrived(limit: number): Uint8Array {

@@ -20,7 +20,7 @@ import type {
   TerminateTlsOptions,
   TerminateTlsResult,
 } from "../../src/runtime/runtime.ts";
-import { type Program, type Quirks, SimLink, SimSocket } from "./sim-link.ts";
+import { type Program, type Quirks, SimLink, SimSocket, type SpliceOutcome } from "./sim-link.ts";
 import type { Schedule } from "./sim-schedule.ts";
 
 /** What becomes of a dial: it connects to a program, fails with an errno, or nothing is heard. */
@@ -33,6 +33,8 @@ export interface SimRuntimeOptions {
   readonly schedule: Schedule;
   readonly quirks: Quirks;
   readonly descriptorLimit?: number;
+  /** Whether it can splice. Default false. */
+  readonly splices?: boolean;
   /** Answers a dial. `data` is what the dialler gave. */
   dialled(address: Address, data: unknown): DialPlan;
   /** Called after each event that the proxy was told. */
@@ -44,6 +46,9 @@ export class SimRuntime implements Runtime {
   /** The data plane opens no file. */
   readonly files: Files = { readText: noFiles, exists: () => false, writeText: noFiles, makeDirectory: noFiles };
   readonly clock: Clock;
+  readonly splice:
+    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: SpliceOutcome) => void)
+    | null;
   /** Every link that the proxy ever had a socket on. */
   readonly links: SimLink[] = [];
   /** Sockets handed to the proxy, by `accept`. */
@@ -56,6 +61,11 @@ export class SimRuntime implements Runtime {
     this.#options = options;
     this.#schedule = options.schedule;
     this.clock = options.schedule.clock;
+    // Only sockets of this runtime come here.
+    this.splice = options.splices
+      ? (from, to, limitBytes, outcome) =>
+          (from as SimSocket).link.spliceTo((to as SimSocket).link, limitBytes, outcome)
+      : null;
   }
 
   preciseNowMs(): number {

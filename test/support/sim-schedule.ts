@@ -21,14 +21,14 @@ export class Schedule {
   /** What went wrong, in order. Also holds breaches of the seam's contract by its caller. */
   readonly violations: string[] = [];
   nowMs = 0;
+  /** The chance that the next event comes before what was awaited for the last one has gone on. */
   readonly #batching: number;
   readonly #heap: Event[] = [];
   #order = 0;
 
-  /** `batching` is the chance that the next event comes before what was awaited for the last one has gone on. */
-  constructor(seed: number, batching: number) {
+  constructor(seed: number) {
     this.random = mulberry32(seed);
-    this.#batching = batching;
+    this.#batching = this.pick([0, 0.1, 0.5]);
   }
 
   chance(probability: number): boolean {

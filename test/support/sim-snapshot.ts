@@ -1,0 +1,104 @@
+// Snapshots for tests: each part with harmless values, of which a test names only what it is about.
+
+import type {
+  BackendSpec,
+  EndpointSpec,
+  ListenerSpec,
+  PolicyRule,
+  RouteSpec,
+  Snapshot,
+  TerminationSpec,
+} from "../../src/snapshot/snapshot.ts";
+
+/** An opaque listener on 127.0.0.1:1000 that sends everything to the first backend. */
+export function listenerSpec(spec: Partial<ListenerSpec> = {}): ListenerSpec {
+  return {
+    name: "listener",
+    address: { kind: "tcp", host: "127.0.0.1", port: 1000 },
+    acceptProxyProtocol: false,
+    trustedSources: [],
+    allowSources: [],
+    maxConnections: 0,
+    maxConnectionsPerSource: 0,
+    peekTimeoutMs: 1000,
+    handshakeTimeoutMs: 1000,
+    routes: [routeSpec()],
+    ...spec,
+  };
+}
+
+/** An opaque route to the first backend, without a policy. */
+export function routeSpec(
+  spec: Partial<Omit<RouteSpec, "match">> & { match?: Partial<RouteSpec["match"]> } = {},
+): RouteSpec {
+  return {
+    name: "route",
+    tls: "none",
+    termination: null,
+    policy: -1,
+    backend: 0,
+    ...spec,
+    match: { sni: [], alpn: [], source: [], ...spec.match },
+  };
+}
+
+/** Material that only the simulated runtime takes. Clients may show a certificate. */
+export const SIM_TERMINATION: TerminationSpec = {
+  certificates: [{ chainPem: "", keyPem: "", names: ["a.example"] }],
+  clientAuth: "optional",
+  clientCaPem: [],
+  clientCrlPem: [],
+  minVersion: "1.2",
+  alpn: [],
+  sessionTickets: false,
+};
+
+/** A rule that allows everyone. */
+export function ruleSpec(spec: Partial<PolicyRule> = {}): PolicyRule {
+  return { action: "allow", uri: [], dns: [], ip: [], cn: [], ou: [], source: [], ...spec };
+}
+
+/** One endpoint, least connections, one attempt, no relay limits. */
+export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
+  return {
+    name: "backend",
+    balance: "least_connections",
+    endpoints: [endpointSpec(0)],
+    connectTimeoutMs: 500,
+    connectAttempts: 1,
+    idleTimeoutMs: 0,
+    maxLifetimeMs: 0,
+    halfCloseIdleTimeoutMs: 0,
+    ...spec,
+  };
+}
+
+/** The endpoint of a slot: weight 1, no limit, no backup. */
+export function endpointSpec(slot: number, spec: Partial<EndpointSpec> = {}): EndpointSpec {
+  const host = `10.2.0.${slot + 1}`;
+  return {
+    name: `${host}:80`,
+    address: { kind: "tcp", host, port: 80 },
+    weight: 1,
+    maxConnections: 0,
+    backup: false,
+    slot,
+    ...spec,
+  };
+}
+
+/** One listener and one backend. */
+export function snapshotSpec(spec: Partial<Snapshot> = {}): Snapshot {
+  const backends = spec.backends ?? [backendSpec()];
+  const slots = backends.flatMap(({ endpoints }) => endpoints.map(({ slot }) => slot + 1));
+  return {
+    generation: 1,
+    maxConnections: 0,
+    drainTimeoutMs: 1000,
+    listeners: [listenerSpec()],
+    policies: [],
+    slotCount: Math.max(0, ...slots),
+    ...spec,
+    backends,
+  };
+}
