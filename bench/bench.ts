@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CONTENDERS, REFERENCE } from "./contenders.ts";
 import { DIRECT, runLab } from "./lab.ts";
-import { machineTicks } from "./measure.ts";
+import { machineTicks, ownTicks } from "./measure.ts";
 import { type Placement, Processes } from "./processes.ts";
 import { type Report, renderMarkdown, replaceResults } from "./report.ts";
 import { WORKLOADS } from "./workloads/all.ts";
@@ -36,15 +36,21 @@ async function main(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "bunnel-bench-"));
   const placement = choices.pin ? choosePlacement() : undefined;
   const processes = new Processes(folder, placement);
+  let interrupted = false;
   const cleanUp = async (): Promise<void> => {
-    await processes.stopAll();
+    await processes.close();
     rmSync(folder, { recursive: true, force: true });
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => void cleanUp().then(() => process.exit(130)));
+    process.once(signal, () => {
+      interrupted = true;
+      void cleanUp().then(() => process.exit(130));
+    });
   }
   try {
     const report = await run(choices, { folder, processes, placement });
+    // Half a run, all of whose rest "failed", is no report.
+    if (interrupted) return 130;
     await publish(report, choices);
     return report.failures.length > 0 ? 1 : 0;
   } finally {
@@ -104,7 +110,7 @@ function chosen(asked: readonly string[], known: readonly string[]): readonly st
 function choosePlacement(): Placement | undefined {
   const count = availableParallelism();
   if (count < 2 || Bun.which("taskset") === null) return undefined;
-  return { contender: "0", load: `1-${count - 1}` };
+  return { contender: "0", load: count === 2 ? "1" : `1-${count - 1}` };
 }
 
 interface Setting {
@@ -117,6 +123,7 @@ async function run(choices: Choices, { folder, processes, placement }: Setting):
   const startedAt = new Date();
   const load = loadavg()[0] ?? 0;
   const ticks = machineTicks();
+  const ownBefore = ownTicks();
   const contenders = CONTENDERS.filter(({ name }) => choices.contenders.includes(name));
   const direct = choices.contenders.includes(DIRECT);
   const versions = await readVersions(processes);
@@ -133,8 +140,11 @@ async function run(choices: Choices, { folder, processes, placement }: Setting):
     },
     processes,
   );
+  // What children used is ours to count only once they have ended.
+  await processes.stopAll();
   const after = machineTicks();
-  const stolen = (100 * (after.stolen - ticks.stolen)) / Math.max(1, after.total - ticks.total);
+  const share = (part: number): string => `${((100 * part) / Math.max(1, after.total - ticks.total)).toFixed(1)} %`;
+  const others = Math.max(0, after.busy - ticks.busy - (ownTicks() - ownBefore));
   return {
     command: ["npm run bench --", ...process.argv.slice(2)].join(" ").replace(/ --$/, ""),
     startedAt: startedAt.toISOString().slice(0, 16),
@@ -147,7 +157,9 @@ async function run(choices: Choices, { folder, processes, placement }: Setting):
         placement === undefined
           ? "left to the scheduler"
           : `contender on CPU ${placement.contender}, load and endpoints on CPU ${placement.load}`,
-      noise: `load average ${load.toFixed(2)} before the run, ${stolen.toFixed(1)} % of CPU time stolen during it`,
+      noise:
+        `load average ${load.toFixed(2)} before the run; during it other programs used ${share(others)} of all CPU time, ` +
+        `and ${share(after.stolen - ticks.stolen)} was stolen`,
     },
     versions,
     reference: REFERENCE,

@@ -13,6 +13,8 @@ export interface ProcessStat {
   /** One letter of proc(5): R running, S sleeping, Z zombie, … */
   readonly state: string;
   readonly parentPid: number;
+  /** User and system time of the process and of its children that have been waited for, in ticks. */
+  readonly ticks: number;
 }
 
 /** Parses a line of /proc/PID/stat; undefined when it is not one. The name ends at the LAST parenthesis (proc(5)). */
@@ -21,13 +23,16 @@ export function parseProcessStat(line: string): ProcessStat | undefined {
   const close = line.lastIndexOf(")");
   if (open < 0 || close < open) return undefined;
   const pid = Number.parseInt(line.slice(0, open), 10);
-  const [state, parent] = line
+  const fields = line
     .slice(close + 1)
     .trim()
     .split(" ");
+  const [state, parent] = fields;
   const parentPid = Number.parseInt(parent ?? "", 10);
+  // utime, stime, cutime and cstime are the 14th to 17th field of the line, and the state is the third.
+  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
   if (state === undefined || Number.isNaN(pid) || Number.isNaN(parentPid)) return undefined;
-  return { pid, command: line.slice(open + 1, close), state, parentPid };
+  return { pid, command: line.slice(open + 1, close), state, parentPid, ticks };
 }
 
 /** `root` and every descendant of it in `all`, the root first. */
@@ -98,6 +103,11 @@ export function parseMachineTicks(text: string): MachineTicks {
 /** The machine's ticks now. */
 export function machineTicks(): MachineTicks {
   return parseMachineTicks(readFileSync("/proc/stat", "utf8"));
+}
+
+/** Ticks that this process and its finished children, down to the last generation, have used so far. */
+export function ownTicks(): number {
+  return parseProcessStat(readFileSync("/proc/self/stat", "utf8"))?.ticks ?? 0;
 }
 
 const libc = dlopen("libc.so.6", {

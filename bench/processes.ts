@@ -1,6 +1,6 @@
 // Child processes of the lab. Whatever is started here is bounded in time, writes its output to a file whose tail is
 // shown when it fails, and is ended by pid, with its descendants, before the lab exits.
-import { openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { processTree } from "./measure.ts";
@@ -67,6 +67,7 @@ export class Processes {
   private readonly placement: Placement | undefined;
   private readonly running: Set<RunningProcess>;
   private started: number;
+  private closed: boolean;
 
   /** Logs go to `folder`. Without a placement the scheduler puts every process where it likes. */
   constructor(folder: string, placement?: Placement) {
@@ -74,10 +75,12 @@ export class Processes {
     this.placement = placement;
     this.running = new Set();
     this.started = 0;
+    this.closed = false;
   }
 
   /** Starts a long-running program; the caller waits for it to be ready. */
   start(options: StartOptions): CommandedProcess {
+    this.refuseWhenClosed();
     this.started += 1;
     const logFile = join(this.folder, `${this.started}-${options.name}.log`);
     const log = openSync(logFile, "w");
@@ -87,6 +90,7 @@ export class Processes {
       stderr: log,
       env: toolEnvironment(),
     });
+    closeSync(log);
     const process: CommandedProcess = {
       name: options.name,
       pid: child.pid,
@@ -108,6 +112,7 @@ export class Processes {
 
   /** Runs a tool to its end. Fails with its log tail when it exits other than 0 or outlives `limitSeconds`. */
   async run(command: readonly string[], limitSeconds: number): Promise<ToolResult> {
+    this.refuseWhenClosed();
     const startedAt = performance.now();
     const child = Bun.spawn(this.placed(command, "load"), {
       stdin: "ignore",
@@ -144,6 +149,16 @@ export class Processes {
   /** taskset replaces itself by the command, so the pid is the command's own. */
   private placed(command: readonly string[], place: keyof Placement): string[] {
     return this.placement === undefined ? [...command] : ["taskset", "-c", this.placement[place], ...command];
+  }
+
+  /** Ends everything and starts nothing more: an interrupted lab would otherwise go on with its next contender. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.stopAll();
+  }
+
+  private refuseWhenClosed(): void {
+    if (this.closed) throw new LabError("the lab is closing");
   }
 
   /** Ends everything that still runs, the youngest first. */

@@ -106,7 +106,7 @@ export function gatherFigure(figure: Figure, samples: SamplesByContender, refere
 
 /** The report as Markdown: ratios first, then absolute values, then what they were measured on and what went wrong. */
 export function renderMarkdown(report: Report): string {
-  const names = report.contenders.map((contender) => contender.name);
+  const names = report.contenders.map(({ name }) => name).filter((name) => tookPart(report, name));
   const parts = [
     `Ratios to ${report.reference} (less is better), median of ${report.rounds} rounds, min..max in parentheses.`,
     renderRatios(report, names),
@@ -181,6 +181,12 @@ function ratioCell(report: Report, workload: WorkloadResult, figure: FigureResul
   if (figure.toReach === undefined || !name.startsWith("bunnel")) return cell;
   const reached = figure.toReach.kind === "ratio" ? found.ratio.median : found.summary.median;
   return `${cell} ${reached <= figure.toReach.atMost ? "✓" : "✗"}`;
+}
+
+/** A column of nothing but dashes helps nobody. */
+function tookPart(report: Report, contender: string): boolean {
+  const measured = report.workloads.some(({ figures }) => figures.some((figure) => resultOf(figure, contender)));
+  return measured || report.failures.some((failure) => failure.contender === contender);
 }
 
 function toReachCell(figure: Figure): string {

@@ -1,5 +1,5 @@
 // Round trips of 64 bytes, by sockperf: alone, and beside an iperf3 stream that saturates the same proxy. The second is
-// where fairness between connections shows. Latencies are full round trips, in microseconds.
+// where fairness between connections shows. "direct" tells how much of it is only the wait for a turn on the load's CPU. Latencies are full round trips, in microseconds.
 import { withIperfServer, withPingServer } from "../backends.ts";
 import { LabError } from "../processes.ts";
 import { parseIperf } from "./bulk.ts";

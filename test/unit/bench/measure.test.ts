@@ -12,8 +12,8 @@ import {
 } from "../../../bench/measure.ts";
 
 test("a stat line is split at the last parenthesis of the name", () => {
-  const parsed = parseProcessStat("42 (a (b) c) S 7 42 42 0 -1 4194304 88 0 0 0 151 0");
-  expect(parsed).toEqual({ pid: 42, command: "a (b) c", state: "S", parentPid: 7 });
+  const parsed = parseProcessStat("42 (a (b) c) S 7 42 42 0 -1 4194304 88 9 8 6 151 20 3 1 20 0 1");
+  expect(parsed).toEqual({ pid: 42, command: "a (b) c", state: "S", parentPid: 7, ticks: 175 });
 });
 
 test("what is no stat line gives nothing", () => {
@@ -23,7 +23,7 @@ test("what is no stat line gives nothing", () => {
 });
 
 test("descendants are found through several generations, without zombies and without strangers", () => {
-  const process = (pid: number, parentPid: number, state = "S") => ({ pid, parentPid, state, command: "x" });
+  const process = (pid: number, parentPid: number, state = "S") => ({ pid, parentPid, state, command: "x", ticks: 0 });
   const all = [process(1, 0), process(12, 11), process(10, 1), process(11, 10), process(13, 10, "Z"), process(20, 1)];
   expect(descendants(10, all)).toEqual([10, 11, 12]);
   expect(descendants(99, all)).toEqual([99]);
