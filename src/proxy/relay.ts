@@ -19,7 +19,7 @@ const HOLD_LIMIT_BYTES = 64 * 1024;
 /** A chunk of at least this size says that a leg is in bulk transfer. */
 const BULK_BYTES = 64 * 1024;
 /** What a leg may splice in one turn, so that its neighbours have theirs. */
-const SPLICE_LIMIT_BYTES = 1024 * 1024;
+const SPLICE_LIMIT_BYTES = 4 * 1024 * 1024;
 /** How long the leg that is left may take to finish after the other one broke. */
 const LINGER_MS = 5000;
 
