@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { CLOSE_REASONS } from "../src/telemetry/close-reason.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const SRC = join(ROOT, "src");
@@ -128,5 +129,17 @@ describe("the relay's hot path", () => {
   test("does not await, log, catch or make closures", () => {
     const relay = code(readFileSync(join(SRC, "proxy/relay.ts"), "utf8"));
     expect(relay).not.toMatch(/\b(await|async|Promise|try|console)\b|=>/);
+  });
+});
+
+describe("documents", () => {
+  test("README.md lists every close reason as the table has it", () => {
+    const rows = Object.entries(CLOSE_REASONS).map(
+      ([name, { side, termination, meaning }]) => `| \`${name}\` | ${termination} | ${side} | ${meaning} |`,
+    );
+    const table = ["| reason | | side | meaning |", "|---|---|---|---|", ...rows].join("\n");
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    const written = /<!-- close reasons -->\n([\s\S]*?)\n<!-- \/close reasons -->/.exec(readme)?.[1];
+    expect(written).toBe(table);
   });
 });

@@ -25,6 +25,7 @@ const CRL = "X509 CRL";
 /** PKCS #8 (RFC 5958), and the older forms that openssl still writes. */
 const KEY_LABELS = ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"];
 
+/** Reads each file once, however many routes name it, and gathers what is wrong. */
 export class MaterialReader {
   readonly problems: PlacedProblem[] = [];
   readonly warnings: PlacedProblem[] = [];

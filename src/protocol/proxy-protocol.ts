@@ -16,12 +16,7 @@ export const PROXY_HEADER_LIMIT_BYTES = V2_FIXED_BYTES + 4096;
 const UNIQUE_ID_MAX_BYTES = 128;
 
 /** Types of TLV with a meaning here (2.2.1 to 2.2.5). */
-export const TLV_ALPN = 0x01;
-export const TLV_AUTHORITY = 0x02;
-export const TLV_CRC32C = 0x03;
-export const TLV_NOOP = 0x04;
-export const TLV_UNIQUE_ID = 0x05;
-export const TLV_SSL = 0x20;
+export const TLV = { ALPN: 0x01, AUTHORITY: 0x02, CRC32C: 0x03, NOOP: 0x04, UNIQUE_ID: 0x05, SSL: 0x20 } as const;
 
 /** One end of the original connection. (The specification's word; nothing that we dial.) */
 export interface Endpoint {
@@ -214,13 +209,13 @@ function withTlvs(header: Uint8Array, addresses: Addresses, tlvs: readonly Tlv[]
   let authority = "";
   let uniqueId: Uint8Array | null = null;
   for (const { type, value } of tlvs) {
-    if (type === TLV_CRC32C) {
+    if (type === TLV.CRC32C) {
       if (value.length !== 4) return malformed("the checksum of the PROXY header is malformed");
       if (!checksumHolds(header, value)) return malformed("the checksum of the PROXY header is wrong");
-    } else if (type === TLV_AUTHORITY) {
+    } else if (type === TLV.AUTHORITY) {
       authority = UTF8.decode(value);
       if (holdsUnprintable(authority)) return malformed("the authority in the PROXY header is no printable UTF-8 text");
-    } else if (type === TLV_UNIQUE_ID) {
+    } else if (type === TLV.UNIQUE_ID) {
       if (value.length > UNIQUE_ID_MAX_BYTES) return malformed("the unique id in the PROXY header is too long");
       uniqueId = value;
     }

@@ -6,11 +6,7 @@ import {
   PROXY_HEADER_LIMIT_BYTES,
   type ProxyHeader,
   parseProxyHeader,
-  TLV_ALPN,
-  TLV_AUTHORITY,
-  TLV_CRC32C,
-  TLV_NOOP,
-  TLV_UNIQUE_ID,
+  TLV,
 } from "../../../src/protocol/proxy-protocol.ts";
 
 const SIGNATURE = [0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
@@ -123,11 +119,11 @@ describe("version 2", () => {
     ["a unix datagram", 0x32, zeros(216), null, null],
     ["an unspecified family", 0x00, [], null, null],
   ])("%s", (_, family, addresses, source, destination) => {
-    for (const tlvs of [[], tlv(TLV_ALPN, [0x68, 0x32])]) {
+    for (const tlvs of [[], tlv(TLV.ALPN, [0x68, 0x32])]) {
       const bytes = header(0x21, family, [...addresses, ...tlvs]);
       expect(parseProxyHeader(bytes)).toEqual({
         ...{ kind: "header", version: 2, lengthBytes: bytes.length, source, destination },
-        tlvs: tlvs.length === 0 ? [] : [{ type: TLV_ALPN, value: ascii("h2") }],
+        tlvs: tlvs.length === 0 ? [] : [{ type: TLV.ALPN, value: ascii("h2") }],
         ...{ authority: "", uniqueId: null },
       });
       expectPrefixesIncomplete(bytes);
@@ -180,7 +176,7 @@ describe("version 2", () => {
   });
 
   test("the largest header", () => {
-    const bytes = header(0x21, 0x11, [...IPV4, ...tlv(TLV_NOOP, zeros(4096 - 12 - 3))]);
+    const bytes = header(0x21, 0x11, [...IPV4, ...tlv(TLV.NOOP, zeros(4096 - 12 - 3))]);
     expect(bytes.length).toBe(PROXY_HEADER_LIMIT_BYTES);
     expect(parseProxyHeader(bytes).kind).toBe("header");
   });
@@ -188,16 +184,16 @@ describe("version 2", () => {
 
 describe("TLVs", () => {
   test("are given in order, unknown and repeated ones too", () => {
-    const tlvs = [...tlv(0xe0, [1]), ...tlv(TLV_NOOP, []), ...tlv(0xe0, [2, 3])];
+    const tlvs = [...tlv(0xe0, [1]), ...tlv(TLV.NOOP, []), ...tlv(0xe0, [2, 3])];
     expect(parsed([...IPV4, ...tlvs]).tlvs).toEqual([
       { type: 0xe0, value: Uint8Array.of(1) },
-      { type: TLV_NOOP, value: new Uint8Array(0) },
+      { type: TLV.NOOP, value: new Uint8Array(0) },
       { type: 0xe0, value: Uint8Array.of(2, 3) },
     ]);
   });
 
   test("authority and unique id are readable", () => {
-    const tlvs = [...tlv(TLV_AUTHORITY, [...Buffer.from("bücher.example")]), ...tlv(TLV_UNIQUE_ID, zeros(128))];
+    const tlvs = [...tlv(TLV.AUTHORITY, [...Buffer.from("bücher.example")]), ...tlv(TLV.UNIQUE_ID, zeros(128))];
     const { authority, uniqueId } = parsed([...IPV4, ...tlvs]);
     expect(authority).toBe("bücher.example");
     expect(uniqueId).toEqual(new Uint8Array(128));
@@ -207,20 +203,20 @@ describe("TLVs", () => {
     ["a TLV longer than the header", [4, 0, 2, 0]],
     ["a TLV header cut short", [4, 0]],
     ["one byte", [4]],
-    ["a unique id of 129 bytes", tlv(TLV_UNIQUE_ID, zeros(129))],
-    ["an authority that is no UTF-8", tlv(TLV_AUTHORITY, [0x61, 0xff])],
-    ["an authority with a newline", tlv(TLV_AUTHORITY, [0x61, 0x0a])],
-    ["an authority with a NUL", tlv(TLV_AUTHORITY, [0x61, 0])],
-    ["a checksum of 3 bytes", tlv(TLV_CRC32C, [1, 2, 3])],
-    ["a wrong checksum", tlv(TLV_CRC32C, [1, 2, 3, 4])],
+    ["a unique id of 129 bytes", tlv(TLV.UNIQUE_ID, zeros(129))],
+    ["an authority that is no UTF-8", tlv(TLV.AUTHORITY, [0x61, 0xff])],
+    ["an authority with a newline", tlv(TLV.AUTHORITY, [0x61, 0x0a])],
+    ["an authority with a NUL", tlv(TLV.AUTHORITY, [0x61, 0])],
+    ["a checksum of 3 bytes", tlv(TLV.CRC32C, [1, 2, 3])],
+    ["a wrong checksum", tlv(TLV.CRC32C, [1, 2, 3, 4])],
   ])("%s is malformed", (_, tlvs) => {
     expect(parseProxyHeader(header(0x21, 0x11, [...IPV4, ...tlvs])).kind).toBe("malformed");
   });
 
   test("a checksum must hold, wherever it stands", () => {
-    for (const before of [[], tlv(TLV_ALPN, [0x68, 0x32])]) {
+    for (const before of [[], tlv(TLV.ALPN, [0x68, 0x32])]) {
       const at = 16 + IPV4.length + before.length + 3;
-      const bytes = header(0x21, 0x11, [...IPV4, ...before, ...tlv(TLV_CRC32C, zeros(4)), ...tlv(TLV_NOOP, zeros(3))]);
+      const bytes = header(0x21, 0x11, [...IPV4, ...before, ...tlv(TLV.CRC32C, zeros(4)), ...tlv(TLV.NOOP, zeros(3))]);
       new DataView(bytes.buffer).setUint32(at, crc32c(bytes));
       // The bytes after a header must not count, nor the place of the header in a larger buffer.
       const offset = new Uint8Array(bytes.length + 20).fill(0xee);
@@ -237,14 +233,14 @@ describe("TLVs", () => {
   });
 
   test("of two checksums both must hold", () => {
-    const bytes = header(0x21, 0x11, [...IPV4, ...tlv(TLV_CRC32C, zeros(4)), ...tlv(TLV_CRC32C, zeros(4))]);
+    const bytes = header(0x21, 0x11, [...IPV4, ...tlv(TLV.CRC32C, zeros(4)), ...tlv(TLV.CRC32C, zeros(4))]);
     new DataView(bytes.buffer).setUint32(31, crc32c(bytes));
     expect(parseProxyHeader(bytes).kind).toBe("malformed");
   });
 });
 
 test("what follows the header is neither consumed nor looked at", () => {
-  for (const first of [ascii("PROXY UNKNOWN\r\n"), header(0x21, 0x11, [...IPV4, ...tlv(TLV_NOOP, [1])])]) {
+  for (const first of [ascii("PROXY UNKNOWN\r\n"), header(0x21, 0x11, [...IPV4, ...tlv(TLV.NOOP, [1])])]) {
     const followed = Uint8Array.from([...first, ...first, 0, 0xff]);
     expect(parseProxyHeader(followed)).toEqual(parseProxyHeader(first));
   }
@@ -271,8 +267,8 @@ describe("fuzz", () => {
     const bases = fc.constantFrom(
       ascii("PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n"),
       ascii("PROXY TCP6 2001:db8::1 ::1 0 1\r\n"),
-      header(0x21, 0x11, [...IPV4, ...tlv(TLV_AUTHORITY, [0x61]), ...tlv(TLV_UNIQUE_ID, [1, 2])]),
-      header(0x21, 0x21, [...zeros(36), ...tlv(TLV_CRC32C, zeros(4))]),
+      header(0x21, 0x11, [...IPV4, ...tlv(TLV.AUTHORITY, [0x61]), ...tlv(TLV.UNIQUE_ID, [1, 2])]),
+      header(0x21, 0x21, [...zeros(36), ...tlv(TLV.CRC32C, zeros(4))]),
     );
     const mutation = fc.record({ at: fc.nat(80), bytes: fc.uint8Array({ minLength: 1, maxLength: 3 }) });
     fc.assert(
