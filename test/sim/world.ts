@@ -222,6 +222,7 @@ function drawQuirks(schedule: Schedule): Quirks {
     spuriousDrain: schedule.pick([0, 0.2, 0.8]),
     closeAtOnce: schedule.pick([0, 0.5, 1]),
     resetDiscards: schedule.pick([0, 0.5, 1]),
+    abortDiscards: 0.5,
     resetToldWithinMs: schedule.pick([0, 2, 50, 300]),
   };
 }

@@ -20,6 +20,8 @@ export interface Quirks {
   readonly closeAtOnce: number;
   /** That a reset discards what had arrived and was not read yet. */
   readonly resetDiscards: number;
+  /** That our own abort discards what is still on its way to the far end. */
+  readonly abortDiscards: number;
   /** A reset is told so much after it came at the most; a write in between gets -1. */
   readonly resetToldWithinMs: number;
 }
@@ -297,6 +299,22 @@ export class SimLink {
     this.schedule.at(atMs + this.#latency(), () => this.#resetArrives());
   }
 
+  /** A reset that is told in this very moment, whatever else is under way; what had arrived is lost. */
+  farResetNow(): void {
+    this.#far = "dead";
+    this.resetArrived = true;
+    this.#arrived.length = 0;
+    this.#arrivedBytes = 0;
+    this.#tellReset();
+  }
+
+  /** A reset that has come but is told only after so long: until then a write finds it. */
+  farResetUntold(forMs: number): void {
+    this.#far = "dead";
+    this.resetArrived = true;
+    this.schedule.after(forMs, () => this.#tellReset());
+  }
+
   /** Nothing more is heard of the far end. After `noticedAfterMs` (null: never) the kernel gives up on it. */
   farVanish(noticedAfterMs: number | null): void {
     this.#far = "dead";
@@ -467,9 +485,12 @@ export class SimLink {
 
   #abort(): void {
     this.gone = true;
-    this.#dropsFlight = this.schedule.chance(0.5);
+    this.#dropsFlight = this.schedule.chance(this.quirks.abortDiscards);
     const atMs = Math.max(this.#lastToFarMs, this.schedule.nowMs) + this.#latency();
     this.schedule.at(atMs, () => {
+      // What has come before the reset can still be read.
+      while (!this.#dropsFlight && this.#unread.length > 0 && this.#farReads && this.#far !== "dead")
+        this.#farConsume();
       if (this.#far === "dead") return;
       this.#far = "dead";
       this.program.reset();

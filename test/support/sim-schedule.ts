@@ -56,10 +56,11 @@ export class Schedule {
     this.#push({ atMs: Math.max(atMs, this.nowMs), order: this.#order++, act });
   }
 
-  /** Runs until nothing is planned and no timer is armed. */
-  run(): void {
+  /** Runs until nothing is planned and no timer is armed, or for so long. */
+  run(forMs = Number.POSITIVE_INFINITY): void {
+    const untilMs = this.nowMs + forMs;
     drainMicrotasks();
-    while (this.#heap.length > 0 || this.clock.armed > 0) {
+    while (this.#nextMs() <= untilMs && (this.#heap.length > 0 || this.clock.armed > 0)) {
       this.#step();
       if (this.nowMs > RUN_LIMIT_MS) {
         this.violation(`still running: ${this.#heap.length} events planned, ${this.clock.armed} timers armed`);
@@ -67,20 +68,30 @@ export class Schedule {
       }
       if (this.#heap.length === 0 || !this.chance(this.#batching)) drainMicrotasks();
     }
+    drainMicrotasks();
+    if (Number.isFinite(untilMs)) this.nowMs = untilMs;
+  }
+
+  get #tickMs(): number {
+    return (Math.floor(this.clock.nowMs / TICK_MS) + 1) * TICK_MS;
+  }
+
+  #nextMs(): number {
+    const eventMs = this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
+    return this.clock.armed > 0 ? Math.min(eventMs, this.#tickMs) : eventMs;
   }
 
   #step(): void {
-    const nextMs = this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
-    const tickMs = (Math.floor(this.clock.nowMs / TICK_MS) + 1) * TICK_MS;
-    if (nextMs >= tickMs) {
-      // Without an armed timer the ticks between would find nothing to do.
-      const skipped = this.clock.armed === 0 && nextMs !== Number.POSITIVE_INFINITY;
-      this.nowMs = skipped ? Math.floor(nextMs / TICK_MS) * TICK_MS : tickMs;
-      this.clock.advance(this.nowMs);
+    const eventMs = this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
+    if (eventMs < this.#tickMs) {
+      this.nowMs = eventMs;
+      this.#pop().act();
       return;
     }
-    this.nowMs = nextMs;
-    this.#pop().act();
+    // Without an armed timer the ticks between would find nothing to do.
+    const skips = this.clock.armed === 0 && eventMs !== Number.POSITIVE_INFINITY;
+    this.nowMs = Math.max(this.nowMs, skips ? Math.floor(eventMs / TICK_MS) * TICK_MS : this.#tickMs);
+    this.clock.advance(this.nowMs);
   }
 
   #push(event: Event): void {
