@@ -215,9 +215,9 @@ function drawQuirks(schedule: Schedule): Quirks {
   const latencyMs = schedule.pick([0, 1, 20, 150]);
   return {
     latencyMs,
-    maxReadBytes: schedule.pick([200, 1500, 16_384, 65_536]),
+    maxReadBytes: schedule.pick([200, 1500, 16_384, 200_000]),
     // A round trip takes a buffer's worth at the most, and no transfer should take minutes.
-    sendBufferBytes: schedule.pick([latencyMs > 1 ? 2048 : 256, 8192, 65_536]),
+    sendBufferBytes: schedule.pick([latencyMs > 1 ? 2048 : 256, 8192, 65_536, 400_000]),
     shortWrite: schedule.pick([0, 0.1, 0.5]),
     spuriousDrain: schedule.pick([0, 0.2, 0.8]),
     closeAtOnce: schedule.pick([0, 0.5, 1]),
