@@ -1,0 +1,93 @@
+// SIGTERM and SIGINT stop the accepting at once and let connections finish: exit code 0 once the last one has, 1 when `drain_timeout` had to
+// cut some of them, which each have their record. A second signal does not wait any longer.
+
+import { describe, expect, test } from "bun:test";
+import type { Peer } from "../conformance/peers.ts";
+import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { eventually } from "../support/eventually.ts";
+import { connectTo, startEndpoint } from "../support/tcp.ts";
+
+async function daemonOn(endpoint: string, drainTimeout: string): Promise<Daemon> {
+  return await startDaemon(`
+drain_timeout: ${drainTimeout}
+listeners: [{ name: tcp, address: 127.0.0.1:0, backend: echo }]
+backends: { echo: { endpoints: ["${endpoint}"] } }
+`);
+}
+
+/** A client whose connection has gone all the way. */
+async function talking(address: string): Promise<Peer> {
+  const client = await connectTo(address);
+  client.socket.write("a");
+  await eventually("it was answered", () => client.text === "a");
+  return client;
+}
+
+async function refusesNewcomers(address: string): Promise<boolean> {
+  try {
+    (await connectTo(address)).socket.destroy();
+    return false;
+  } catch (thrown) {
+    return String(thrown).includes("ECONNREFUSED");
+  }
+}
+
+describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
+  test("lets connections finish: exit 0", async () => {
+    await using endpoint = await startEndpoint();
+    await using daemon = await daemonOn(endpoint.address, "1h");
+    const address = await daemon.address("tcp");
+    const client = await talking(address);
+    daemon.child.signal(signal);
+    await eventually("newcomers were refused", () => refusesNewcomers(address));
+    client.socket.write("b");
+    await eventually("the old connection goes on", () => client.text === "ab");
+    expect(daemon.child.hasExited).toBe(false);
+    client.socket.end("c");
+    await eventually("it ended in order", () => client.ended);
+    expect(client.text).toBe("abc");
+    expect(await daemon.exitCode()).toBe(0);
+    expect(daemon.records.map(({ close_reason }) => close_reason)).toEqual(["completed"]);
+  });
+
+  test("cuts what remains after drain_timeout: exit 1, a record each", async () => {
+    await using endpoint = await startEndpoint();
+    await using daemon = await daemonOn(endpoint.address, "1s");
+    const address = await daemon.address("tcp");
+    const clients = [await talking(address), await talking(address)];
+    expect(await daemon.stop(signal)).toBe(1);
+    await eventually("both were cut", () => clients.every(({ closed }) => closed));
+    expect(clients.map(({ errorCode }) => errorCode)).toEqual(["ECONNRESET", "ECONNRESET"]);
+    expect(daemon.records.map(({ close_reason }) => close_reason)).toEqual(["drain_timeout", "drain_timeout"]);
+  });
+
+  test("twice: ends at once, exit 1", async () => {
+    await using endpoint = await startEndpoint();
+    await using daemon = await daemonOn(endpoint.address, "1h");
+    const client = await talking(await daemon.address("tcp"));
+    daemon.child.signal(signal);
+    await daemon.child.says("draining");
+    expect(await daemon.stop(signal)).toBe(1);
+    await eventually("it was cut", () => client.closed);
+    expect(daemon.records.map(({ close_reason }) => close_reason)).toEqual(["drain_timeout"]);
+  });
+});
+
+test("with nothing to drain it ends at once, exit 0", async () => {
+  await using endpoint = await startEndpoint();
+  await using daemon = await daemonOn(endpoint.address, "1h");
+  expect(await daemon.stop()).toBe(0);
+});
+
+test("SIGHUP and SIGUSR2, which do nothing yet, say so and end nothing", async () => {
+  await using endpoint = await startEndpoint();
+  await using daemon = await daemonOn(endpoint.address, "1h");
+  const client = await talking(await daemon.address("tcp"));
+  for (const signal of ["SIGHUP", "SIGUSR2"] as const) {
+    daemon.child.signal(signal);
+    await daemon.child.says(`${signal} does nothing in this version`);
+  }
+  client.socket.end("b");
+  await eventually("the connection went on", () => client.ended && client.text === "ab");
+  expect(await daemon.stop()).toBe(0);
+});
