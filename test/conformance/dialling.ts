@@ -64,6 +64,8 @@ function spawnListener(options: string): { readonly process: ChildProcess; reado
   const announced = new Promise<string>((resolve) => {
     child.stdout.once("data", (bytes: Buffer) => resolve(bytes.toString().trim()));
   });
+  // A stopped child outlives a test run that is broken off unless somebody ends it.
+  process.once("exit", () => child.kill("SIGKILL"));
   return { process: child, announced };
 }
 

@@ -113,6 +113,8 @@ export function listenConformance(runtime: Runtime): void {
       server.listener.close();
       server.listener.pause();
       server.listener.resume();
+      heir.listener.pause();
+      heir.listener.resume();
       (await connectPeer(heir.port)).socket.destroy();
       await heir.nth(0);
       assert.deepEqual(server.accepted, []);
