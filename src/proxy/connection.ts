@@ -21,7 +21,7 @@ import { relayDeadline, startRelay } from "./relay.ts";
 import { NEEDS_HELLO, NO_ROUTE } from "./router.ts";
 import { SourceAddress } from "./source-address.ts";
 
-/** Serves an accepted connection to its end. Never rejects. */
+/** Serves an accepted connection to its end. Rejects only when there is a defect in it. */
 export async function serve(connection: Connection): Promise<void> {
   const { listener } = connection;
 

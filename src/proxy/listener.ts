@@ -2,6 +2,7 @@
 // queue instead of being turned away.
 
 import { type Address, formatAddress } from "../base/address.ts";
+import { messageOf } from "../base/errors.ts";
 import { formatHostPort } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import type { ListeningSocket, StreamSocket } from "../runtime/runtime.ts";
@@ -118,9 +119,19 @@ export class Listener {
     const limit = this.spec.maxConnections;
     const full = this.worker.isFull || (limit > 0 && this.#active >= limit);
     if (full === this.#paused || this.#closed) return;
-    this.#paused = full;
-    if (full) this.#socket.pause();
-    else this.#socket.resume();
+    if (full) {
+      this.#socket.pause();
+      this.#paused = true;
+      return;
+    }
+    try {
+      this.#socket.resume();
+      this.#paused = false;
+    } catch (thrown) {
+      // No descriptor is left for it, taken by something beside our connections.
+      if (!(thrown instanceof ProxyError)) throw thrown;
+      this.worker.runtime.clock.arm(this.#retry, RESUME_RETRY_MS);
+    }
   }
 
   close(): void {
@@ -133,6 +144,6 @@ export class Listener {
     socket.data = connection.downstream;
     this.#active++;
     this.updateAccepting();
-    void serve(connection);
+    serve(connection).catch((defect) => connection.end(new Ending("internal_error", messageOf(defect))));
   }
 }
