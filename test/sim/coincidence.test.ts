@@ -2,6 +2,8 @@
 // network.
 
 import { describe, expect, test } from "bun:test";
+import { Ending } from "../../src/proxy/ending.ts";
+import { Leg } from "../../src/proxy/leg.ts";
 import { listenerSpec, routeSpec, ruleSpec, SIM_TERMINATION } from "../support/sim-snapshot.ts";
 import { Probe, SimWorker } from "../support/sim-worker.ts";
 import { clientHello } from "./scripts.ts";
@@ -133,6 +135,18 @@ test("what is left of a broken connection is given up after its linger", () => {
   expect(sim.reasons).toEqual([]);
   sim.settle(200);
   expect(sim.reasons).toEqual(["upstream_reset"]);
+  expectQuiet(sim);
+});
+
+test("ending a connection again, for another reason, does nothing", () => {
+  const sim = new SimWorker();
+  sim.connect();
+  const leg = sim.runtime.links[0]?.socket?.data;
+  if (!(leg instanceof Leg)) throw new Error("an accepted socket carries its leg");
+  leg.connection.end(new Ending("idle_timeout"));
+  leg.connection.end(new Ending("lifetime_exceeded"));
+  sim.settle();
+  expect(sim.reasons).toEqual(["idle_timeout"]);
   expectQuiet(sim);
 });
 

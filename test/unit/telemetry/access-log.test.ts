@@ -1,0 +1,212 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { AccessLog, type CloseRecord, formatJson, formatText } from "../../../src/telemetry/access-log.ts";
+
+const FULL: CloseRecord = {
+  timeMs: 1_700_000_000_123,
+  id: 7,
+  listener: "edge",
+  route: "db",
+  backend: "db",
+  endpoint: "10.0.0.1:5432",
+  attempts: 2,
+  downstream: "192.0.2.7:50000",
+  downstreamDirect: "10.0.0.9:4711",
+  local: "10.0.0.2:8443",
+  sni: "a.db.internal",
+  alpn: "postgresql",
+  identity: { uris: ["spiffe://prod/web"], dnsNames: ["web.internal"], commonNames: ["web"] },
+  refusedCertificate: "",
+  peerFingerprint: "ab".repeat(32),
+  tlsVersion: "TLSv1.3",
+  tlsCipher: "TLS_AES_128_GCM_SHA256",
+  tlsResumed: false,
+  bytesUp: 12,
+  bytesDown: 3456,
+  durationMs: 1234.5678,
+  handshakeMs: 3.25,
+  connectMs: 0.5004,
+  closeReason: "completed",
+  closeSide: "downstream",
+  termination: "--",
+  detail: "",
+  policy: "db-clients",
+  policyRule: "allow[0]",
+};
+
+const EMPTY: CloseRecord = {
+  ...FULL,
+  route: "",
+  backend: "",
+  endpoint: "",
+  attempts: 0,
+  downstreamDirect: FULL.downstream,
+  sni: "",
+  alpn: "",
+  identity: null,
+  peerFingerprint: "",
+  tlsVersion: "",
+  tlsCipher: "",
+  bytesUp: 0,
+  bytesDown: 0,
+  handshakeMs: 0,
+  connectMs: 0,
+  closeReason: "source_denied",
+  closeSide: "proxy",
+  termination: "PR",
+  detail: "not in allow_sources",
+  policy: "",
+  policyRule: "",
+};
+
+describe("formatJson", () => {
+  test("of a whole connection", () => {
+    expect(formatJson(FULL)).toBe(
+      `{"level":30,"time":1700000000123,"msg":"connection","id":7,"listener":"edge","route":"db","backend":"db",` +
+        `"endpoint":"10.0.0.1:5432","attempts":2,"downstream":"192.0.2.7:50000","downstream_direct":"10.0.0.9:4711",` +
+        `"local":"10.0.0.2:8443","sni":"a.db.internal","alpn":"postgresql",` +
+        `"identity":{"uri":["spiffe://prod/web"],"dns":["web.internal"],"cn":["web"]},"peer_fingerprint":"${"ab".repeat(32)}",` +
+        `"tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","tls_resumed":false,"handshake_ms":3.25,` +
+        `"connect_ms":0.5,"bytes_up":12,"bytes_down":3456,"duration_ms":1234.568,"close_reason":"completed",` +
+        `"close_side":"downstream","termination":"--","policy":"db-clients","policy_rule":"allow[0]"}\n`,
+    );
+  });
+
+  test("leaves out what says nothing of this connection", () => {
+    expect(JSON.parse(formatJson(EMPTY))).toEqual({
+      level: 30,
+      time: 1_700_000_000_123,
+      msg: "connection",
+      id: 7,
+      listener: "edge",
+      downstream: "192.0.2.7:50000",
+      local: "10.0.0.2:8443",
+      bytes_up: 0,
+      bytes_down: 0,
+      duration_ms: 1234.568,
+      close_reason: "source_denied",
+      close_side: "proxy",
+      termination: "PR",
+      detail: "not in allow_sources",
+    });
+  });
+
+  test("names its fields as the specification does, all but those of later issues", () => {
+    const record = { ...FULL, detail: "x", refusedCertificate: "subject CN=x" };
+    const names = Object.keys(JSON.parse(formatJson(record)));
+    for (const name of SPECIFIED) expect(names).toContain(name);
+  });
+
+  test("whatever a peer can bring into a text, a line stays one line of JSON with that text in it", () => {
+    const keys = TEXT_FIELDS.map(([key]) => key);
+    fc.assert(
+      fc.property(fc.constantFrom(...keys), hostileText, (key, value) => {
+        const line = formatJson({ ...FULL, [key]: value });
+        expect(line.indexOf("\n")).toBe(line.length - 1);
+        const field = TEXT_FIELDS.find(([name]) => name === key)?.[1] ?? "";
+        expect(JSON.parse(line)[field]).toBe(value === "" ? undefined : value);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("the same of an identity", () => {
+    fc.assert(
+      fc.property(hostileText, (value) => {
+        const line = formatJson({ ...FULL, identity: { uris: [value], dnsNames: [value], commonNames: [value] } });
+        expect(line.indexOf("\n")).toBe(line.length - 1);
+        expect(JSON.parse(line).identity).toEqual({ uri: [value], dns: [value], cn: [value] });
+      }),
+    );
+  });
+});
+
+describe("formatText", () => {
+  test("of a whole connection", () => {
+    expect(formatText(FULL)).toBe(
+      "192.0.2.7:50000 [2023-11-14T22:13:20.123Z] edge db/10.0.0.1:5432 1/1235 12/3456 -- completed TLSv1.3 " +
+        "sni=a.db.internal id=spiffe://prod/web\n",
+    );
+  });
+
+  test("of one that came nowhere", () => {
+    expect(formatText(EMPTY)).toBe(
+      '192.0.2.7:50000 [2023-11-14T22:13:20.123Z] edge <NOSRV>/<NOSRV> 0/1235 0/0 PR source_denied "not in allow_sources"\n',
+    );
+  });
+
+  test("whatever a peer can bring into a text, it stays one line of printable characters", () => {
+    fc.assert(
+      fc.property(hostileText, (value) => {
+        const identity = { uris: [value], dnsNames: [], commonNames: [] };
+        expect(formatText({ ...FULL, sni: value, identity })).toMatch(/^[ -~]+\n$/);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  // The detail is put in as it is but for quotes: src/telemetry/access-log.ts has yet to take control characters out of it.
+  test.failing("a detail of several lines stays on one", () => {
+    expect(formatText({ ...FULL, detail: "a\nb\0" })).toMatch(/^[ -~]+\n$/);
+  });
+
+  test("a detail cannot close its own quotes", () => {
+    const line = formatText({ ...FULL, detail: 'a" "b\\', refusedCertificate: 'subject "c"' });
+    expect(line.split('"')).toHaveLength(3);
+  });
+});
+
+describe("AccessLog", () => {
+  test("hands lines on in batches, whole, in order and once", () => {
+    const written: string[] = [];
+    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json");
+    for (let id = 0; id < 200; id++) log.write({ ...FULL, id });
+    expect(written.length).toBeGreaterThan(0);
+    expect(written.length).toBeLessThan(20);
+    for (const lines of written) expect(lines).toEndWith("}\n");
+    log.flush();
+    log.flush();
+    const ids = written
+      .join("")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line).id);
+    expect(ids).toEqual(Array.from({ length: 200 }, (_, id) => id));
+  });
+});
+
+/** Texts of a record, and what they are called in the line. */
+const TEXT_FIELDS = [
+  ["sni", "sni"],
+  ["alpn", "alpn"],
+  ["detail", "detail"],
+  ["refusedCertificate", "refused_certificate"],
+  ["listener", "listener"],
+  ["endpoint", "endpoint"],
+  ["policyRule", "policy_rule"],
+] as const;
+
+const hostileText = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.constantFrom(
+    '"',
+    "\\",
+    '","close_reason":"completed',
+    "\n{}",
+    "\r\n",
+    "\0",
+    "\x7f",
+    "\x1b[2J",
+    "\u2028",
+    "\ud800",
+    "é",
+  ),
+  fc.string({ unit: fc.constantFrom('"', "\\", "\n", "\0", "a", ",", "{", "}") }),
+);
+
+/** From SPEC.md, "Access log": the fields that need no process split. */
+const SPECIFIED = (
+  "time level msg id listener route backend endpoint attempts downstream downstream_direct local sni alpn identity " +
+  "peer_fingerprint tls_version tls_cipher tls_resumed bytes_up bytes_down duration_ms handshake_ms connect_ms close_reason " +
+  "close_side termination detail policy policy_rule"
+).split(" ");
