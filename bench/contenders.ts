@@ -67,7 +67,14 @@ export const CONTENDERS: readonly Contender[] = [
     name: "haproxy",
     about: "HAProxy, `nbthread 1`, TCP mode, no log: the reference of every ratio",
     missing: () => missingProgram("haproxy"),
-    prepare: prepareHaproxy,
+    prepare: (input) => prepareHaproxy(input, []),
+  },
+  {
+    name: "haproxy+splice",
+    about: "the same with `option splice-auto`: bunnel splices plain TCP by itself, HAProxy when told to",
+    missing: () => missingProgram("haproxy"),
+    prepare: (input) => prepareHaproxy(input, ["  option splice-auto"]),
+    extra: true,
   },
   {
     name: "nginx",
@@ -128,7 +135,7 @@ function prepareBunnel(input: ContenderInput, accessLog: string): readonly strin
   return [process.execPath, MAIN, "run", "-c", writeConfig(input.folder, "bunnel.yaml", lines)];
 }
 
-function prepareHaproxy(input: ContenderInput): readonly string[] {
+function prepareHaproxy(input: ContenderInput, defaults: readonly string[]): readonly string[] {
   const { certificates: files } = input;
   const tls = ` ssl crt ${files.serverBundleFile} ca-file ${files.caFile} verify required`;
   const lines = [
@@ -143,6 +150,7 @@ function prepareHaproxy(input: ContenderInput): readonly string[] {
     "  timeout connect 5s",
     "  timeout client 1h",
     "  timeout server 1h",
+    ...defaults,
     ...input.listeners.flatMap((listener) => [
       `listen ${listener.name}`,
       `  bind 127.0.0.1:${listener.port}${listener.terminatesTls ? tls : ""}`,

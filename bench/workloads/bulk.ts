@@ -46,7 +46,7 @@ function tcpWorkload(name: string, direction: string): Omit<Workload, "measure">
     programs: ["iperf3"],
     direct: true,
     fresh: false,
-    extraContenders: [],
+    extraContenders: ["haproxy+splice"],
   };
 }
 
