@@ -2,7 +2,8 @@
 // queue instead of being turned away.
 
 import { type Address, formatAddress } from "../base/address.ts";
-import { messageOf } from "../base/errors.ts";
+import { Timer } from "../base/clock.ts";
+import { messageOf, ProxyError } from "../base/errors.ts";
 import { formatHostPort } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import type { ListeningSocket, StreamSocket } from "../runtime/runtime.ts";
@@ -17,6 +18,9 @@ import { legHandlers } from "./relay.ts";
 import { Router } from "./router.ts";
 import { containsSource, SourceAddress } from "./source-address.ts";
 import type { Worker } from "./worker.ts";
+
+/** How long to wait for a descriptor when accepting could not be resumed. */
+const RESUME_RETRY_MS = 1000;
 
 /** A route with what it needs at run time. */
 export interface ActiveRoute {
@@ -40,6 +44,7 @@ export class Listener {
   #active = 0;
   #paused = false;
   #closed = false;
+  readonly #retry = new Timer(() => this.updateAccepting());
 
   /** Binds. Throws ProxyError when the address cannot be had. */
   constructor(worker: Worker, spec: ListenerSpec) {
@@ -136,6 +141,7 @@ export class Listener {
 
   close(): void {
     this.#closed = true;
+    this.worker.runtime.clock.disarm(this.#retry);
     this.#socket.close();
   }
 

@@ -4,7 +4,7 @@
 // Contract (test/conformance has a test for each line):
 //  1. Handlers are one shared object for many sockets; what belongs to one socket hangs on `socket.data`.
 //  2. `write(bytes)` returns the count taken, 0..n, or -1 when the socket is broken. Fewer than n means that the rest is the
-//     caller's, and a `drain` follows.
+//     caller's, and a `drain` follows. After -1 the code of `close` is not to be trusted: the caller knows better.
 //  3. Half-open always: the peer's end never closes our write side.
 //  4. Bytes that were peeked and handed to `terminateTls` are delivered again.
 //  5. `terminateTls` answers once: secured, with a verified certificate or with none if none was asked for; or failed with a code.
@@ -73,6 +73,7 @@ export interface ListeningSocket {
   readonly address: Address;
   /** Stops accepting; newcomers wait in the kernel's queue. May be called from `accept`. */
   pause(): void;
+  /** Accepts again. Throws ProxyError (EMFILE …) when the platform has no descriptor for it; it stays paused then. */
   resume(): void;
   /** Unbinds. Accepted sockets live on. */
   close(): void;
