@@ -5,7 +5,7 @@ import { Leg } from "../../src/proxy/leg.ts";
 import { Worker } from "../../src/proxy/worker.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
-import type { Quirks, SimSocket } from "../support/sim-link.ts";
+import type { Quirks } from "../support/sim-link.ts";
 import { type DialPlan, SimRuntime } from "../support/sim-runtime.ts";
 import { Schedule } from "../support/sim-schedule.ts";
 import {
@@ -17,6 +17,7 @@ import {
   SIM_TERMINATION,
   snapshotSpec,
 } from "../support/sim-snapshot.ts";
+import type { SimSocket } from "../support/sim-socket.ts";
 import { Judge } from "./judge.ts";
 import { Party } from "./party.ts";
 import { type ClientScript, drawClient, drawServerPlan, LISTENERS } from "./scripts.ts";

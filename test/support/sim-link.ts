@@ -1,11 +1,12 @@
-// One simulated connection: the kernel's view of it, the proxy's handle on it (`SimSocket`) and the program at its far end. What a kernel and
-// Bun do by accident of timing is done here by chance: chunks split anywhere, writes taken in part, drains that mean nothing,
-// resets that swallow themselves in a failed write, closes told at once or later.
+// One simulated connection: the kernel's view of it, between the proxy's handle on it (sim-socket.ts) and the program at its
+// far end. What a kernel and Bun do by accident of timing is done here by chance: chunks split anywhere, writes taken in part,
+// drains that mean nothing, resets that swallow themselves in a failed write, closes told at once or later.
 //
 // A breach of the seam's contract by the proxy (a write after its own FIN, a second shutdown) is recorded as a violation.
 
-import type { CloseCode, SocketHandlers, StreamSocket } from "../../src/runtime/runtime.ts";
+import type { CloseCode, SocketHandlers } from "../../src/runtime/runtime.ts";
 import type { Schedule } from "./sim-schedule.ts";
+import type { SimSocket } from "./sim-socket.ts";
 
 /** How a network misbehaves. Probabilities are from 0 to 1. */
 export interface Quirks {
@@ -57,57 +58,6 @@ export interface SpliceOutcome {
 }
 
 type LinkEvents = SocketHandlers<unknown>;
-
-export class SimSocket implements StreamSocket<unknown> {
-  data: unknown = undefined;
-  /** Replaced by a TLS socket: bytes written here would go into the stream unencrypted. */
-  detached = false;
-  readonly remoteAddress: string | undefined;
-  readonly remotePort: number | undefined;
-  readonly localAddress = "127.0.0.1";
-  readonly localPort = 1;
-  readonly link: SimLink;
-
-  constructor(link: SimLink, remoteAddress: string | undefined, remotePort: number | undefined) {
-    this.link = link;
-    this.remoteAddress = remoteAddress;
-    this.remotePort = remotePort;
-  }
-
-  write(bytes: Uint8Array): number {
-    this.#mustBeAttached("write");
-    return this.link.write(bytes);
-  }
-
-  shutdown(): void {
-    this.#mustBeAttached("shutdown");
-    this.link.shutdown();
-  }
-
-  close(): void {
-    this.#mustBeAttached("close");
-    this.link.close();
-  }
-
-  /** Of the plain twin of a finished handshake it does nothing: the TLS socket owns the link. */
-  terminate(): void {
-    if (!this.detached || !this.link.isSecured) this.link.terminate();
-  }
-
-  pause(): void {
-    this.#mustBeAttached("pause");
-    this.link.pause();
-  }
-
-  resume(): void {
-    this.#mustBeAttached("resume");
-    this.link.resume();
-  }
-
-  #mustBeAttached(verb: string): void {
-    if (this.detached && !this.link.gone) this.link.schedule.violation(`${verb} on the plain twin of a TLS socket`);
-  }
-}
 
 export class SimLink {
   readonly schedule: Schedule;

@@ -20,8 +20,9 @@ import type {
   TerminateTlsOptions,
   TerminateTlsResult,
 } from "../../src/runtime/runtime.ts";
-import { type Program, type Quirks, SimLink, SimSocket, type SpliceOutcome } from "./sim-link.ts";
+import { type Program, type Quirks, SimLink, type SpliceOutcome } from "./sim-link.ts";
 import type { Schedule } from "./sim-schedule.ts";
+import { SimSocket } from "./sim-socket.ts";
 
 /** What becomes of a dial: it connects to a program, fails with an errno, or nothing is heard. */
 export type DialPlan =

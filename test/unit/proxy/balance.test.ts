@@ -103,6 +103,16 @@ describe("power_of_two", () => {
       expect(picks.filter((picked) => picked === index).length / 4000).toBeCloseTo(0.25, 1);
   });
 
+  test("meets every pair equally often", () => {
+    const backend = backendOf("power_of_two", [{}, {}, {}]);
+    backend.acquire(0);
+    backend.acquire(0);
+    backend.acquire(1);
+    const picks = Array.from({ length: 4000 }, () => backend.pick([]));
+    // The idle one wins two of the three pairs.
+    expect(picks.filter((index) => index === 2).length / 4000).toBeCloseTo(2 / 3, 1);
+  });
+
   test("takes the only one there is", () => {
     expect(backendOf("power_of_two", [{}]).pick([])).toBe(0);
   });

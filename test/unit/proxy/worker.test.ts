@@ -25,6 +25,15 @@ describe("drain", () => {
     expect(sim.runtime.clock.armed).toBe(0);
   });
 
+  test("does not accept again when a listener that was full empties", () => {
+    const sim = new SimWorker({ snapshot: { maxConnections: 1 } });
+    const client = sim.connect();
+    void sim.worker.drain();
+    client.link.farResetNow();
+    sim.settle();
+    expect(sim.schedule.violations).toEqual([]);
+  });
+
   test("cuts what remains after drain_timeout, and tells how many those were", async () => {
     const sim = new SimWorker({ snapshot: { drainTimeoutMs: 1000 } });
     const clients = [sim.connect(), sim.connect(), sim.connect()];

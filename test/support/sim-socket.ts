@@ -1,0 +1,56 @@
+// The proxy's handle on a simulated connection. It only passes on what is asked of it, and knows when it has been replaced by a TLS socket.
+
+import type { StreamSocket } from "../../src/runtime/runtime.ts";
+import type { SimLink } from "./sim-link.ts";
+
+/** A socket of the simulated runtime. */
+export class SimSocket implements StreamSocket<unknown> {
+  data: unknown = undefined;
+  /** Replaced by a TLS socket: bytes written here would go into the stream unencrypted. */
+  detached = false;
+  readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
+  readonly localAddress = "127.0.0.1";
+  readonly localPort = 1;
+  readonly link: SimLink;
+
+  constructor(link: SimLink, remoteAddress: string | undefined, remotePort: number | undefined) {
+    this.link = link;
+    this.remoteAddress = remoteAddress;
+    this.remotePort = remotePort;
+  }
+
+  write(bytes: Uint8Array): number {
+    this.#mustBeAttached("write");
+    return this.link.write(bytes);
+  }
+
+  shutdown(): void {
+    this.#mustBeAttached("shutdown");
+    this.link.shutdown();
+  }
+
+  close(): void {
+    this.#mustBeAttached("close");
+    this.link.close();
+  }
+
+  /** Of the plain twin of a finished handshake it does nothing: the TLS socket owns the link. */
+  terminate(): void {
+    if (!this.detached || !this.link.isSecured) this.link.terminate();
+  }
+
+  pause(): void {
+    this.#mustBeAttached("pause");
+    this.link.pause();
+  }
+
+  resume(): void {
+    this.#mustBeAttached("resume");
+    this.link.resume();
+  }
+
+  #mustBeAttached(verb: string): void {
+    if (this.detached && !this.link.gone) this.link.schedule.violation(`${verb} on the plain twin of a TLS socket`);
+  }
+}
