@@ -178,8 +178,12 @@ export async function eventually(
     if (await condition()) return;
     const code = options.owner?.exitCode() ?? null;
     if (code !== null)
-      throw new LabError(`${options.owner?.name} ended (${code}): ${what}`, tail(options.owner?.output()));
-    if (performance.now() > deadline) throw new LabError(`gave up waiting: ${what}`, tail(options.owner?.output()));
+      throw new LabError(
+        `${options.owner?.name} exited with ${code} before this held: ${what}`,
+        tail(options.owner?.output()),
+      );
+    if (performance.now() > deadline)
+      throw new LabError(`waited in vain for this: ${what}`, tail(options.owner?.output()));
     await Bun.sleep(10);
   }
 }
