@@ -48,6 +48,8 @@ interface Entrant {
 }
 
 const WARM_UP_SCALE = 0.25;
+const TREE_LOOK_MS = 200;
+const TREE_LOOKS_MAX = 25;
 const LISTENERS: readonly ListenerName[] = ["http", "iperf", "ping", "mtls"];
 
 /** Runs everything in `options`. Rejects only when the lab itself cannot work (no certificates, no backend). */
@@ -185,7 +187,7 @@ class Lab {
     for (const { name, port } of listeners) {
       await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), { owner: process });
     }
-    entrant.subject = proxySubject(entrant.name, process, listeners);
+    entrant.subject = proxySubject(await settledTree(process), process, listeners);
   }
 
   private async dismiss(entrant: Entrant): Promise<void> {
@@ -206,8 +208,20 @@ async function measure(workload: Workload, entrant: Entrant, bench: Bench): Prom
   return workload.measure(entrant.subject, bench);
 }
 
-function proxySubject(name: string, process: RunningProcess, listeners: readonly BenchListener[]): Subject {
-  const pids = processTree(process.pid);
+/** The process tree once it has stopped growing: nginx opens its listeners before it forks its worker. */
+async function settledTree(process: RunningProcess): Promise<readonly number[]> {
+  let pids = processTree(process.pid);
+  for (let look = 0; look < TREE_LOOKS_MAX; look += 1) {
+    await Bun.sleep(TREE_LOOK_MS);
+    const now = processTree(process.pid);
+    if (now.join() === pids.join()) return now;
+    pids = now;
+  }
+  throw new LabError(`${process.name} goes on starting processes`, tail(process.output()));
+}
+
+function proxySubject(pids: readonly number[], process: RunningProcess, listeners: readonly BenchListener[]): Subject {
+  const { name } = process;
   const samePids = (): readonly number[] => {
     // A worker that dies takes its CPU time with it, and a cost measured without it would look like a gain.
     const now = processTree(process.pid);
