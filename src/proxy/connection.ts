@@ -136,6 +136,8 @@ export class Connection {
   broken: Leg | null = null;
   brokenAfterEnd = false;
   ending: Ending | null = null;
+  /** Bytes in the kernel that neither peer had acknowledged, when the deadline last looked. */
+  unsentBytes = 0;
   /** The leg whose direction ended first, in a relay. */
   firstToEnd: "downstream" | "upstream" = "downstream";
   ended = false;

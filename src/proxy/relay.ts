@@ -20,7 +20,7 @@ const HOLD_LIMIT_BYTES = 64 * 1024;
 const BULK_BYTES = 64 * 1024;
 /** What a leg may splice in one turn, so that its neighbours have theirs. */
 const SPLICE_LIMIT_BYTES = 4 * 1024 * 1024;
-/** How long the leg that is left may take to finish after the other one broke. */
+/** How long the leg that is left may take nothing after the other one broke, before it is cut. */
 const LINGER_MS = 5000;
 
 const outcome: SpliceOutcome = { movedBytes: 0, rest: null, broken: "" };
@@ -30,7 +30,7 @@ export const legHandlers: SocketHandlers<Leg> = {
   data(socket, bytes) {
     const leg = socket.data;
     const connection = leg.connection;
-    connection.lastActivityMs = connection.clock.nowMs;
+    if (leg.flow !== DISCARDING) connection.lastActivityMs = connection.clock.nowMs;
     if (leg.flow === RELAYING && leg.pendingBytes === 0) {
       leg.bytesRead += bytes.length;
       const other = connection.other(leg);
@@ -87,23 +87,31 @@ export function startRelay(connection: Connection): void {
 
 /** Decides what a relay's deadline means: idle, too old, lingering, or not yet. */
 export function relayDeadline(connection: Connection): void {
-  const { clock } = connection;
-  if (connection.ending !== null) {
-    connection.end(connection.ending);
-    return;
-  }
-  const now = clock.nowMs;
   const { maxLifetimeMs } = limits(connection);
+  const now = connection.clock.nowMs;
+  noteUnsent(connection);
   if (maxLifetimeMs > 0 && now - connection.acceptedMs >= maxLifetimeMs) {
-    connection.end(new Ending("lifetime_exceeded"));
+    connection.end(connection.ending ?? new Ending("lifetime_exceeded"));
     return;
   }
   const limit = idleLimit(connection);
   if (limit > 0 && now - connection.lastActivityMs >= limit) {
-    connection.end(new Ending("idle_timeout", isHalfClosed(connection) ? "half-closed" : ""));
+    connection.end(connection.ending ?? new Ending("idle_timeout", isHalfClosed(connection) ? "half-closed" : ""));
     return;
   }
   armRelayDeadline(connection);
+}
+
+/** Bytes that wait in the kernel for a slow reader are on their way: while their number changes, the connection is not idle. */
+function noteUnsent(connection: Connection): void {
+  const { downstream, upstream, listener } = connection;
+  const { unsentBytes } = listener.worker.runtime;
+  let unsent = 0;
+  if (downstream.socket !== null && !downstream.closed) unsent += unsentBytes(downstream.socket);
+  if (upstream.socket !== null && !upstream.closed) unsent += unsentBytes(upstream.socket);
+  if (unsent === connection.unsentBytes) return;
+  connection.unsentBytes = unsent;
+  connection.lastActivityMs = connection.clock.nowMs;
 }
 
 function armRelayDeadline(connection: Connection): void {
@@ -118,6 +126,7 @@ function armRelayDeadline(connection: Connection): void {
 }
 
 function idleLimit(connection: Connection): number {
+  if (connection.ending !== null) return LINGER_MS;
   const { idleTimeoutMs, halfCloseIdleTimeoutMs } = limits(connection);
   if (!isHalfClosed(connection) || halfCloseIdleTimeoutMs === 0) return idleTimeoutMs;
   return idleTimeoutMs === 0 ? halfCloseIdleTimeoutMs : Math.min(idleTimeoutMs, halfCloseIdleTimeoutMs);
@@ -149,6 +158,7 @@ function resume(leg: Leg): void {
 function flush(source: Leg): void {
   const connection = source.connection;
   const other = connection.other(source);
+  const deliveredBefore = source.bytesDelivered;
   let index = 0;
   while (index < source.pending.length) {
     const chunk = source.pending[index] as Uint8Array;
@@ -166,7 +176,7 @@ function flush(source: Leg): void {
     index++;
   }
   source.pending.splice(0, index);
-  connection.lastActivityMs = connection.clock.nowMs;
+  if (source.bytesDelivered > deliveredBefore) connection.lastActivityMs = connection.clock.nowMs;
   if (source.pendingBytes > 0) {
     if (!source.readEnded) pause(source);
   } else if (connection.ending !== null) {
@@ -276,7 +286,8 @@ function breakLeg(leg: Leg, code: CloseCode): void {
   other.flow = DISCARDING;
   other.dropPending();
   resume(other);
-  connection.clock.arm(connection.timer, LINGER_MS);
+  connection.lastActivityMs = connection.clock.nowMs;
+  armRelayDeadline(connection);
   // A write that failed does not stop us from reading what had arrived before the reset.
   if (!leg.closed && leg.pendingBytes === 0) resume(leg);
   settle(connection);

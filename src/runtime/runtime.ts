@@ -178,6 +178,8 @@ export interface Runtime {
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
   terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+  /** Bytes written to the socket that its peer has not acknowledged yet; 0 where the platform cannot tell. */
+  unsentBytes(socket: StreamSocket<unknown>): number;
   /**
    * Moves what is ready on a plain socket straight to another one, up to about `limitBytes`, as far as neither has to wait. What was taken from
    * `from` and not by `to` is the caller's to write (`outcome.rest`). Null where the platform cannot.

@@ -125,7 +125,7 @@ export function formatText(record: CloseRecord): string {
   return (
     `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +
     `${Math.round(record.connectMs)}/${Math.round(record.durationMs)} ${record.bytesUp}/${record.bytesDown} ` +
-    `${record.termination} ${record.closeReason}${tls}${detail === "" ? "" : ` "${detail.replace(/["\\]/g, "'")}"`}\n`
+    `${record.termination} ${record.closeReason}${tls}${detail === "" ? "" : ` "${detail.replace(/["\\]|[^\x20-\x7e]/g, "'")}"`}\n`
   );
 }
 

@@ -126,7 +126,11 @@ export class Judge {
     const limit =
       isHalfClosed && halfCloseIdleTimeoutMs > 0 ? Math.min(idleTimeoutMs, halfCloseIdleTimeoutMs) : idleTimeoutMs;
     const movedMs = Math.max(down.lastMovedMs, up.lastMovedMs, server.connectedMs);
-    const dueMs = Math.max(movedMs + limit, down.endToldMs, up.endToldMs);
+    // Of what happens in the kernel the proxy knows only what its last look and this one tell: that can cost one more limit.
+    const consumedMs = Math.max(down.lastConsumedMs, up.lastConsumedMs);
+    const waits = consumedMs > movedMs || down.unconsumedBytes > 0 || up.unconsumedBytes > 0;
+    const seenMs = waits ? Math.max(movedMs, consumedMs) + limit : movedMs;
+    const dueMs = Math.max(seenMs + limit, down.endToldMs, up.endToldMs);
     if (record.closeReason === "idle_timeout" && nowMs < movedMs + limit - TICK_MS)
       this.#wrong(one, `idle_timeout after ${Math.round(nowMs - movedMs)} ms of silence instead of ${limit}`);
     const broke = isBroken(down) || isBroken(up);

@@ -85,6 +85,8 @@ export class SimLink {
   abandonedFull = false;
   /** When a byte last moved, either way, as the proxy could see it. */
   lastMovedMs = 0;
+  /** When the far end last read, which the proxy can only see by asking what is unsent. */
+  lastConsumedMs = 0;
 
   #socket: SimSocket | null = null;
   #events: LinkEvents | null = null;
@@ -117,6 +119,11 @@ export class SimLink {
   }
 
   // The proxy's side.
+
+  /** Bytes on their way to the far end, or at it and not read. */
+  get unconsumedBytes(): number {
+    return this.#unconsumedBytes;
+  }
 
   get socket(): SimSocket | null {
     return this.#socket;
@@ -474,6 +481,7 @@ export class SimLink {
     if (!this.#farReads || this.#far === "dead") return;
     const bytes = this.#unread.shift();
     if (bytes !== undefined) {
+      this.lastConsumedMs = this.schedule.nowMs;
       this.#unconsumedBytes -= bytes.length;
       if (this.#needsDrain) this.#planDrain();
       this.program.data(bytes);

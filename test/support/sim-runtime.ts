@@ -69,6 +69,10 @@ export class SimRuntime implements Runtime {
       : null;
   }
 
+  unsentBytes(socket: StreamSocket<unknown>): number {
+    return (socket as SimSocket).link.unconsumedBytes;
+  }
+
   preciseNowMs(): number {
     return this.#schedule.nowMs;
   }

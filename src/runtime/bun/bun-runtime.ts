@@ -6,10 +6,10 @@ import { codeOf, ProxyError } from "../../base/errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { files } from "./bun-files.ts";
 import { dial } from "./dial.ts";
-import { descriptorLimit } from "./libc.ts";
+import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
-import { splice } from "./splice.ts";
+import { descriptorOf, splice } from "./splice.ts";
 import { serverContext, terminateTls } from "./tls.ts";
 
 const clock = new Clock(performance.now());
@@ -29,6 +29,7 @@ export const runtime: Runtime = {
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
   splice,
+  unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
   resolve,
   openLogSink,
 };

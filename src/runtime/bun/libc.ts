@@ -19,6 +19,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   splice: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: FFIType.i64_fast },
   read: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
+  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 });
@@ -35,6 +36,7 @@ const IPV6_V6ONLY = 26;
 const F_DUPFD_CLOEXEC = 1030;
 const RLIMIT_NOFILE = 7;
 const O_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
+const SIOCOUTQ = 0x5411;
 const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE_NONBLOCK = 1 | 2;
 
@@ -155,6 +157,12 @@ export function spliceBytes(from: number, to: number, length: number): number {
 /** Reads up to the length of `bytes` from `offset` on: how many, or -1. */
 export function readInto(descriptor: number, bytes: Uint8Array, offset: number): number {
   return Number(libc.read(descriptor, ptr(bytes, offset), bytes.length - offset));
+}
+
+/** Bytes in the send queue of a socket, sent or not, that its peer has not acknowledged (tcp(7), SIOCOUTQ); 0 when it has none to tell. */
+export function unacknowledgedBytes(descriptor: number): number {
+  const count = new Int32Array(1);
+  return libc.ioctl(descriptor, SIOCOUTQ, ptr(count)) < 0 ? 0 : (count[0] as number);
 }
 
 function setOption(descriptor: number, level: number, option: number, value: number): void {

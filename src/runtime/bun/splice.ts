@@ -58,6 +58,6 @@ function readBack(length: number): Uint8Array {
 }
 
 /** Bun's sockets have their descriptor, which its types do not say; -1 once closed. */
-function descriptorOf(socket: StreamSocket<unknown>): number {
+export function descriptorOf(socket: StreamSocket<unknown>): number {
   return (socket as unknown as { readonly fd: number }).fd;
 }
