@@ -57,6 +57,8 @@ export const legHandlers: SocketHandlers<Leg> = {
     const leg = socket.data;
     const connection = leg.connection;
     markEnded(leg);
+    // Nothing that the pause could hold back comes any more, and a paused socket would not tell of its close.
+    resume(leg);
     if (leg.flow === HOLDING) connection.onHeld?.();
     else if (connection.ending !== null) settle(connection);
     else if (leg.pendingBytes === 0) passEnd(leg);
