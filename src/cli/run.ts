@@ -86,9 +86,11 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
     return 1;
   }
   const flushing = setInterval(() => accessLog?.flush(), ACCESS_LOG_FLUSH_MS);
+  // Before it is announced: whoever waits for that may signal at once.
+  const drained = untilDrained(io, worker, log);
   announce(worker, log);
   if (embedded !== null) inviteToTry(io, embedded);
-  const aborted = await untilDrained(io, worker, log);
+  const aborted = await drained;
   clearInterval(flushing);
   accessLog?.flush();
   await sink?.flush();
