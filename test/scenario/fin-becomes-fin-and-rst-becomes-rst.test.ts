@@ -124,6 +124,28 @@ describe("TLS towards the client", () => {
     expect(server.errorCode).toBe("");
   });
 
+  test("an end behind bytes that the endpoint reads late is passed on, and the connection ends", async () => {
+    // TLS can tell its end while the proxy has stopped reading for want of room: at which sizes, depends on the kernel's buffers.
+    const sizes = Array.from({ length: 24 }, (_, index) => (index + 1) * 250_001);
+    const pairs: (readonly [tls.TLSSocket, Peer])[] = [];
+    for (const size of sizes) {
+      const [client, server] = await secured();
+      server.socket.pause();
+      client.resume().end(Buffer.alloc(size, "x"));
+      pairs.push([client, server]);
+    }
+    await eventually("the first ones had been sent", () => pairs[0]?.[0].writableFinished);
+    for (const [, server] of pairs) server.socket.resume();
+    await eventually("the endpoint saw all the ends", () => pairs.every(([, server]) => server.ended));
+    for (const [, server] of pairs) server.socket.end();
+    const records = await eventually("each has its record", () => {
+      const found = daemon.records.filter(({ bytes_up }) => sizes.includes(bytes_up));
+      return found.length >= sizes.length ? found : null;
+    });
+    expect(records).toHaveLength(sizes.length);
+    expect(new Set(records.map(({ close_reason }) => close_reason))).toEqual(new Set(["completed"]));
+  });
+
   test("the endpoint's RST is no end in order", async () => {
     const [client, server] = await secured();
     const outcome = new Promise<string>((resolve) => {
