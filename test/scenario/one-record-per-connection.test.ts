@@ -76,9 +76,12 @@ test("many connections of every kind: exactly as many lines", async () => {
 listeners:
   - { name: tcp, address: 127.0.0.1:0, backend: all }
   - { name: nowhere, address: 127.0.0.1:0, backend: nowhere }
-  - name: tls
+  - name: impatient
     address: 127.0.0.1:0
     peek_timeout: 200ms
+    routes: [{ name: all, tls: passthrough, backend: all }]
+  - name: tls
+    address: 127.0.0.1:0
     tls:
       certificates: [{ cert: ${pki.server.certificatePath}, key: ${pki.server.keyPath} }]
       client_ca: [${pki.authority.certificatePath}]
@@ -91,6 +94,7 @@ backends:
   const to = {
     tcp: await daemon.address("tcp"),
     nowhere: await daemon.address("nowhere"),
+    impatient: await daemon.address("impatient"),
     tls: await daemon.address("tls"),
   };
   const port = await daemon.port("tls");
@@ -119,7 +123,7 @@ backends:
       await eventually("it was reset", () => peer.closed);
     },
     async () => {
-      const peer = await connectTo(to.tls);
+      const peer = await connectTo(to.impatient);
       await eventually("it was reset", () => peer.closed);
     },
     async () => {
