@@ -136,8 +136,8 @@ function authenticate(
     io.out(row("identity", "none: no certificate is shown"));
     return termination.clientAuth === "required" ? new Ending("certificate_rejected", "no certificate") : null;
   }
-  const identity = identify({ peerCertificate: certificate });
-  if (identity === null || identity instanceof Ending) return identity;
+  const identity = identify(certificate, io.runtime);
+  if (identity instanceof Ending) return identity;
   const { uris, dnsNames, ips, commonNames, organizationalUnits } = identity;
   const labelled = (label: string, values: readonly string[]): string[] => values.map((value) => `${label} ${value}`);
   const shown = [

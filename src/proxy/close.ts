@@ -38,7 +38,7 @@ function recordOf(connection: Connection, ending: Ending): CloseRecord {
     alpn: secured?.alpn ?? "",
     identity,
     refusedCertificate: connection.refusedCertificate,
-    peerFingerprint: secured?.peerCertificate ? runtime.sha256(secured.peerCertificate) : "",
+    peerFingerprint: identity?.fingerprint ?? "",
     tlsVersion: secured?.version ?? "",
     tlsCipher: secured?.cipher ?? "",
     tlsResumed: secured?.resumed ?? false,

@@ -57,13 +57,15 @@ export async function serve(connection: Connection): Promise<void> {
   // 4. Handshake and 5. identity, where TLS ends here.
   if (route.termination !== null) {
     connection.phase = "handshake";
-    const secured = await handshake(connection, route.termination);
+    const shaken = await handshake(connection, route.termination);
     if (connection.ended) return;
-    if (secured instanceof Ending) return connection.end(secured);
-    connection.secured = secured;
-    const identity = identify(secured);
-    if (identity instanceof Ending) return connection.end(identity);
-    connection.identity = identity;
+    if (shaken instanceof Ending) return connection.end(shaken);
+    connection.secured = shaken.secured;
+    if (shaken.peerCertificate !== null) {
+      const identity = identify(shaken.peerCertificate, listener.worker.runtime);
+      if (identity instanceof Ending) return connection.end(identity);
+      connection.identity = identity;
+    }
   }
 
   // 6. Authorise.

@@ -11,8 +11,6 @@ import { legHandlers } from "./relay.ts";
 
 /** What a finished handshake tells. */
 export interface Secured {
-  /** DER of the verified leaf; null when the client showed none. */
-  readonly peerCertificate: Uint8Array | null;
   readonly version: string;
   readonly cipher: string;
   readonly resumed: boolean;
@@ -44,8 +42,15 @@ export class Termination {
   }
 }
 
+/** A finished handshake. */
+export interface Handshake {
+  readonly secured: Secured;
+  /** DER of the verified leaf; null when the client showed none. */
+  readonly peerCertificate: Uint8Array | null;
+}
+
 /** Secures the downstream leg; its socket is the TLS one from then on. On an Ending the leg's socket has been aborted. */
-export async function handshake(connection: Connection, termination: Termination): Promise<Secured | Ending> {
+export async function handshake(connection: Connection, termination: Termination): Promise<Handshake | Ending> {
   const { listener, downstream } = connection;
   const { runtime } = listener.worker;
   const startedMs = runtime.preciseNowMs();
@@ -70,7 +75,8 @@ export async function handshake(connection: Connection, termination: Termination
     // Ended while it was being secured: nobody had this socket to abort then.
     if (connection.ended) result.socket.terminate();
     const { peerCertificate, version, cipher, resumed, alpn } = result;
-    return { peerCertificate, version, cipher, resumed, alpn, handshakeMs: runtime.preciseNowMs() - startedMs };
+    const handshakeMs = runtime.preciseNowMs() - startedMs;
+    return { secured: { version, cipher, resumed, alpn, handshakeMs }, peerCertificate };
   }
   connection.refusedCertificate = describeRefused(result.peerCertificate);
   downstream.closed = true;

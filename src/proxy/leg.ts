@@ -68,9 +68,8 @@ export class Leg {
   /** Takes away the first `count` pending bytes, as if they had never been read. */
   consume(count: number): void {
     const rest = this.joinPending().subarray(count);
-    this.pending.length = 0;
-    this.pendingBytes = 0;
-    this.bytesRead -= count;
+    this.bytesRead += rest.length;
+    this.dropPending();
     if (rest.length > 0) this.keep(rest);
   }
 
@@ -79,6 +78,7 @@ export class Leg {
     this.bytesRead -= this.pendingBytes;
     this.pending.length = 0;
     this.pendingBytes = 0;
+    this.#joined = null;
   }
 
   /** The buffer that `joinPending` made, and may therefore write behind what is pending. */

@@ -41,6 +41,8 @@ export class Listener {
   /** Connections of each source, kept only when they are limited; a source without any has no entry. */
   readonly #perSource = new Map<string, number>();
   readonly #socket: ListeningSocket;
+  /** Text of the one address that clients can have dialled; null when there are several. */
+  readonly #boundAddress: string | null;
   #active = 0;
   #paused = false;
   #closed = false;
@@ -64,6 +66,9 @@ export class Listener {
       handlers: legHandlers,
       accept: (socket) => this.#accept(socket),
     });
+    const { address } = this.#socket;
+    const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
+    this.#boundAddress = isWildcard ? null : formatAddress(address);
   }
 
   /** As bound. */
@@ -77,8 +82,7 @@ export class Listener {
 
   /** The address that the client dialled. Only a wildcard listener has to ask the kernel. */
   localAddress(socket: StreamSocket<Leg>): string {
-    const { address } = this.#socket;
-    if (address.kind === "unix" || (address.host !== "0.0.0.0" && address.host !== "::")) return formatAddress(address);
+    if (this.#boundAddress !== null) return this.#boundAddress;
     const { ip, port } = new SourceAddress(socket.localAddress, socket.localPort);
     return formatHostPort(ip, port);
   }

@@ -228,8 +228,8 @@ class Securing<S> {
       ok: true,
       socket: socket as unknown as StreamSocket<S>,
       peerCertificate,
-      version: socket.getTLSVersion(),
-      cipher: (socket.getCipher() as { name: string }).name,
+      version: interned(socket.getTLSVersion()),
+      cipher: interned((socket.getCipher() as { name: string }).name),
       resumed: socket.isSessionReused(),
       alpn: typeof alpn === "string" ? alpn : "",
     };
@@ -241,6 +241,16 @@ class Securing<S> {
     socket.data = this.#options.data;
     this.#resolve(result);
   }
+}
+
+// Bun makes a new string for each of the few names there are, and every connection keeps them.
+const internedNames = new Map<string, string>();
+
+function interned(name: string): string {
+  const known = internedNames.get(name);
+  if (known !== undefined) return known;
+  internedNames.set(name, name);
+  return name;
 }
 
 const handlerCache = new WeakMap<object, SocketHandler<unknown>>();

@@ -7,16 +7,12 @@ import { ruleSpec } from "../../support/sim-snapshot.ts";
 
 const SOURCE = new SourceAddress("10.0.0.1", 1);
 const WEB: Identity = {
-  subject: "CN=web,OU=eng",
   commonNames: ["web"],
   organizationalUnits: ["eng"],
   uris: ["spiffe://prod/web"],
   dnsNames: ["web.internal"],
   ips: ["10.1.2.3"],
-  serial: "01",
-  notBeforeMs: 0,
-  notAfterMs: 1,
-  suspicious: "",
+  fingerprint: "00".repeat(32),
 };
 
 describe("nothing matches", () => {
