@@ -8,7 +8,7 @@
 //    the FIN, and a moment to finish; only what it sends from then on is dropped.
 
 import { assert, unreachable } from "../base/assert.ts";
-import type { CloseCode, SocketHandlers, SpliceOutcome, StreamSocket } from "../runtime/runtime.ts";
+import type { CloseCode, SocketHandlers, StreamSocket, TransferOutcome } from "../runtime/runtime.ts";
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
@@ -18,12 +18,12 @@ import { DISCARDING, HOLDING, type Leg, RELAYING } from "./leg.ts";
 const HOLD_LIMIT_BYTES = 64 * 1024;
 /** A chunk of at least this size says that a leg is in bulk transfer. */
 const BULK_BYTES = 64 * 1024;
-/** What a leg may splice in one turn, so that its neighbours have theirs. */
-const SPLICE_LIMIT_BYTES = 4 * 1024 * 1024;
+/** What a leg may transfer in one turn, so that its neighbours have theirs. */
+const TRANSFER_LIMIT_BYTES = 4 * 1024 * 1024;
 /** How long the leg that is left may take nothing after the other one broke, before it is cut. */
 const LINGER_MS = 5000;
 
-const outcome: SpliceOutcome = { movedBytes: 0, rest: null, broken: "" };
+const outcome: TransferOutcome = { movedBytes: 0, rest: null, broken: "" };
 
 /** The handlers of every socket in the data plane; `socket.data` is its leg. */
 export const legHandlers: SocketHandlers<Leg> = {
@@ -36,7 +36,7 @@ export const legHandlers: SocketHandlers<Leg> = {
       const other = connection.other(leg);
       const taken = (other.socket as StreamSocket<Leg>).write(bytes);
       if (taken === bytes.length) {
-        if (taken >= BULK_BYTES && connection.secured === null) spliceOn(leg);
+        if (taken >= BULK_BYTES && isPlain(leg)) transferMore(leg);
       } else notTaken(leg, bytes, taken);
     } else if (leg.flow !== DISCARDING) {
       leg.bytesRead += bytes.length;
@@ -188,7 +188,7 @@ function flush(source: Leg): void {
   } else if (source.readEnded) passEnd(source);
   else {
     // A leg that was paused had outrun the other one: there will be more.
-    if (source.paused && connection.secured === null) spliceOn(source);
+    if (source.paused && isPlain(source)) transferMore(source);
     if (source.pendingBytes === 0) resume(source);
   }
 }
@@ -202,8 +202,7 @@ function passEnd(leg: Leg): void {
   const socket = other.socket as StreamSocket<Leg>;
   // Closing at once saves a plain socket three system calls and a turn of the loop, which is a tenth of a short connection. TLS has to
   // say close_notify.
-  const isPlain = other === connection.upstream || connection.secured === null;
-  if (isPlain && other.readEnded && other.pendingBytes === 0) socket.close();
+  if (isPlain(other) && other.readEnded && other.pendingBytes === 0) socket.close();
   else socket.shutdown();
   // The end changes which idle limit holds. That may just have closed both legs and with them the connection.
   if (!connection.ended && connection.ending === null) armRelayDeadline(connection);
@@ -220,14 +219,20 @@ function notTaken(leg: Leg, bytes: Uint8Array, taken: number): void {
   }
 }
 
-/** Moves what more there is on a leg in bulk, without bringing it into this process. Only between plain sockets. */
-function spliceOn(leg: Leg): void {
+/** Only the downstream leg can have been secured. */
+function isPlain(leg: Leg): boolean {
   const connection = leg.connection;
-  const { splice } = connection.listener.worker.runtime;
-  if (splice === null || leg.closed) return;
+  return leg === connection.upstream || connection.secured === null;
+}
+
+/** Moves what more there is on a plain leg in bulk, which the platform can do at less cost than by `data`. */
+function transferMore(leg: Leg): void {
+  const connection = leg.connection;
+  const { transfer } = connection.listener.worker.runtime;
+  if (transfer === null || leg.closed) return;
   const other = connection.other(leg);
   const to = other.socket as StreamSocket<Leg>;
-  splice(leg.socket as StreamSocket<Leg>, to, SPLICE_LIMIT_BYTES, outcome);
+  transfer(leg.socket as StreamSocket<Leg>, to, TRANSFER_LIMIT_BYTES, outcome);
   const { movedBytes, rest, broken } = outcome;
   leg.bytesRead += movedBytes;
   if (rest !== null) {

@@ -151,8 +151,8 @@ export type TerminateTlsResult<S> =
       readonly peerCertificate: Uint8Array | null;
     };
 
-/** What a call of `splice` did. One object is reused for all calls. */
-export interface SpliceOutcome {
+/** What a call of `transfer` did. One object is reused for all calls. */
+export interface TransferOutcome {
   /** Bytes that `to` has taken. */
   movedBytes: number;
   rest: Uint8Array | null;
@@ -181,11 +181,11 @@ export interface Runtime {
   /** Bytes written to the socket that its peer has not acknowledged yet; 0 where the platform cannot tell. */
   unsentBytes(socket: StreamSocket<unknown>): number;
   /**
-   * Moves what is ready on a plain socket straight to another one, up to about `limitBytes`, as far as neither has to wait. What was taken from
-   * `from` and not by `to` is the caller's to write (`outcome.rest`). Null where the platform cannot.
+   * Moves what is ready on a plain socket straight to another socket, up to about `limitBytes`, as far as neither has to wait. What was taken
+   * from `from` and not by `to` is the caller's to write (`outcome.rest`). Null where the platform has no better way than `data`.
    */
-  readonly splice:
-    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: SpliceOutcome) => void)
+  readonly transfer:
+    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
     | null;
   /** The address of a host name, IPv4 where there is one. Throws ProxyError (ENOTFOUND, EAI_AGAIN …) when it has none. */
   resolve(name: string): Promise<string>;

@@ -70,7 +70,7 @@ class World {
     this.runtime = new SimRuntime({
       schedule,
       quirks: this.#quirks,
-      splices: schedule.chance(0.5),
+      transfers: schedule.chance(0.5),
       dialled: (_, data) => this.#dialled(data as Leg),
       observe: (socket) => this.#observe(socket),
     });

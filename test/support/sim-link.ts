@@ -4,7 +4,7 @@
 //
 // A breach of the seam's contract by the proxy (a write after its own FIN, a second shutdown) is recorded as a violation.
 
-import type { CloseCode, SocketHandlers } from "../../src/runtime/runtime.ts";
+import type { CloseCode, SocketHandlers, TransferOutcome } from "../../src/runtime/runtime.ts";
 import type { Schedule } from "./sim-schedule.ts";
 import type { SimSocket } from "./sim-socket.ts";
 
@@ -48,13 +48,6 @@ export interface HandshakeScript {
   readonly delayMs: number;
   /** DER of the client's leaf, or null. */
   readonly certificate: Uint8Array | null;
-}
-
-/** What a splice did: see `Runtime.splice`. */
-export interface SpliceOutcome {
-  movedBytes: number;
-  rest: Uint8Array | null;
-  broken: "" | "from" | "to";
 }
 
 type LinkEvents = SocketHandlers<unknown>;
@@ -154,12 +147,12 @@ export class SimLink {
   }
 
   /** Moves what has arrived to another link, as far as neither waits. */
-  spliceTo(to: SimLink, limitBytes: number, outcome: SpliceOutcome): void {
+  transferTo(to: SimLink, limitBytes: number, outcome: TransferOutcome): void {
     outcome.movedBytes = 0;
     outcome.rest = null;
     outcome.broken = "";
-    if (this.isSecured || to.isSecured) this.schedule.violation("splice of a TLS socket");
-    if (to.#writeEnded && !to.gone) this.schedule.violation("splice after our own FIN");
+    if (this.isSecured) this.schedule.violation("transfer from a TLS socket");
+    if (to.#writeEnded && !to.gone) this.schedule.violation("transfer after our own FIN");
     const bytes = this.gone ? new Uint8Array(0) : this.#takeArrived(Math.min(limitBytes, this.quirks.maxReadBytes));
     this.toldBytes += bytes.length;
     if (bytes.length > 0) this.lastMovedMs = this.schedule.nowMs;

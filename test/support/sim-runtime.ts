@@ -19,8 +19,9 @@ import type {
   StreamSocket,
   TerminateTlsOptions,
   TerminateTlsResult,
+  TransferOutcome,
 } from "../../src/runtime/runtime.ts";
-import { type Program, type Quirks, SimLink, type SpliceOutcome } from "./sim-link.ts";
+import { type Program, type Quirks, SimLink } from "./sim-link.ts";
 import type { Schedule } from "./sim-schedule.ts";
 import { SimSocket } from "./sim-socket.ts";
 
@@ -34,8 +35,8 @@ export interface SimRuntimeOptions {
   readonly schedule: Schedule;
   readonly quirks: Quirks;
   readonly descriptorLimit?: number;
-  /** Whether it can splice. Default false. */
-  readonly splices?: boolean;
+  /** Whether it can transfer. Default false. */
+  readonly transfers?: boolean;
   /** Answers a dial. `data` is what the dialler gave. */
   dialled(address: Address, data: unknown): DialPlan;
   /** Called after each event that the proxy was told. */
@@ -47,8 +48,8 @@ export class SimRuntime implements Runtime {
   /** The data plane opens no file. */
   readonly files: Files = { readText: noFiles, exists: () => false, writeText: noFiles, makeDirectory: noFiles };
   readonly clock: Clock;
-  readonly splice:
-    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: SpliceOutcome) => void)
+  readonly transfer:
+    | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
     | null;
   /** Every link that the proxy ever had a socket on. */
   readonly links: SimLink[] = [];
@@ -63,9 +64,9 @@ export class SimRuntime implements Runtime {
     this.#schedule = options.schedule;
     this.clock = options.schedule.clock;
     // Only sockets of this runtime come here.
-    this.splice = options.splices
+    this.transfer = options.transfers
       ? (from, to, limitBytes, outcome) =>
-          (from as SimSocket).link.spliceTo((to as SimSocket).link, limitBytes, outcome)
+          (from as SimSocket).link.transferTo((to as SimSocket).link, limitBytes, outcome)
       : null;
   }
 

@@ -9,8 +9,8 @@ import { dial } from "./dial.ts";
 import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
-import { descriptorOf, splice } from "./splice.ts";
 import { serverContext, terminateTls } from "./tls.ts";
+import { descriptorOf, transfer } from "./transfer.ts";
 
 const clock = new Clock(performance.now());
 // Does not keep the process alive by itself.
@@ -28,7 +28,7 @@ export const runtime: Runtime = {
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
-  splice,
+  transfer,
   unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
   resolve,
   openLogSink,

@@ -18,6 +18,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   splice: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: FFIType.i64_fast },
+  recv: { args: ["i32", "ptr", "u64", "i32"], returns: FFIType.i64_fast },
   read: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
@@ -36,6 +37,7 @@ const IPV6_V6ONLY = 26;
 const F_DUPFD_CLOEXEC = 1030;
 const RLIMIT_NOFILE = 7;
 const O_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
+const MSG_DONTWAIT = 0x40;
 const SIOCOUTQ = 0x5411;
 const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE_NONBLOCK = 1 | 2;
@@ -149,9 +151,13 @@ export const BROKEN = -2;
 /** Moves up to `length` bytes between a pipe and a socket: how many, 0 at the end of the stream, WOULD_WAIT or BROKEN. */
 export function spliceBytes(from: number, to: number, length: number): number {
   const count = Number(libc.splice(from, null, to, null, length, SPLICE_F_MOVE_NONBLOCK));
-  if (count >= 0) return count;
-  const error = lastErrno();
-  return error === "EAGAIN" || error === "EINTR" ? WOULD_WAIT : BROKEN;
+  return count >= 0 ? count : waitOrBroken();
+}
+
+/** Receives what is there, up to the length of `bytes`: how many, 0 at the end of the stream, WOULD_WAIT or BROKEN. */
+export function receiveInto(descriptor: number, bytes: Uint8Array): number {
+  const count = Number(libc.recv(descriptor, ptr(bytes), bytes.length, MSG_DONTWAIT));
+  return count >= 0 ? count : waitOrBroken();
 }
 
 /** Reads up to the length of `bytes` from `offset` on: how many, or -1. */
@@ -163,6 +169,11 @@ export function readInto(descriptor: number, bytes: Uint8Array, offset: number):
 export function unacknowledgedBytes(descriptor: number): number {
   const count = new Int32Array(1);
   return libc.ioctl(descriptor, SIOCOUTQ, ptr(count)) < 0 ? 0 : (count[0] as number);
+}
+
+function waitOrBroken(): number {
+  const error = lastErrno();
+  return error === "EAGAIN" || error === "EINTR" ? WOULD_WAIT : BROKEN;
 }
 
 function setOption(descriptor: number, level: number, option: number, value: number): void {

@@ -62,6 +62,11 @@ interface TlsSocket extends Socket<unknown> {
   fate?: CloseCode;
 }
 
+/** Whether a socket is one that `terminateTls` secured. */
+export function isTls(socket: StreamSocket<unknown>): boolean {
+  return (socket as unknown as TlsSocket).records !== undefined;
+}
+
 /** Builds and checks a context. See `Runtime.serverContext`. */
 export function serverContext(identity: ServerIdentity): ServerContext {
   if (!identity.chainPem.includes("-----BEGIN CERTIFICATE-----")) throw badMaterial("there is no certificate");
