@@ -1,5 +1,5 @@
 // Programs that a scenario starts: what they printed, what they were told, and that none of them outlives its test, not even one
-// that failed. A child is stopped by its own pid and by nothing wider.
+// that failed. A child is stopped by its own pid and by nothing wider. (What a test that timed out has left, `bun test` kills itself.)
 
 import { eventually } from "./eventually.ts";
 
@@ -15,11 +15,6 @@ export interface Outcome {
   readonly stdout: string;
   readonly stderr: string;
 }
-
-const running = new Set<Child>();
-process.on("exit", () => {
-  for (const child of running) child.signal("SIGKILL");
-});
 
 /** A running program. To be declared with `await using`: it is killed when its scope ends. */
 export class Child implements AsyncDisposable {
@@ -38,7 +33,6 @@ export class Child implements AsyncDisposable {
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
-    running.add(this);
     const printed = Promise.all([
       drain(this.#process.stdout, (text) => {
         this.stdout += text;
@@ -48,7 +42,6 @@ export class Child implements AsyncDisposable {
       }),
     ]);
     this.exited = this.#process.exited.then(async (exitCode) => {
-      running.delete(this);
       await printed;
       return exitCode;
     });
