@@ -84,6 +84,10 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
+  test("nobody asks a TLS socket for its secrets (keylog)", () => {
+    expect(offenders(({ text }) => /\bkeylog\b/i.test(code(text)))).toEqual([]);
+  });
+
   test("nothing but main.ts names an implementation of the runtime", () => {
     const names = (specifier: string): boolean => /runtime\/\w+\//.test(specifier) || specifier === "#runtime";
     expect(
