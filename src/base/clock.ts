@@ -35,10 +35,13 @@ export class Clock {
   /** Timers armed. Zero means that nothing needs `advance`. */
   armed = 0;
   readonly #slots: Timer[] = [];
+  readonly #onFirstArmed: () => void;
   #tick: number;
 
-  constructor(nowMs = 0) {
+  /** `onFirstArmed` is called before a timer is armed while none is: it may `advance`, and has to see to it from then on. */
+  constructor(nowMs = 0, onFirstArmed: () => void = () => {}) {
     this.nowMs = nowMs;
+    this.#onFirstArmed = onFirstArmed;
     this.#tick = Math.floor(nowMs / TICK_MS);
     for (let slot = 0; slot < SLOT_COUNT; slot++) this.#slots.push(emptyList());
   }
@@ -47,6 +50,7 @@ export class Clock {
   arm(timer: Timer, delayMs: number): void {
     assert(delayMs >= 0 && Number.isFinite(delayMs), "a delay is a finite number of ms");
     if (timer.deadlineMs !== 0) this.disarm(timer);
+    if (this.armed === 0) this.#onFirstArmed();
     // A deadline of 0 would say "not armed": at time 0 a delay of 0 becomes the next moment.
     timer.deadlineMs = this.nowMs + delayMs || Number.MIN_VALUE;
     const tick = Math.max(this.#tick + 1, Math.ceil(timer.deadlineMs / TICK_MS));

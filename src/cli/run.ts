@@ -31,9 +31,6 @@ export interface RunIo {
   onDefect(handler: (thrown: unknown) => void): void;
 }
 
-/** How long a finished access-log line may wait for company. */
-const ACCESS_LOG_FLUSH_MS = 200;
-
 /** Puts `run` under `program`; `finish` is told its exit code. */
 export function registerRun(program: Command, io: RunIo, finish: (exitCode: number) => void): void {
   program
@@ -78,20 +75,18 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
   try {
     if (config.access_log.output !== "off") {
       sink = runtime.openLogSink(config.access_log.output);
-      accessLog = new AccessLog(sink, config.access_log.format);
+      accessLog = new AccessLog(sink, config.access_log.format, runtime.clock);
     }
     worker = new Worker({ runtime, snapshot: compiled.snapshot, accessLog });
   } catch (thrown) {
     log.fatal(messageOf(thrown));
     return 1;
   }
-  const flushing = setInterval(() => accessLog?.flush(), ACCESS_LOG_FLUSH_MS);
   // Before it is announced: whoever waits for that may signal at once.
   const drained = untilDrained(io, worker, log);
   announce(worker, log);
   if (embedded !== null) inviteToTry(io, embedded);
   const aborted = await drained;
-  clearInterval(flushing);
   accessLog?.flush();
   await sink?.flush();
   if (sink !== null && sink.droppedLines > 0) log.warn({ lines: sink.droppedLines }, "access-log lines were dropped");

@@ -2,6 +2,7 @@
 // operational log reads them too; they are put together by hand, because at 20,000 connections a second a general serialiser is
 // the most expensive thing in a connection's life. The text format resembles HAProxy's tcplog.
 
+import { type Clock, Timer } from "../base/clock.ts";
 import type { CloseReason, CloseSide } from "./close-reason.ts";
 
 /** What is known of an ended connection. Texts are "" and counts 0 where a connection did not come that far. */
@@ -49,29 +50,35 @@ export interface LineSink {
   write(lines: string): void;
 }
 
-/** Lines are handed on together, when this much text has gathered or the tick of `flush` comes. */
+/** Lines are handed on together: when this much text has gathered, or when the first of them has waited this long. */
 const FLUSH_CHARACTERS = 32 * 1024;
+const FLUSH_MS = 200;
 const PINO_INFO = 30;
 
 /** Formats records and hands them on in batches. */
 export class AccessLog {
   readonly #sink: LineSink;
   readonly #format: (record: CloseRecord) => string;
+  readonly #clock: Clock;
+  readonly #flushing = new Timer(() => this.flush());
   #text = "";
 
-  constructor(sink: LineSink, format: "json" | "text") {
+  constructor(sink: LineSink, format: "json" | "text", clock: Clock) {
     this.#sink = sink;
+    this.#clock = clock;
     this.#format = format === "json" ? formatJson : formatText;
   }
 
   write(record: CloseRecord): void {
+    if (this.#text === "") this.#clock.arm(this.#flushing, FLUSH_MS);
     this.#text += this.#format(record);
     if (this.#text.length >= FLUSH_CHARACTERS) this.flush();
   }
 
-  /** Hands on what has gathered. To be called a few times a second, and before the process ends. */
+  /** Hands on what has gathered. To be called before the process ends. */
   flush(): void {
     if (this.#text === "") return;
+    this.#clock.disarm(this.#flushing);
     const lines = this.#text;
     this.#text = "";
     this.#sink.write(lines);

@@ -1,20 +1,16 @@
 // The runtime seam on Bun: the fast path. What each piece does and why stands in the file that implements it.
 
 import { lookup } from "node:dns/promises";
-import { Clock, TICK_MS } from "../../base/clock.ts";
 import { codeOf, ProxyError } from "../../base/errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { files } from "./bun-files.ts";
+import { clock } from "./clock.ts";
 import { dial } from "./dial.ts";
 import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
 import { serverContext, terminateTls } from "./tls.ts";
 import { descriptorOf, transfer } from "./transfer.ts";
-
-const clock = new Clock(performance.now());
-// Does not keep the process alive by itself.
-setInterval(() => clock.advance(performance.now()), TICK_MS).unref();
 
 /** This process's runtime. */
 export const runtime: Runtime = {

@@ -7,6 +7,7 @@ import type { Socket, SocketHandler, SocketListener } from "bun";
 import { type Address, formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { ListeningSocket, ListenOptions, StreamSocket } from "../runtime.ts";
+import { refresh } from "./clock.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import {
   boundAddress,
@@ -102,6 +103,7 @@ function acceptHandler<S>(options: ListenOptions<S>): SocketHandler<S> {
   return {
     binaryType: "uint8array",
     open(socket) {
+      refresh();
       options.accept(asStream(socket));
     },
     data(socket, bytes) {

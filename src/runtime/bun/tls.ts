@@ -40,7 +40,15 @@ const TLS12_AEAD_SUITES = [
 ].join(":");
 const SSL_OP_NO_TICKET = 0x4000;
 const SSL_OP_CIPHER_SERVER_PREFERENCE = 0x400000;
-const NO_CLIENT_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE";
+const KEY_MISMATCH: readonly string[] = ["KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"];
+/** Reasons for which BoringSSL ends a handshake before it verifies, and which are the fault of the client's certificate. */
+const CERTIFICATE_FAULTS: readonly string[] = [
+  "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+  "CANNOT_PARSE_LEAF_CERT",
+  "KEY_USAGE_BIT_INCORRECT",
+  "UNKNOWN_CERTIFICATE_TYPE",
+  "WRONG_CERTIFICATE_TYPE",
+];
 
 /** Stands in `socket.data` of an accepted socket after its upgrade, when Bun goes on reporting its ciphertext. */
 export class TlsTwin {
@@ -96,7 +104,9 @@ export function serverContext(identity: ServerIdentity): ServerContext {
     };
     return context;
   } catch (thrown) {
-    throw badMaterial(messageOf(thrown));
+    throw badMaterial(
+      KEY_MISMATCH.includes(reasonOf(thrown)) ? "the private key is not the certificate's" : messageOf(thrown),
+    );
   }
 }
 
@@ -181,7 +191,7 @@ class Securing<S> {
     if (this.#settled) return;
     if (!completed) {
       const detail = reasonOf(error);
-      this.fail(detail === NO_CLIENT_CERTIFICATE ? "certificate" : "handshake", detail);
+      this.fail(CERTIFICATE_FAULTS.includes(detail) ? "certificate" : "handshake", detail);
       // An orderly close, so that the alert which says why can reach the client.
       socket.close();
       return;
