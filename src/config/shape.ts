@@ -140,9 +140,9 @@ function takeOut(tree: Holed, path: Path): boolean {
       parent[step] = TAKEN_OUT;
       return true;
     }
-    if (isMap(parent) && step === "name") {
-      // Only for messages; without it all that the rules have to say about what bears the name would be lost.
-      parent.name = `unnamed-${path.filter((part) => typeof part === "number").join("-")}`;
+    const substitute = substituteAt(path.slice(0, length));
+    if (isMap(parent) && typeof step === "string" && substitute !== null) {
+      parent[step] = substitute;
       return true;
     }
     if (isMap(parent) && typeof step === "string" && Object.hasOwn(parent, step)) {
@@ -153,6 +153,19 @@ function takeOut(tree: Holed, path: Path): boolean {
     if (parent === TAKEN_OUT || parent === undefined) return true;
   }
   return false;
+}
+
+/**
+ * A sound value in place of a broken one, for the fields that a map cannot do without: if the map were taken out, what the rules have to
+ * say about the rest of it would be lost. What they say of the substitute itself is dropped as doubtful. Null for other fields.
+ */
+function substituteAt(path: Path): string | null {
+  const step = path.at(-1);
+  if (step === "name") return `unnamed-${path.filter((part) => typeof part === "number").join("-")}`;
+  if (path[0] !== "listeners") return null;
+  if (step === "address" && path.length === 3) return "127.0.0.1:1";
+  if (step === "tls" && path[2] === "routes" && path.length === 5) return "passthrough";
+  return null;
 }
 
 function withoutHoles(tree: Holed): unknown {
