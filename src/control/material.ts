@@ -68,7 +68,10 @@ export class MaterialReader {
       if (certificate === null) continue;
       certificates.push(certificate);
       // As it will be served. With CAs or CRLs that are bad in themselves every certificate would be blamed for them.
-      if (demandsAreSound) this.#validate({ ...certificate, ...demands }, [...at("certificates"), index]);
+      if (demandsAreSound) {
+        const path = [...at("certificates"), index];
+        this.#validate({ ...certificate, ...demands }, path, `${files.cert} with ${files.key}`);
+      }
     }
     return { certificates, ...demands };
   }
@@ -145,11 +148,11 @@ export class MaterialReader {
     }
   }
 
-  #validate(identity: ServerIdentity, path: Path): void {
+  #validate(identity: ServerIdentity, path: Path, which: string): void {
     try {
       this.#options.validate(identity);
     } catch (error) {
-      this.error(path, messageOf(error));
+      this.error(path, `${which}: ${messageOf(error)}`);
     }
   }
 

@@ -118,6 +118,13 @@ const REFUSALS: readonly Refusal[] = [
     names: BAD_CLIENT,
   },
   {
+    title: "an authority's own, whose key may not sign a handshake",
+    listener: "required",
+    certificate: ({ authority }) => authority,
+    detail: "KEY_USAGE_BIT_INCORRECT",
+    names: null,
+  },
+  {
     title: "one whose name only looks like another after careless splitting",
     listener: "required",
     certificate: ({ oddNames }) => oddNames,
