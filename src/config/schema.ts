@@ -65,7 +65,9 @@ const listenerTls = z
       .describe("Protocols that are offered by ALPN, the preferred first. Empty: ALPN is not answered."),
     session_tickets: sessionTickets
       .default(false)
-      .describe("Whether clients may resume sessions. The client's certificate is not verified again then."),
+      .describe(
+        "Whether clients may resume sessions. Of the client's certificate only the dates are looked at again then. A client whose certificate has expired is refused until it drops its ticket, also when it has a new certificate by then.",
+      ),
   })
   .describe("What the terminating routes of this listener present and demand.");
 
@@ -112,7 +114,7 @@ const route = z.strictObject({
 });
 
 const listener = z.strictObject({
-  name: name.describe("Unique; shown in logs and metrics."),
+  name: name.describe("Unique; shown in logs."),
   address: listenAddress.describe("Where to listen. `[::]:port` takes IPv4 too."),
   allow_plaintext: z
     .boolean()
@@ -176,7 +178,9 @@ const policy = z
     mode: z
       .enum(["enforce", "shadow"])
       .default("enforce")
-      .describe("`shadow` lets everyone through, and logs and counts whom `enforce` would refuse."),
+      .describe(
+        "`shadow` lets everyone through, and logs whom `enforce` would refuse (`policy_rule` begins with `shadow:`).",
+      ),
     rules: z
       .array(rule)
       .min(1, { error: "a policy needs a rule; to refuse everyone write [{ action: deny }]" })
@@ -263,7 +267,7 @@ export const configSchema = z
       .describe("Worker processes. Only 0 in this version: everything runs in one process."),
     state_dir: filePath
       .prefault("/var/lib/bunnel")
-      .describe("Where the program keeps what must outlive it; for now the PKI of the embedded default."),
+      .describe("Where the program will keep what must outlive it. In this version a run with a config keeps nothing."),
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
       .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),
