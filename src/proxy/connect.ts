@@ -33,7 +33,7 @@ export async function connect(connection: Connection, backend: Backend): Promise
     connection.connectMs = runtime.preciseNowMs() - startedMs;
     if (result.ok) connection.upstream.socket = result.socket;
     if (connection.ended) {
-      // Meanwhile, and the endpoint was given back with it; only a socket that had just connected is still here.
+      // It ended while we dialled: `close` has given the endpoint back and cancelled the dial, but a socket that had just connected is ours.
       connection.upstream.socket?.terminate();
       return new Ending("downstream_left");
     }
