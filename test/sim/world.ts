@@ -1,6 +1,7 @@
 // One simulated world: a worker on the simulated network, many clients with scripts of their own, and the judgement on what became of each.
 // Everything in it follows from the seed.
 
+import { Clock } from "../../src/base/clock.ts";
 import { Leg } from "../../src/proxy/leg.ts";
 import { Worker } from "../../src/proxy/worker.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
@@ -82,7 +83,7 @@ class World {
         super.write(record);
         written(record);
       }
-    })({ write() {} }, schedule.chance(0.5) ? "json" : "text");
+    })({ write() {} }, schedule.chance(0.5) ? "json" : "text", new Clock());
     this.worker = new Worker({ runtime: this.runtime, snapshot: this.snapshot, accessLog, random: schedule.random });
   }
 

@@ -1,5 +1,6 @@
 // A worker on a simulated network that does nothing by chance, for tests that put one situation together by hand.
 
+import { Clock } from "../../src/base/clock.ts";
 import { Worker } from "../../src/proxy/worker.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
@@ -104,7 +105,7 @@ export class SimWorker {
       override write(record: CloseRecord): void {
         records.push(record);
       }
-    })({ write() {} }, "json");
+    })({ write() {} }, "json", new Clock());
     this.worker = new Worker({
       runtime: this.runtime,
       snapshot: this.#snapshot,

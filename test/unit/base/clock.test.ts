@@ -160,6 +160,25 @@ describe("Clock", () => {
   });
 });
 
+test("who drives a clock is told when it must, and may set it right first", () => {
+  const told: number[] = [];
+  const clock: Clock = new Clock(1000, () => {
+    told.push(clock.armed);
+    clock.advance(5000);
+  });
+  const fired: number[] = [];
+  const timer = new Timer(() => fired.push(clock.nowMs));
+  clock.arm(timer, 100);
+  clock.arm(new Timer(() => {}), 500);
+  expect(told).toEqual([0]);
+  // A clock that had stood still for hours must not make a deadline of a moment pass at once.
+  expect(timer.deadlineMs).toBe(5100);
+  clock.advance(5050);
+  expect(fired).toEqual([]);
+  clock.advance(5125);
+  expect(fired).toEqual([5125]);
+});
+
 /** Timers that note their index in `log` when they fire. */
 function timers(clock: Clock, count: number): { timers: Timer[]; log: number[] } {
   const log: number[] = [];

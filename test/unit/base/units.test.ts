@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { formatDuration, formatSize, parseDuration, parseSize } from "../../../src/base/units.ts";
+import { formatDuration, parseDuration } from "../../../src/base/units.ts";
 
 test.each([
   ["250ms", 250],
@@ -15,18 +15,6 @@ test.each([
 test.each(["", "5", "s", "-1s", "1 s", "1S", "1e3s", ".5s", "1,5s", "5s5s", "0.4ms", `${"9".repeat(400)}h`])(
   "%p is no duration",
   (text) => expect(parseDuration(text)).toBeNull(),
-);
-
-test.each([
-  ["0B", 0],
-  ["512B", 512],
-  ["64KiB", 65_536],
-  ["1.5MiB", 1_572_864],
-  ["2GiB", 2_147_483_648],
-])("the size %p is %p bytes", (text, bytes) => expect(parseSize(text)).toBe(bytes));
-
-test.each(["", "64", "64KB", "64K", "64kib", "-1B", "0.1B", "9999999999999GiB"])("%p is no size", (text) =>
-  expect(parseSize(text)).toBeNull(),
 );
 
 test.each([
@@ -47,7 +35,6 @@ test("what is formatted is read back exactly", () => {
       ),
       (n) => {
         expect(parseDuration(formatDuration(n))).toBe(n);
-        expect(parseSize(formatSize(n * 512))).toBe(n * 512);
       },
     ),
   );

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { Clock } from "../../../src/base/clock.ts";
 import { AccessLog, type CloseRecord, formatJson, formatText } from "../../../src/telemetry/access-log.ts";
 
 const FULL: CloseRecord = {
@@ -157,9 +158,22 @@ describe("formatText", () => {
 });
 
 describe("AccessLog", () => {
+  test("does not let a line wait for company for longer than a fifth of a second", () => {
+    const written: string[] = [];
+    const clock = new Clock();
+    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json", clock);
+    log.write(FULL);
+    clock.advance(150);
+    log.write(FULL);
+    expect(written).toEqual([]);
+    clock.advance(225);
+    expect(written.join("").split("\n")).toHaveLength(3);
+    expect(clock.armed).toBe(0);
+  });
+
   test("hands lines on in batches, whole, in order and once", () => {
     const written: string[] = [];
-    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json");
+    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json", new Clock());
     for (let id = 0; id < 200; id++) log.write({ ...FULL, id });
     expect(written.length).toBeGreaterThan(0);
     expect(written.length).toBeLessThan(20);
