@@ -1,8 +1,7 @@
 // Certificates for tests: one PKI per test process, made on first use, with a good certificate for each side and one bad
 // one for every reason to refuse. Everything is there both as PEM text and as a file.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type CertificateOptions,
@@ -13,6 +12,7 @@ import {
   issueWithNames,
   type KeyPair,
 } from "../../src/tls-tools/tls-tools.ts";
+import { temporaryDirectory } from "./temporary.ts";
 
 /** A certificate and its key, as PEM and as files that openssl, curl and a config can name. */
 export interface CertificateFiles extends KeyPair {
@@ -27,7 +27,7 @@ export interface RevocationListFile {
 }
 
 export interface TestPki {
-  /** Removed when the process exits. */
+  /** Removed when the process has run its tests. */
   readonly directory: string;
   /** The root that signed everything here but what says otherwise. */
   readonly authority: CertificateFiles;
@@ -97,8 +97,7 @@ export function testPki(): Promise<TestPki> {
 }
 
 async function makePki(): Promise<TestPki> {
-  const directory = mkdtempSync(join(tmpdir(), "bunnel-pki-"));
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory("bunnel-pki-");
 
   const keep = (name: string, pair: KeyPair): CertificateFiles => {
     const certificatePath = join(directory, `${name}.pem`);
