@@ -95,7 +95,7 @@ describe("TLS material", () => {
     };
     const result = await compiled(TLS, { validate });
     expect(result.ok ? [] : result.problems.map(formatProblem)).toEqual([
-      "f.yaml:5:69: listeners[0].tls.certificates[1]: the key is another certificate's",
+      "f.yaml:5:69: listeners[0].tls.certificates[1]: certs/db.pem with certs/db.key: the key is another certificate's",
     ]);
   });
   test("no message quotes a file", async () => {
