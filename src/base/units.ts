@@ -1,25 +1,15 @@
-// Durations and sizes as an operator writes them (`250ms`, `10s`, `5m`, `24h`; `64KiB`) and as a reader likes to see them.
+// Durations as an operator writes them (`250ms`, `10s`, `5m`, `24h`) and as a reader likes to see them.
 
 const DURATION_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const SIZE_BYTES: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
 /** Milliseconds of `250ms`, `10s`, `1.5m`, `24h`, `7d`, or null when the text is not a duration. */
 export function parseDuration(text: string): number | null {
-  return parseQuantity(text, /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/, DURATION_MS);
-}
-
-/** Bytes of `512B`, `64KiB`, `1.5MiB`, `2GiB`, or null when the text is not a size. */
-export function parseSize(text: string): number | null {
-  return parseQuantity(text, /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)$/, SIZE_BYTES);
-}
-
-function parseQuantity(text: string, shape: RegExp, units: Readonly<Record<string, number>>): number | null {
-  const match = shape.exec(text.trim());
-  const scale = units[match?.[2] ?? ""];
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+  const scale = DURATION_MS[match?.[2] ?? ""];
   if (match === null || scale === undefined) return null;
   const exact = Number(match[1]) * scale;
   const rounded = Math.round(exact);
-  // Zero means "off" or "no limit" wherever a quantity is configured, so nothing else may round to it.
+  // Zero means "off" or "no limit" wherever a duration is configured, so nothing else may round to it.
   return Number.isSafeInteger(rounded) && (rounded === 0) === (exact === 0) ? rounded : null;
 }
 
@@ -30,13 +20,4 @@ export function formatDuration(ms: number): string {
     if (ms >= scale && ms % scale === 0) return `${ms / scale}${unit}`;
   }
   return ms === 0 ? "0s" : `${ms}ms`;
-}
-
-/** The shortest exact spelling of a size: 65536 → `64KiB`. */
-export function formatSize(bytes: number): string {
-  for (const unit of ["GiB", "MiB", "KiB"]) {
-    const scale = SIZE_BYTES[unit] ?? 1;
-    if (bytes >= scale && bytes % scale === 0) return `${bytes / scale}${unit}`;
-  }
-  return `${bytes}B`;
 }

@@ -1,9 +1,8 @@
-// The openssl command on either end of a connection. Its client and its server are other people's TLS, and can be made to do what a
-// library in this process cannot: be killed with their TLS session open.
+// The openssl command as a client: other people's TLS, which can be made to do what a library in this process cannot, such as to be killed
+// with its TLS session open.
 
 import type { CertificateFiles } from "./certificates.ts";
 import { Child } from "./child.ts";
-import { eventually } from "./eventually.ts";
 
 export interface ClientOptions {
   /** `127.0.0.1:PORT`. */
@@ -31,23 +30,4 @@ export function clientCommand({ to, ca, sni, certificate, extra = [] }: ClientOp
     ...(certificate === undefined ? [] : ["-cert_chain", certificate.certificatePath]),
     ...extra,
   ];
-}
-
-/** `openssl s_server` on a free loopback port, and its address. It serves one connection at a time, and `extra` says how. */
-export async function opensslServer(
-  certificate: CertificateFiles,
-  extra: readonly string[],
-): Promise<{ readonly child: Child; readonly address: string }> {
-  const identity = ["-cert", certificate.certificatePath, "-key", certificate.keyPath];
-  const child = new Child(["openssl", "s_server", "-accept", "127.0.0.1:0", ...identity, ...extra]);
-  try {
-    const [, address = ""] = await eventually(
-      () => `it accepted connections: ${child.story}`,
-      () => /^ACCEPT (\S+)$/m.exec(child.stdout),
-    );
-    return { child, address };
-  } catch (thrown) {
-    await child[Symbol.asyncDispose]();
-    throw thrown;
-  }
 }
