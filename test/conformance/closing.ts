@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
-import { checkRecordings, connectPeer, dialRecorded, eventually, listenAsPeer, quiet, serve } from "./peers.ts";
+import { eventually } from "../support/eventually.ts";
+import { checkRecordings, connectPeer, dialRecorded, listenAsPeer, quiet, serve } from "./peers.ts";
 
 export function closeConformance(runtime: Runtime): void {
   describe("6. close is the last event, once, with a code", () => {
@@ -14,14 +15,14 @@ export function closeConformance(runtime: Runtime): void {
       const first = await connectPeer(server.port);
       first.socket.end();
       const ended = await server.nth(0);
-      await eventually(() => ended.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => ended.ends === 1);
       ended.live.shutdown();
       const second = await connectPeer(server.port);
       const ending = await server.nth(1);
       ending.live.shutdown();
-      await eventually(() => second.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => second.ended);
       second.socket.end();
-      await eventually(() => ended.closes.length === 1 && ending.closes.length === 1, "both closed");
+      await eventually("both closed", () => ended.closes.length === 1 && ending.closes.length === 1);
       assert.deepEqual([ended.closes, ending.closes], [["clean"], ["clean"]]);
       server.close();
     });
@@ -34,7 +35,7 @@ export function closeConformance(runtime: Runtime): void {
       const peers = await listenAsPeer();
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
       (await peers.nth(0)).socket.resetAndDestroy();
-      await eventually(() => accepted.closes.length === 1 && dialled.closes.length === 1, "both closed");
+      await eventually("both closed", () => accepted.closes.length === 1 && dialled.closes.length === 1);
       assert.deepEqual([accepted.closes, dialled.closes], [["reset"], ["reset"]]);
       assert.equal(accepted.ends, 0);
       server.close();
@@ -48,7 +49,7 @@ export function closeConformance(runtime: Runtime): void {
       peer.socket.write("unread");
       await quiet(20);
       peer.socket.resetAndDestroy();
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.deepEqual(accepted.closes, ["reset"]);
       server.close();
     });
@@ -58,11 +59,11 @@ export function closeConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       peer.socket.end();
       const accepted = await server.nth(0);
-      await eventually(() => accepted.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => accepted.ends === 1);
       peer.socket.resetAndDestroy();
       // A peer that has closed altogether answers with RST what it is sent now.
       const nudge = setInterval(() => accepted.live.write(Buffer.from("anyone?")), 5);
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       clearInterval(nudge);
       assert.deepEqual(accepted.closes, ["reset"]);
       server.close();
@@ -73,9 +74,9 @@ export function closeConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
       accepted.live.shutdown();
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       peer.socket.resetAndDestroy();
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.deepEqual(accepted.closes, ["reset"]);
       server.close();
     });
@@ -85,9 +86,9 @@ export function closeConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
       accepted.live.terminate();
-      await eventually(() => peer.closed, "the peer closed");
+      await eventually("the peer closed", () => peer.closed);
       assert.equal(peer.errorCode, "ECONNRESET");
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.deepEqual(accepted.closes, ["clean"]);
       accepted.live.terminate();
       accepted.live.shutdown();
@@ -105,7 +106,7 @@ export function closeConformance(runtime: Runtime): void {
       const accepted = await server.nth(0);
       accepted.live.write(new Uint8Array(8_000_000));
       accepted.live.terminate();
-      await eventually(() => accepted.closes.length === 1 && peer.closed, "both closed");
+      await eventually("both closed", () => accepted.closes.length === 1 && peer.closed);
       assert.equal(peer.errorCode, "ECONNRESET");
       server.close();
     });
@@ -120,7 +121,7 @@ export function closeConformance(runtime: Runtime): void {
       let taken = 0;
       while (taken >= 0 && performance.now() < deadline) taken = accepted.live.write(Buffer.from("anyone?"));
       if (taken < 0) accepted.live.terminate();
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.equal(accepted.ends, 0);
       server.close();
     });
@@ -130,10 +131,10 @@ export function closeConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       peer.socket.end("request");
       const accepted = await server.nth(0);
-      await eventually(() => accepted.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => accepted.ends === 1);
       accepted.live.write(Buffer.from("answer"));
       accepted.live.close();
-      await eventually(() => peer.closed && accepted.closes.length === 1, "both closed");
+      await eventually("both closed", () => peer.closed && accepted.closes.length === 1);
       assert.deepEqual([peer.text, peer.errorCode, accepted.closes], ["answer", "", ["clean"]]);
       server.close();
     });
@@ -141,7 +142,7 @@ export function closeConformance(runtime: Runtime): void {
     test("terminate inside accept refuses the newcomer", async () => {
       const server = serve(runtime, { onAccept: (recording) => recording.live.terminate() });
       const peer = await connectPeer(server.port);
-      await eventually(() => peer.closed, "the peer closed");
+      await eventually("the peer closed", () => peer.closed);
       assert.equal(peer.errorCode, "ECONNRESET");
       assert.deepEqual((await server.nth(0)).closes, ["clean"]);
       server.close();
@@ -156,7 +157,7 @@ export function closeConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       peer.socket.end(Buffer.alloc(3_000_000));
       const accepted = await server.nth(0);
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.equal(accepted.ends, 0);
       server.close();
     });

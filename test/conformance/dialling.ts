@@ -10,10 +10,10 @@ import { after, afterEach, before, describe, test } from "node:test";
 import type { Address } from "../../src/base/address.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { DialResult, Runtime } from "../../src/runtime/runtime.ts";
+import { eventually } from "../support/eventually.ts";
 import {
   checkRecordings,
   dialRecorded,
-  eventually,
   listenAsPeer,
   newRecording,
   openDescriptors,
@@ -150,7 +150,7 @@ export function dialConformance(runtime: Runtime): void {
       const path = join(directory, "live.sock");
       const peers = await listenAsPeer((peer) => peer.socket.write("hello"), { path });
       const dialled = await dialRecorded(runtime, { kind: "unix", path });
-      await eventually(() => dialled.text === "hello", "the greeting arrived");
+      await eventually("the greeting arrived", () => dialled.text === "hello");
       assert.equal(dialled.live.remoteAddress, undefined);
       dialled.live.terminate();
       peers.close();
@@ -159,11 +159,11 @@ export function dialConformance(runtime: Runtime): void {
     test("IPv6 loopback connects", async () => {
       const peers = await listenAsPeer((peer) => peer.socket.end("over six"), { host: "::1" });
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "::1", port: peers.port });
-      await eventually(() => dialled.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => dialled.ends === 1);
       assert.equal(dialled.text, "over six");
       assert.equal(dialled.live.remoteAddress, "::1");
       dialled.live.shutdown();
-      await eventually(() => dialled.closes.length === 1, "it closed");
+      await eventually("it closed", () => dialled.closes.length === 1);
       peers.close();
     });
 
@@ -171,10 +171,10 @@ export function dialConformance(runtime: Runtime): void {
       const peers = await listenAsPeer((peer) => peer.socket.end("220 ready"));
       for (let round = 0; round < 50; round++) {
         const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
-        await eventually(() => dialled.ends === 1, "the end arrived");
+        await eventually("the end arrived", () => dialled.ends === 1);
         assert.equal(dialled.text, "220 ready");
         dialled.live.shutdown();
-        await eventually(() => dialled.closes.length === 1, "it closed");
+        await eventually("it closed", () => dialled.closes.length === 1);
         assert.deepEqual(dialled.closes, ["clean"]);
       }
       peers.close();
@@ -186,7 +186,7 @@ export function dialConformance(runtime: Runtime): void {
       assert.equal(dialled.live.write(Buffer.from("at once")), 7);
       dialled.live.shutdown();
       const peer = await peers.nth(0);
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "at once");
       peers.close();
     });
@@ -201,7 +201,7 @@ export function dialConformance(runtime: Runtime): void {
       assert.deepEqual(result, { ok: false, code: "ETIMEDOUT" });
       assert(tookMs >= 270 && tookMs < 600, `took ${tookMs} ms`);
       assertUntouched(recording);
-      await eventually(() => openDescriptors() <= descriptors, "the descriptor was closed");
+      await eventually("the descriptor was closed", () => openDescriptors() <= descriptors);
       assert.equal(runtime.clock.armed, 0);
     });
 
@@ -213,7 +213,7 @@ export function dialConformance(runtime: Runtime): void {
       dial.cancel();
       dial.cancel();
       assert.deepEqual(await dial.result, { ok: false, code: "CANCELLED" });
-      await eventually(() => openDescriptors() === descriptors, "the descriptor was closed");
+      await eventually("the descriptor was closed", () => openDescriptors() === descriptors);
       await quiet(20);
       assertUntouched(recording);
       assert.equal(runtime.clock.armed, 0);
@@ -266,7 +266,7 @@ export function dialConformance(runtime: Runtime): void {
       for (const code of ["ECONNREFUSED", "ETIMEDOUT", "CANCELLED", "ENETUNREACH", "ENOENT"])
         assert((codes.get(code) ?? 0) >= 80, `${code}: ${codes.get(code)}`);
       peers.close();
-      await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+      await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
       assert.equal(runtime.clock.armed, 0);
     });
   });

@@ -8,8 +8,9 @@ import { after, afterEach, before, describe, test } from "node:test";
 import type { Address } from "../../src/base/address.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Runtime } from "../../src/runtime/runtime.ts";
+import { eventually } from "../support/eventually.ts";
 import { leaveStaleSocket } from "./dialling.ts";
-import { checkRecordings, connectPeer, eventually, listenAsPeer, openDescriptors, quiet, serve } from "./peers.ts";
+import { checkRecordings, connectPeer, listenAsPeer, openDescriptors, quiet, serve } from "./peers.ts";
 
 /** More than Bun's own accept queue holds, so that a shortened queue shows. */
 const NEWCOMERS = 700;
@@ -99,10 +100,10 @@ export function listenConformance(runtime: Runtime): void {
       first.listener.close();
       const second = serve(runtime, { address: first.listener.address });
       accepted.live.write(Buffer.from("alive"));
-      await eventually(() => peer.text === "alive", "the old connection still works");
+      await eventually("the old connection still works", () => peer.text === "alive");
       peer.socket.destroy();
       second.close();
-      await eventually(() => accepted.ends + accepted.closes.length > 0, "the peer left");
+      await eventually("the peer left", () => accepted.ends + accepted.closes.length > 0);
       accepted.live.terminate();
     });
 
@@ -132,7 +133,7 @@ export function listenConformance(runtime: Runtime): void {
         if (round % 2 === 0) server.listener.pause();
         server.close();
       }
-      await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+      await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
     });
   });
 
@@ -153,7 +154,7 @@ export function listenConformance(runtime: Runtime): void {
       assert.equal(server.accepted.length, 0);
       server.listener.resume();
       await server.nth(NEWCOMERS - 1);
-      await eventually(() => server.accepted.every((accepted) => accepted.receivedBytes > 0), "all were heard");
+      await eventually("all were heard", () => server.accepted.every((accepted) => accepted.receivedBytes > 0));
       assert.equal(new Set(server.accepted.map((accepted) => accepted.text)).size, NEWCOMERS);
       assert.deepEqual(
         peers.filter((peer) => peer.closed || peer.ended || peer.errorCode !== ""),
@@ -170,7 +171,7 @@ export function listenConformance(runtime: Runtime): void {
         setTimeout(() => server.listener.resume(), 1);
       }, 3);
       const peers = await Promise.all(Array.from({ length: 300 }, () => connectPeer(server.port)));
-      await eventually(() => peers.every((peer) => peer.text === "!"), "all were served");
+      await eventually("all were served", () => peers.every((peer) => peer.text === "!"));
       clearInterval(toggle);
       assert.deepEqual(
         peers.filter((peer) => peer.errorCode !== ""),
@@ -194,7 +195,7 @@ export function listenConformance(runtime: Runtime): void {
       }
       assert.equal(server.accepted.length, peers.length);
       for (const accepted of server.accepted) accepted.live.write(Buffer.from("served"));
-      await eventually(() => peers.every((peer) => peer.text === "served"), "all were served");
+      await eventually("all were served", () => peers.every((peer) => peer.text === "served"));
       for (const peer of peers) peer.socket.destroy();
       server.close();
     });
@@ -204,7 +205,7 @@ export function listenConformance(runtime: Runtime): void {
       server.listener.pause();
       const peer = await connectPeer(server.port);
       server.close();
-      await eventually(() => peer.closed, "the peer closed");
+      await eventually("the peer closed", () => peer.closed);
       assert.equal(peer.errorCode, "ECONNRESET");
     });
   });
@@ -227,7 +228,7 @@ export function listenConformance(runtime: Runtime): void {
       const second = await connectPeer(path);
       server.listener.resume();
       (await server.nth(1)).live.write(Buffer.from("served"));
-      await eventually(() => second.text === "served", "the one who waited was served");
+      await eventually("the one who waited was served", () => second.text === "served");
       first.socket.destroy();
       second.socket.destroy();
       server.close();

@@ -8,18 +8,7 @@ import { readdirSync } from "node:fs";
 import net from "node:net";
 import type { Address } from "../../src/base/address.ts";
 import type { CloseCode, ListeningSocket, Runtime, SocketHandlers, StreamSocket } from "../../src/runtime/runtime.ts";
-
-/** How long anything that must happen may take: less than a test may, so that the failure is told where it belongs. */
-const PATIENCE_MS = 4_500;
-
-/** Polls until `condition` holds; fails with `what` when it never does. */
-export async function eventually(condition: () => boolean, what: string, patienceMs = PATIENCE_MS): Promise<void> {
-  const deadline = performance.now() + patienceMs;
-  while (!condition()) {
-    if (performance.now() > deadline) assert.fail(`in ${patienceMs} ms it never came about that ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
+import { eventually } from "../support/eventually.ts";
 
 /** Lets `durationMs` pass, to show that something does NOT happen in it. */
 export function quiet(durationMs: number): Promise<void> {
@@ -134,7 +123,7 @@ export function serve(runtime: Runtime, options: ServeOptions = {}): Server {
     port: listener.address.kind === "tcp" ? listener.address.port : 0,
     accepted,
     async nth(index) {
-      await eventually(() => accepted.length > index, `connection ${index} was accepted`);
+      await eventually(`connection ${index} was accepted`, () => accepted.length > index);
       return accepted[index] as Recording;
     },
     close() {
@@ -207,7 +196,7 @@ export async function listenAsPeer(
     port: typeof bound === "object" && bound !== null ? bound.port : 0,
     peers,
     async nth(index) {
-      await eventually(() => peers.length > index, `the peer accepted connection ${index}`);
+      await eventually(`the peer accepted connection ${index}`, () => peers.length > index);
       return peers[index] as Peer;
     },
     close() {

@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { afterEach, describe, test } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
+import { eventually } from "../support/eventually.ts";
 import {
   checkRecordings,
   connectPeer,
   dialRecorded,
-  eventually,
   listenAsPeer,
   newRecording,
   Pattern,
@@ -66,16 +66,15 @@ export function streamConformance(runtime: Runtime): void {
         recording.live.shutdown();
       }
       await server.nth(49);
-      await eventually(() => server.accepted.every((recording) => recording.ends === 1), "every socket ended");
+      await eventually("every socket ended", () => server.accepted.every((recording) => recording.ends === 1));
       const texts = server.accepted.map((recording) => recording.text);
       assert.deepEqual(new Set(texts), new Set(dialled.map((_, index) => `from ${index}`)));
       for (const recording of server.accepted) {
         recording.live.write(Buffer.from(recording.text.replace("from", "to")));
         recording.live.shutdown();
       }
-      await eventually(
-        () => dialled.every((recording) => recording.closes.length === 1),
-        "every dialled socket closed",
+      await eventually("every dialled socket closed", () =>
+        dialled.every((recording) => recording.closes.length === 1),
       );
       for (const [index, recording] of dialled.entries()) assert.equal(recording.text, `to ${index}`);
       server.close();
@@ -113,7 +112,7 @@ export function streamConformance(runtime: Runtime): void {
         setTimeout(() => peer.socket.resume(), 2);
       });
       const { sha256, shortWrites } = await writeBulk(await server.nth(0), BULK_BYTES);
-      await eventually(() => peer.ended, "the peer saw the end", 20_000);
+      await eventually("the peer saw the end", () => peer.ended, 20_000);
       assert.equal(received, BULK_BYTES);
       assert.equal(hash.digest("hex"), sha256);
       assert(shortWrites > 0, "backpressure was felt");
@@ -138,7 +137,7 @@ export function streamConformance(runtime: Runtime): void {
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: server.port });
       const { sha256, shortWrites } = await writeBulk(dialled, BULK_BYTES);
       const accepted = await server.nth(0);
-      await eventually(() => accepted.ends === 1, "the accepted socket saw the end", 20_000);
+      await eventually("the accepted socket saw the end", () => accepted.ends === 1, 20_000);
       assert.equal(accepted.receivedBytes, BULK_BYTES);
       assert.equal(hash.digest("hex"), sha256);
       assert(shortWrites > 0, "backpressure was felt");
@@ -157,7 +156,7 @@ export function streamConformance(runtime: Runtime): void {
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: server.port }, recording);
       const accepted = await server.nth(0);
       const [up, down] = await Promise.all([writeBulk(dialled, BULK_BYTES), writeBulk(accepted, BULK_BYTES)]);
-      await eventually(() => accepted.closes.length === 1 && dialled.closes.length === 1, "both closed", 20_000);
+      await eventually("both closed", () => accepted.closes.length === 1 && dialled.closes.length === 1, 20_000);
       assert.deepEqual(accepted.closes, ["clean"]);
       assert.deepEqual(dialled.closes, ["clean"]);
       assert.equal(hashes[0].digest("hex"), up.sha256);
@@ -192,7 +191,7 @@ export function streamConformance(runtime: Runtime): void {
       live.write(chunk);
       chunk.fill("x");
       live.shutdown();
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "first");
       peer.socket.end();
       server.close();
@@ -204,7 +203,7 @@ export function streamConformance(runtime: Runtime): void {
       const { live } = await server.nth(0);
       live.shutdown();
       assert.equal(live.write(Buffer.from("late")), -1);
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "");
       peer.socket.end();
       server.close();
@@ -215,7 +214,7 @@ export function streamConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
       peer.socket.resetAndDestroy();
-      await eventually(() => accepted.closes.length === 1, "the socket closed");
+      await eventually("the socket closed", () => accepted.closes.length === 1);
       assert.equal(accepted.live.write(Buffer.from("late")), -1);
       server.close();
     });
@@ -229,7 +228,7 @@ export function streamConformance(runtime: Runtime): void {
         const text = String.fromCharCode(97 + round).repeat(1_000);
         sent += text;
         peer.socket.write(text);
-        await eventually(() => accepted.receivedBytes === sent.length, "the chunk arrived");
+        await eventually("the chunk arrived", () => accepted.receivedBytes === sent.length);
       }
       assert.equal(accepted.text, sent);
       peer.socket.destroy();
@@ -245,13 +244,13 @@ export function streamConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       peer.socket.end("request");
       const accepted = await server.nth(0);
-      await eventually(() => accepted.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => accepted.ends === 1);
       assert.equal(accepted.text, "request");
       assert.deepEqual(accepted.closes, []);
       await writeBulk(accepted, 4_000_000);
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       assert.equal(Buffer.concat(peer.chunks).length, 4_000_000);
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.deepEqual(accepted.closes, ["clean"]);
       server.close();
     });
@@ -259,14 +258,14 @@ export function streamConformance(runtime: Runtime): void {
     test("after the peer's FIN a dialled socket still writes", async () => {
       const peers = await listenAsPeer((peer) => peer.socket.end("greeting"));
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
-      await eventually(() => dialled.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => dialled.ends === 1);
       assert.equal(dialled.text, "greeting");
       dialled.live.write(Buffer.from("answer"));
       dialled.live.shutdown();
       const peer = await peers.nth(0);
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "answer");
-      await eventually(() => dialled.closes.length === 1, "it closed");
+      await eventually("it closed", () => dialled.closes.length === 1);
       assert.deepEqual(dialled.closes, ["clean"]);
       peers.close();
     });
@@ -277,10 +276,10 @@ export function streamConformance(runtime: Runtime): void {
       const accepted = await server.nth(0);
       accepted.live.write(Buffer.from("greeting"));
       accepted.live.shutdown();
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       const bulk = Buffer.alloc(4_000_000, "b");
       peer.socket.end(bulk);
-      await eventually(() => accepted.closes.length === 1, "it closed");
+      await eventually("it closed", () => accepted.closes.length === 1);
       assert.equal(accepted.receivedBytes, bulk.length);
       assert.deepEqual(accepted.closes, ["clean"]);
       assert.equal(peer.errorCode, "");
@@ -292,9 +291,9 @@ export function streamConformance(runtime: Runtime): void {
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
       dialled.live.shutdown();
       const peer = await peers.nth(0);
-      await eventually(() => peer.ended, "the peer saw the end");
+      await eventually("the peer saw the end", () => peer.ended);
       peer.socket.end("answer");
-      await eventually(() => dialled.closes.length === 1, "it closed");
+      await eventually("it closed", () => dialled.closes.length === 1);
       assert.equal(dialled.text, "answer");
       assert.deepEqual(dialled.closes, ["clean"]);
       peers.close();
@@ -313,7 +312,7 @@ export function streamConformance(runtime: Runtime): void {
       assert.equal(accepted.text, "");
       assert.equal(accepted.ends, 0);
       accepted.live.resume();
-      await eventually(() => accepted.ends === 1, "the end arrived");
+      await eventually("the end arrived", () => accepted.ends === 1);
       assert.equal(accepted.text, "waits");
       server.close();
     });
@@ -335,7 +334,7 @@ export function streamConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
       accepted.live.write(Buffer.from("spoken while deaf"));
-      await eventually(() => peer.text === "spoken while deaf", "the peer heard it");
+      await eventually("the peer heard it", () => peer.text === "spoken while deaf");
       peer.socket.destroy();
       server.close();
     });

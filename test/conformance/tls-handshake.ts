@@ -6,7 +6,8 @@ import { afterEach, before, describe, test } from "node:test";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Runtime, ServerContext, ServerIdentity } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
-import { checkRecordings, connectPeer, eventually, openDescriptors, quiet } from "./peers.ts";
+import { eventually } from "../support/eventually.ts";
+import { checkRecordings, connectPeer, openDescriptors, quiet } from "./peers.ts";
 import {
   accepted,
   connectForVerdict,
@@ -46,10 +47,10 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
         const peer = await connectPeer(server.port);
         peer.socket.write(bytes);
         assert.equal(refused(await server.settled(0)).failure, "handshake");
-        await eventually(() => peer.ended || peer.closed, "the peer was sent away");
+        await eventually("the peer was sent away", () => peer.ended || peer.closed);
         peer.socket.destroy();
         server.close();
-        await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+        await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
         assert.equal(runtime.clock.armed, 0);
       });
     }
@@ -59,10 +60,10 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
         const server = serveTls(runtime, () => context);
         const wire = await openWire(server.port, true);
         const client = tlsClient(wire.port, { certificate: pki.client, version });
-        await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+        await eventually("the client sent its hello", () => (wire.links[0]?.heldBytes.length ?? 0) > 0);
         const link = wire.links[0] as WireLink;
         link.releaseHeld();
-        await eventually(() => link.heldBytes.length > 0, "the client answered");
+        await eventually("the client answered", () => link.heldBytes.length > 0);
         link.server.write(Buffer.concat([Uint8Array.of(23, 3, 3, 0, 80), Buffer.alloc(80, 0x5a)]));
         assert.equal(refused(await server.settled(0)).failure, "handshake");
         client.socket.destroy();
@@ -83,10 +84,10 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
         assert.equal(refused(await server.settled(0)).failure, "timeout");
         const tookMs = runtime.preciseNowMs() - startMs;
         assert(tookMs >= 170 && tookMs < 500, `took ${tookMs} ms`);
-        await eventually(() => peer.closed || peer.ended, "the peer was sent away");
+        await eventually("the peer was sent away", () => peer.closed || peer.ended);
         peer.socket.destroy();
         server.close();
-        await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+        await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
         assert.equal(runtime.clock.armed, 0);
       }
     });
@@ -101,17 +102,17 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
           const server = serveTls(runtime, () => context);
           const wire = await openWire(server.port, true);
           const client = tlsClient(wire.port, { certificate: pki.client, version });
-          await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+          await eventually("the client sent its hello", () => (wire.links[0]?.heldBytes.length ?? 0) > 0);
           const link = wire.links[0] as WireLink;
           link.releaseHeld();
-          await eventually(() => link.heldBytes.length > 0, "the client answered");
+          await eventually("the client answered", () => link.heldBytes.length > 0);
           leave(link);
           const result = refused(await server.settled(0));
           assert(result.failure === "closed" || result.failure === "handshake", result.failure);
           client.socket.destroy();
           wire.close();
           server.close();
-          await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+          await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
           assert.equal(runtime.clock.armed, 0);
         }
       });
@@ -123,10 +124,10 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
         const peer = await connectPeer(server.port);
         const { live, chunks } = await server.nth(0);
         peer.socket.write("x");
-        await eventually(() => chunks.length > 0, "the byte arrived");
+        await eventually("the byte arrived", () => chunks.length > 0);
         if (ours) live.terminate();
         else peer.socket.resetAndDestroy();
-        await eventually(() => server.accepted[0]?.closes.length === 1, "it closed");
+        await eventually("it closed", () => server.accepted[0]?.closes.length === 1);
         const options = { context, initialData: Uint8Array.of(22), data: null, timeoutMs: 300 };
         const handlers = { data() {}, drain() {}, end() {}, close() {} };
         const result = await runtime.terminateTls(live, { ...options, handlers });
@@ -140,7 +141,7 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
       const server = serveTls(runtime, () => context, { peekBytes: 1_000_000 });
       const client = tlsClient(server.port, { certificate: pki.client, greeting: "hello" });
       const plain = await server.nth(0);
-      await eventually(() => plain.chunks.length > 0, "the hello arrived");
+      await eventually("the hello arrived", () => plain.chunks.length > 0);
       plain.live.pause();
       await quiet(20);
       let text = "";
@@ -159,7 +160,7 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
         timeoutMs: 1_000,
       });
       assert(result.ok);
-      await eventually(() => text === "hello", "the greeting arrived");
+      await eventually("the greeting arrived", () => text === "hello");
       client.socket.destroy();
       server.close();
     });

@@ -8,8 +8,8 @@ import net from "node:net";
 import tls from "node:tls";
 import type { Runtime, ServerContext, ServerIdentity, TerminateTlsResult } from "../../src/runtime/runtime.ts";
 import type { CertificateFiles, TestPki } from "../support/certificates.ts";
+import { eventually } from "../support/eventually.ts";
 import {
-  eventually,
   newRecording,
   openDescriptors,
   Peer,
@@ -95,7 +95,7 @@ export function serveTls(runtime: Runtime, context: () => ServerContext, options
     ...server,
     sessions,
     async settled(index) {
-      await eventually(() => (sessions[index]?.results ?? 0) > 0, `session ${index} was settled`);
+      await eventually(`session ${index} was settled`, () => (sessions[index]?.results ?? 0) > 0);
       return sessions[index] as Session;
     },
     close() {
@@ -172,15 +172,15 @@ export async function connectForVerdict(
   const peer = tlsClient(server.port, { ...rest, ...(certificate && { certificate }), greeting: "must not pass" });
   const session = await server.settled(0);
   if (session.result?.ok === true) {
-    await eventually(() => session.secured.text === "must not pass", "the greeting arrived");
+    await eventually("the greeting arrived", () => session.secured.text === "must not pass");
   } else {
-    await eventually(() => peer.closed || peer.ended, "the client was sent away");
+    await eventually("the client was sent away", () => peer.closed || peer.ended);
     await quiet(20);
     refused(session);
   }
   peer.socket.destroy();
   server.close();
-  await eventually(() => openDescriptors() <= descriptors, "every descriptor was closed");
+  await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
   assert.equal(runtime.clock.armed, 0);
   return session;
 }

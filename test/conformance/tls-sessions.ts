@@ -8,7 +8,8 @@ import { afterEach, before, describe, test } from "node:test";
 import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
 import { createRevocationList, issueCertificate } from "../../src/tls-tools/tls-tools.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
-import { checkRecordings, eventually, quiet } from "./peers.ts";
+import { eventually } from "../support/eventually.ts";
+import { checkRecordings, quiet } from "./peers.ts";
 import { accepted, identityOf, openssl, refused, serveTls, type TlsServer, tlsClient } from "./tls-peers.ts";
 
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
@@ -38,7 +39,7 @@ export function tlsSessionConformance(runtime: Runtime): void {
     if (first.result?.ok === true) {
       assert.equal(first.result.resumed, false);
       first.secured.live.write(Buffer.from("answer"));
-      await eventually(() => client.text === "answer", "the answer arrived");
+      await eventually("the answer arrived", () => client.text === "answer");
     }
     // TLS 1.2 tells of its session before the answer, and TLS 1.3 sends tickets ahead of it.
     await quiet(30);
@@ -50,7 +51,7 @@ export function tlsSessionConformance(runtime: Runtime): void {
     const index = server.sessions.length;
     const client = tlsClient(server.port, { certificate, version, session, greeting: "second" });
     const settled = await server.settled(index);
-    if (settled.result?.ok === true) await eventually(() => settled.secured.text === "second", "the greeting arrived");
+    if (settled.result?.ok === true) await eventually("the greeting arrived", () => settled.secured.text === "second");
     else await quiet(30);
     client.socket.destroy();
     return settled;
@@ -169,7 +170,7 @@ export function tlsSessionConformance(runtime: Runtime): void {
           accepted(await server.settled(0));
           assert(session !== null);
           assert.equal(accepted(await resume(server, certificate, version, session)).resumed, true);
-          await eventually(() => Date.now() > momentMs + 50, "the moment came");
+          await eventually("the moment came", () => Date.now() > momentMs + 50);
           const result = refused(await resume(server, certificate, version, session));
           assert.deepEqual([result.failure, result.detail], ["certificate", detail]);
           server.close();

@@ -5,7 +5,8 @@ import { createHash } from "node:crypto";
 import { afterEach, before, describe, test } from "node:test";
 import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
-import { checkRecordings, eventually, type Peer, quiet, type Recording } from "./peers.ts";
+import { eventually } from "../support/eventually.ts";
+import { checkRecordings, type Peer, quiet, type Recording } from "./peers.ts";
 import { writeBulk } from "./streams.ts";
 import {
   accepted,
@@ -50,7 +51,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
     const session = await server.settled(0);
     accepted(session);
     const { secured } = session;
-    await eventually(() => secured.text === "hello", "the greeting arrived");
+    await eventually("the greeting arrived", () => secured.text === "hello");
     const close = (): void => {
       wire.close();
       client.socket.destroy();
@@ -78,16 +79,16 @@ export function tlsStreamConformance(runtime: Runtime): void {
       const server = serveTls(runtime, () => context, { peekBytes: cut });
       const wire = await openWire(server.port, true);
       const client = tlsClient(wire.port, { certificate: pki.client, version, greeting: "hello" });
-      await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+      await eventually("the client sent its hello", () => (wire.links[0]?.heldBytes.length ?? 0) > 0);
       const link = wire.links[0] as WireLink;
       const hello = link.heldBytes;
       link.held = null;
       link.server.write(hello.subarray(0, cut));
-      await eventually(() => server.sessions.length === 1, "the upgrade began");
+      await eventually("the upgrade began", () => server.sessions.length === 1);
       link.server.write(hello.subarray(cut));
       const session = await server.settled(0);
       assert.equal(accepted(session).version, version);
-      await eventually(() => session.secured.text === "hello", `the greeting arrived (cut at ${cut})`);
+      await eventually(`the greeting arrived (cut at ${cut})`, () => session.secured.text === "hello");
       client.socket.destroy();
       wire.close();
       server.close();
@@ -98,7 +99,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
       const server = serveTls(runtime, () => context);
       const wire = await openWire(server.port, true);
       const client = tlsClient(wire.port, { certificate: pki.client, greeting: "hello" });
-      await eventually(() => wire.links[0]?.held?.length === 1, "the client sent its hello");
+      await eventually("the client sent its hello", () => wire.links[0]?.held?.length === 1);
       const link = wire.links[0] as WireLink;
       const hello = link.heldBytes;
       link.held = null;
@@ -109,7 +110,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
       }
       const session = await server.settled(0);
       accepted(session);
-      await eventually(() => session.secured.text === "hello", "the greeting arrived");
+      await eventually("the greeting arrived", () => session.secured.text === "hello");
       client.socket.destroy();
       wire.close();
       server.close();
@@ -119,10 +120,10 @@ export function tlsStreamConformance(runtime: Runtime): void {
       const server = serveTls(runtime, () => context);
       const wire = await openWire(server.port, true);
       const client = tlsClient(wire.port, { certificate: pki.client, version: "TLSv1.3", greeting: "glued" });
-      await eventually(() => (wire.links[0]?.heldBytes.length ?? 0) > 0, "the client sent its hello");
+      await eventually("the client sent its hello", () => (wire.links[0]?.heldBytes.length ?? 0) > 0);
       const link = wire.links[0] as WireLink;
       link.releaseHeld();
-      await eventually(() => link.heldBytes.length > 0, "the client answered");
+      await eventually("the client answered", () => link.heldBytes.length > 0);
       // Finished and greeting are held together once no more comes.
       for (let before = -1; before !== link.heldBytes.length; await quiet(30)) before = link.heldBytes.length;
       assert.equal(server.sessions[0]?.result, null);
@@ -130,7 +131,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
       link.held = null;
       const session = await server.settled(0);
       accepted(session);
-      await eventually(() => session.secured.text === "glued", "the greeting arrived");
+      await eventually("the greeting arrived", () => session.secured.text === "glued");
       client.socket.destroy();
       wire.close();
       server.close();
@@ -140,7 +141,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
       const server = serveTls(runtime, () => context);
       const wire = await openWire(server.port, true);
       const client = tlsClient(wire.port, { certificate: pki.client, version: "TLSv1.2", greeting: "hello" });
-      await eventually(() => wire.links.length === 1, "the client connected");
+      await eventually("the client connected", () => wire.links.length === 1);
       const link = wire.links[0] as WireLink;
       link.server.setNoDelay(true);
       const trickle = setInterval(() => {
@@ -149,7 +150,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
       }, 1);
       const session = await server.settled(0);
       accepted(session);
-      await eventually(() => session.secured.text === "hello", "the greeting arrived");
+      await eventually("the greeting arrived", () => session.secured.text === "hello");
       clearInterval(trickle);
       client.socket.destroy();
       wire.close();
@@ -176,7 +177,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           setTimeout(() => client.socket.resume(), 2);
         });
         const { sha256, shortWrites } = await writeBulk(secured, BULK_BYTES);
-        await eventually(() => client.ended, "the client saw the end", 30_000);
+        await eventually("the client saw the end", () => client.ended, 30_000);
         assert.equal(received, BULK_BYTES);
         assert.equal(hash.digest("hex"), sha256);
         assert(shortWrites > 0, "backpressure was felt");
@@ -201,7 +202,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           if (!client.socket.write(block)) await new Promise((resolve) => client.socket.once("drain", resolve));
         }
         client.socket.end();
-        await eventually(() => secured.ends === 1, "the end arrived", 30_000);
+        await eventually("the end arrived", () => secured.ends === 1, 30_000);
         assert.equal(secured.receivedBytes, 5 + 64 * block.length);
         assert.equal(hash.digest("hex"), sent.digest("hex"));
         close();
@@ -210,13 +211,13 @@ export function tlsStreamConformance(runtime: Runtime): void {
       test("after the peer's close_notify and FIN we still write, megabytes of it", async () => {
         const { client, secured, close } = await secure(version);
         client.socket.end("request");
-        await eventually(() => secured.ends === 1, "the end arrived");
+        await eventually("the end arrived", () => secured.ends === 1);
         assert.equal(secured.text, "hellorequest");
         await quiet(20);
         assert.deepEqual(secured.closes, []);
         await writeBulk(secured, 4_000_000);
-        await eventually(() => Buffer.concat(client.chunks).length === 4_000_000, "the client heard it all");
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("the client heard it all", () => Buffer.concat(client.chunks).length === 4_000_000);
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual(secured.closes, ["clean"]);
         close();
       });
@@ -224,10 +225,10 @@ export function tlsStreamConformance(runtime: Runtime): void {
       test("after our shutdown we still read, and the close is clean", async () => {
         const { client, secured, close } = await secure(version);
         secured.live.shutdown();
-        await eventually(() => client.ended, "the client saw the end");
+        await eventually("the client saw the end", () => client.ended);
         assert.equal(secured.live.write(Buffer.from("late")), -1);
         client.socket.end(Buffer.alloc(1_000_000, "b"));
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.equal(secured.receivedBytes, 5 + 1_000_000);
         assert.deepEqual(secured.closes, ["clean"]);
         close();
@@ -240,7 +241,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         await quiet(100);
         assert.deepEqual([secured.text, secured.ends, secured.closes], ["hello", 0, []]);
         secured.live.resume();
-        await eventually(() => secured.ends === 1, "the end arrived");
+        await eventually("the end arrived", () => secured.ends === 1);
         assert.equal(secured.text, "hellowaits");
         close();
       });
@@ -255,7 +256,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           if (paused) secured.live.pause();
           link.hold();
           link.server.resetAndDestroy();
-          await eventually(() => secured.closes.length === 1, "it closed");
+          await eventually("it closed", () => secured.closes.length === 1);
           assert.deepEqual([secured.closes, secured.ends], [["reset"], 0]);
           close();
         }
@@ -268,7 +269,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           errorCode = error.code ?? "";
         });
         secured.live.terminate();
-        await eventually(() => errorCode !== "" && secured.closes.length === 1, "both saw it");
+        await eventually("both saw it", () => errorCode !== "" && secured.closes.length === 1);
         assert.equal(errorCode, "ECONNRESET");
         assert.deepEqual(secured.closes, ["clean"]);
         assert.equal(secured.live.write(Buffer.from("late")), -1);
@@ -280,7 +281,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         const { secured, close } = await secure(version);
         secured.live.shutdown();
         secured.live.terminate();
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual(secured.closes, ["clean"]);
         close();
       });
@@ -289,7 +290,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         const { link, secured, close } = await secure(version);
         link.hold();
         link.server.end();
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
         close();
       });
@@ -303,7 +304,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         link.server.end();
         await quiet(20);
         secured.live.resume();
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual([secured.closes, secured.ends, secured.text], [["truncated"], 0, "hellomore"]);
         close();
       });
@@ -311,12 +312,12 @@ export function tlsStreamConformance(runtime: Runtime): void {
       test("a bare FIN after our own shutdown is truncated", async () => {
         const { link, client, secured, close } = await secure(version);
         secured.live.shutdown();
-        await eventually(() => client.ended, "the client saw the end");
+        await eventually("the client saw the end", () => client.ended);
         client.socket.write("half an answer");
-        await eventually(() => secured.text === "hellohalf an answer", "it arrived");
+        await eventually("it arrived", () => secured.text === "hellohalf an answer");
         link.hold();
         link.server.end();
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
         close();
       });
@@ -329,9 +330,9 @@ export function tlsStreamConformance(runtime: Runtime): void {
           const { link, client, secured, close } = await secure(version);
           link.hold();
           client.socket.write(Buffer.alloc(5_000, "x"));
-          await eventually(() => link.heldBytes.length > 5_000, "the client wrote");
+          await eventually("the client wrote", () => link.heldBytes.length > 5_000);
           link.server.end(link.heldBytes.subarray(0, bytesKept));
-          await eventually(() => secured.closes.length === 1, "it closed");
+          await eventually("it closed", () => secured.closes.length === 1);
           assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
           close();
         });
@@ -341,9 +342,9 @@ export function tlsStreamConformance(runtime: Runtime): void {
         const { link, client, secured, close } = await secure(version);
         link.hold();
         client.socket.end();
-        await eventually(() => link.heldBytes.length > 0, "the client said close_notify");
+        await eventually("the client said close_notify", () => link.heldBytes.length > 0);
         link.server.end(link.heldBytes.subarray(0, -1));
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual([secured.closes, secured.ends], [["truncated"], 0]);
         close();
       });
@@ -358,12 +359,12 @@ export function tlsStreamConformance(runtime: Runtime): void {
             const { link, client, secured, close } = await secure(version);
             if (afterShutdown) {
               secured.live.shutdown();
-              await eventually(() => client.ended, "the client saw the end");
+              await eventually("the client saw the end", () => client.ended);
             }
             link.hold();
             const length = CLOSE_NOTIFY_BYTES[version] - 5;
             link.server.end(Buffer.concat([Uint8Array.of(type, 3, 3, 0, length), Buffer.alloc(length, 0x5a)]));
-            await eventually(() => secured.closes.length === 1, "it closed");
+            await eventually("it closed", () => secured.closes.length === 1);
             assert.notEqual(secured.closes[0], "clean");
             assert.equal(secured.ends, 0);
             close();
@@ -375,7 +376,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         const { link, secured, close } = await secure(version);
         link.hold();
         link.server.end(Uint8Array.of(21, 3, 3, 0, 2, 1, 0));
-        await eventually(() => secured.closes.length === 1, "it closed");
+        await eventually("it closed", () => secured.closes.length === 1);
         assert.notEqual(secured.closes[0], "clean");
         assert.equal(secured.ends, 0);
         close();

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { afterEach, before, describe, test } from "node:test";
 import type { Runtime, ServerIdentity } from "../../src/runtime/runtime.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
-import { checkRecordings, connectPeer, eventually, newRecording, recordingHandlers, serve } from "./peers.ts";
+import { eventually } from "../support/eventually.ts";
+import { checkRecordings, connectPeer, newRecording, recordingHandlers, serve } from "./peers.ts";
 import {
   accepted,
   connectForVerdict,
@@ -192,7 +193,7 @@ export function tlsVerificationConformance(runtime: Runtime): void {
         const session = await server.settled(round);
         if (context === lax) accepted(session);
         else {
-          await eventually(() => client.ended || client.closed, "the client was sent away");
+          await eventually("the client was sent away", () => client.ended || client.closed);
           refused(session);
         }
         client.socket.destroy();
@@ -218,7 +219,7 @@ export function tlsVerificationConformance(runtime: Runtime): void {
       });
       const client = tlsClient(server.port, { certificate: pki.wrongAuthority, greeting: "must not pass" });
       const session = await server.settled(0);
-      await eventually(() => client.ended || client.closed, "the client was sent away");
+      await eventually("the client was sent away", () => client.ended || client.closed);
       refused(session);
       client.socket.destroy();
       server.close();
@@ -229,7 +230,7 @@ export function tlsVerificationConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       peer.socket.write("plain text");
       const plain = await server.nth(0);
-      await eventually(() => plain.receivedBytes > 0, "the text arrived");
+      await eventually("the text arrived", () => plain.receivedBytes > 0);
       const secured = newRecording();
       const options = {
         initialData: Buffer.from(plain.text),

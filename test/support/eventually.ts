@@ -1,5 +1,5 @@
 // Waiting in tests: poll until something holds, and fail with words when it never does. Never a fixed sleep, which is too short on a
-// busy machine and too long on every other.
+// busy machine and too long on every other. Here is nothing of a platform: the conformance suite waits with it too.
 
 /** Less than a test may take, so that the failure is told where it belongs. */
 const PATIENCE_MS = 4_500;
@@ -18,6 +18,6 @@ export async function eventually<T>(
     if (performance.now() > deadline) {
       throw new Error(`in ${patienceMs} ms it never came about that ${typeof what === "string" ? what : what()}`);
     }
-    await Bun.sleep(POLL_MS);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
