@@ -37,6 +37,7 @@ const io = {
 const program = new Command("bunnel")
   .description("A node-level L4 proxy: terminates mTLS, balances connections, passes opaque streams through.")
   .exitOverride()
+  .showHelpAfterError("(--help tells what there is)")
   .configureOutput({ outputError: (text, write) => write(text) });
 
 let exitCode = 0;

@@ -13,14 +13,19 @@ export interface VersionIo {
 
 /** Prints one line. Exit code: 0. */
 export function version(io: VersionIo): number {
-  io.out(`bunnel ${io.version} (${io.runtimeVersion})`);
+  io.out(lineOf(io));
   return 0;
 }
 
-/** Puts `version` under `program`; `finish` is told its exit code. */
+/** Puts `version` under `program`, and `--version` for those who try that; `finish` is told its exit code. */
 export function registerVersion(program: Command, io: VersionIo, finish: (exitCode: number) => void): void {
+  program.version(lineOf(io), "--version", "print the version");
   program
     .command("version")
     .description("print the version")
     .action(() => finish(version(io)));
+}
+
+function lineOf({ version, runtimeVersion }: VersionIo): string {
+  return `bunnel ${version} (${runtimeVersion})`;
 }
