@@ -89,9 +89,12 @@ export class Listener {
 
   /** Whether whoever connected may speak at all: where a PROXY header is required, only a trusted proxy may. */
   admitDirect({ direct }: Connection): Ending | null {
-    if (!this.spec.acceptProxyProtocol) return null;
     // A unix socket is reached by file permission, which is trust of another kind.
-    if (direct.bytes === null || this.#trusted.contains(direct.bytes)) return null;
+    if (this.spec.address.kind === "unix") return null;
+    // Reset before it was accepted: the kernel has forgotten the address, but still has bytes, and no rule about sources would see them.
+    if (direct.ip === "") return new Ending("downstream_reset", "before it was accepted");
+    if (!this.spec.acceptProxyProtocol) return null;
+    if (direct.bytes !== null && this.#trusted.contains(direct.bytes)) return null;
     return new Ending("source_denied", "not in trusted_sources");
   }
 

@@ -70,7 +70,9 @@ function firstBytes<T extends object>(
     if (leg.readEnded || connection.ended) finish(new Ending("downstream_left", `after ${leg.pendingBytes} bytes`));
   };
   connection.onDeadline = () => finish(new Ending("peek_timeout", `after ${leg.pendingBytes} bytes`));
-  connection.clock.arm(connection.timer, connection.listener.spec.peekTimeoutMs);
+  // One deadline for both peeks, or a client would have the time twice.
+  const dueMs = connection.acceptedMs + connection.listener.spec.peekTimeoutMs;
+  connection.clock.arm(connection.timer, Math.max(0, dueMs - connection.clock.nowMs));
   // Behind a PROXY header the ClientHello may be here already.
   connection.onHeld();
   return promise;

@@ -108,6 +108,23 @@ describe("behind a PROXY header", () => {
     expect(sim.records).toMatchObject([{ closeReason: "source_denied", detail: "not in trusted_sources" }]);
   });
 
+  test("whoever was reset before it was accepted has no address, and is not taken for a unix socket", () => {
+    const sim = withListener(behind);
+    sim.connect({ ip: "" }).send("PROXY TCP4 10.0.0.5 10.9.9.9 4711 443\r\nhello");
+    sim.settle();
+    expect(sim.records).toMatchObject([{ closeReason: "downstream_reset", detail: "before it was accepted" }]);
+    expect(sim.servers.length).toBe(0);
+  });
+
+  test("peek_timeout holds for the header and the ClientHello together", () => {
+    const sim = withListener({ ...behind, routes: [routeSpec({ tls: "passthrough" })] });
+    const client = sim.connect({ ip: "10.1.0.7" });
+    sim.settle(700);
+    client.send("PROXY TCP4 10.0.0.5 10.9.9.9 4711 443\r\n");
+    sim.settle(400);
+    expect(sim.reasons).toEqual(["peek_timeout"]);
+  });
+
   test("no header: refused as soon as that is clear, or when peek_timeout has passed", () => {
     const sim = withListener(behind);
     sim.connect({ ip: "10.1.0.7" }).send("GET / HTTP/1.1\r\n\r\n");
