@@ -2,15 +2,22 @@
 // loading itself is here for the other commands that take a config too.
 
 import type { Command } from "commander";
-import { type ConfigFiles, type LoadedConfig, loadConfigFile } from "../config/load.ts";
+import type { Address } from "../base/address.ts";
+import { messageOf } from "../base/errors.ts";
+import { type ConfigFiles, type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import type { Environment } from "../config/yaml.ts";
 import { compile } from "../control/compile.ts";
+import type { Files } from "../runtime/files.ts";
 import type { Runtime, ServerIdentity } from "../runtime/runtime.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
+import { defaultStateDirectory, loadQuickstart, quickstart } from "./quickstart.ts";
 
 /** EX_CONFIG of sysexits.h: something in the configuration is wrong. */
 export const EXIT_BAD_CONFIG = 78;
+
+/** The echo endpoints of the embedded default are not started here, so where they would be does not matter. */
+const ECHOES = [1, 2, 3].map((port): Address => ({ kind: "tcp", host: "127.0.0.1", port }));
 
 /** What commands that read a config may touch. */
 export interface ConfigIo {
@@ -25,14 +32,30 @@ export interface ConfigIo {
   readonly runtime: Pick<Runtime, "serverContext">;
 }
 
-export interface CheckOptions {
-  /** Path of the file. */
-  readonly config: string;
+/** What `check` may touch besides: the embedded default has its PKI in files. */
+export interface CheckIo extends ConfigIo {
+  readonly files: Files;
+  readonly userId: number;
 }
 
-/** Checks a config file. Exit code: 0, or 78 with every problem on standard error. */
-export async function check(io: ConfigIo, options: CheckOptions): Promise<number> {
-  const checked = await readConfig(io, options.config);
+export interface CheckOptions {
+  /** Path of the file. Default: the embedded default, whose PKI is made when it is not there, as by a run. */
+  readonly config?: string;
+}
+
+/** Checks a config file. Exit code: 0, 78 with every problem on standard error, 1 when the embedded default cannot be set up. */
+export async function check(io: CheckIo, { config }: CheckOptions): Promise<number> {
+  let checked: CheckedConfig | null;
+  if (config !== undefined) checked = await readConfig(io, config);
+  else {
+    try {
+      const stateDirectory = defaultStateDirectory(io.environment, io.userId);
+      checked = await judge(io, loadQuickstart(await quickstart(io.files, { stateDirectory, endpoints: ECHOES })));
+    } catch (thrown) {
+      io.err(`the embedded default cannot be set up: ${messageOf(thrown)}`);
+      return 1;
+    }
+  }
   if (checked === null) return EXIT_BAD_CONFIG;
   const { listeners, policies, backends, slotCount } = checked.snapshot;
   const counts = [
@@ -45,7 +68,7 @@ export async function check(io: ConfigIo, options: CheckOptions): Promise<number
     count(backends.length, "backend"),
     count(slotCount, "endpoint"),
   ];
-  io.out(`${options.config}: ok, ${counts.join(", ")}`);
+  io.out(`${config ?? "the embedded default"}: ok, ${counts.join(", ")}`);
   return 0;
 }
 
@@ -59,8 +82,11 @@ export interface CheckedConfig {
  * Loads and compiles a config file without resolving names. Null when it is bad: all its problems have been printed
  * then.
  */
-export async function readConfig(io: ConfigIo, path: string): Promise<CheckedConfig | null> {
-  const loaded = loadConfigFile(path, io.files, io.environment);
+export function readConfig(io: ConfigIo, path: string): Promise<CheckedConfig | null> {
+  return judge(io, loadConfigFile(path, io.files, io.environment));
+}
+
+async function judge(io: ConfigIo, loaded: LoadResult): Promise<CheckedConfig | null> {
   if (!loaded.ok) return printProblems(io, loaded.problems);
   const { files, runtime } = io;
   const validate = (identity: ServerIdentity): void => void runtime.serverContext(identity);
@@ -71,11 +97,11 @@ export async function readConfig(io: ConfigIo, path: string): Promise<CheckedCon
 }
 
 /** Puts `check` under `program`; `finish` is told its exit code. */
-export function registerCheck(program: Command, io: ConfigIo, finish: (exitCode: number) => void): void {
+export function registerCheck(program: Command, io: CheckIo, finish: (exitCode: number) => void): void {
   program
     .command("check")
     .description("say everything that is wrong with a config; opens nothing")
-    .requiredOption("-c, --config <file>", "the config")
+    .option("-c, --config <file>", "the config (default: the embedded one)")
     .action(async (options: CheckOptions) => finish(await check(io, options)));
 }
 

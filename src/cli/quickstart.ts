@@ -3,6 +3,7 @@
 
 import { type Address, formatAddress } from "../base/address.ts";
 import { ProxyError } from "../base/errors.ts";
+import { type LoadResult, loadConfig } from "../config/load.ts";
 import type { Files } from "../runtime/files.ts";
 import type { CertificateOptions, KeyPair } from "../tls-tools/tls-tools.ts";
 import { readPair, writePair } from "./pki.ts";
@@ -40,6 +41,11 @@ export function defaultStateDirectory(env: Readonly<Record<string, string | unde
   if (userId === 0) return "/var/lib/bunnel";
   if (env.HOME?.startsWith("/")) return `${env.HOME}/.local/state/bunnel`;
   throw new ProxyError("NO_STATE_DIRECTORY", "no directory for state: set XDG_STATE_HOME or HOME, or give a config");
+}
+
+/** Loads its config text, as any other is loaded. */
+export function loadQuickstart({ configText }: Quickstart): LoadResult {
+  return loadConfig(configText, { file: "(embedded default)", environment: {} });
 }
 
 /** Makes or reuses the PKI and writes the config text for it. Throws ProxyError when the directory cannot be written. */

@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
-import { type LoadResult, loadConfig, loadConfigFile } from "../config/load.ts";
+import { type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import { compile } from "../control/compile.ts";
 import { Worker } from "../proxy/worker.ts";
@@ -13,7 +13,7 @@ import { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { startEcho } from "./echo.ts";
-import { defaultStateDirectory, type Quickstart, quickstart } from "./quickstart.ts";
+import { defaultStateDirectory, loadQuickstart, type Quickstart, quickstart } from "./quickstart.ts";
 
 /** What the daemon may touch. */
 export interface RunIo {
@@ -52,7 +52,7 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
       io.err(`the embedded default cannot be set up: ${messageOf(thrown)}`);
       return 1;
     }
-    loaded = loadConfig(embedded.configText, { file: "(embedded default)", environment: {} });
+    loaded = loadQuickstart(embedded);
   } else {
     loaded = loadConfigFile(configPath, io.files, io.environment);
   }

@@ -13,11 +13,12 @@ const DAY_MS = 86_400_000;
 let made: Promise<ReadonlyMap<string, string>> | null = null;
 
 /** Reads `…/certs/NAME` from memory and everything else from `beneath`. */
-export async function exampleFiles(beneath: ConfigFiles): Promise<ConfigFiles> {
+export async function exampleFiles<F extends ConfigFiles>(beneath: F): Promise<F> {
   made ??= make();
   const certificates = await made;
   return {
-    readText: (path) => {
+    ...beneath,
+    readText: (path: string) => {
       const name = /(?:^|\/)certs\/([^/]+)$/.exec(path)?.[1] ?? "";
       return certificates.get(name) ?? beneath.readText(path);
     },

@@ -8,6 +8,7 @@ import { version } from "../../../src/cli/version.ts";
 import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
+import { temporaryDirectory } from "../../support/temporary.ts";
 
 const golden = join(import.meta.dir, "../../golden/config");
 
@@ -19,7 +20,8 @@ async function recordingIo() {
     out: (line: string) => void out.push(line),
     err: (line: string) => void err.push(line),
     files: await exampleFiles(files),
-    environment: {},
+    environment: {} as Record<string, string>,
+    userId: 1000,
     runtime,
   };
 }
@@ -56,6 +58,17 @@ describe("check", () => {
     const io = await recordingIo();
     expect(await check(io, { config: "/nowhere/x.yaml" })).toBe(EXIT_BAD_CONFIG);
     expect(io.output.err).toEqual(["/nowhere/x.yaml: cannot read /nowhere/x.yaml: no such file or directory"]);
+  });
+  test("without a config: the embedded default, or 1 when it cannot be set up", async () => {
+    const io = await recordingIo();
+    io.environment.XDG_STATE_HOME = temporaryDirectory("bunnel-check-");
+    expect(await check(io, {})).toBe(0);
+    expect(io.output.out).toEqual([
+      "the embedded default: ok, 2 listeners, 2 routes, 1 policy, 1 backend, 3 endpoints",
+    ]);
+    io.environment.XDG_STATE_HOME = "/proc/nowhere";
+    expect(await check(io, {})).toBe(1);
+    expect(io.output.err.at(-1)).toStartWith("the embedded default cannot be set up: cannot make the directory /proc");
   });
   test("it is a command with -c", async () => {
     const io = await recordingIo();

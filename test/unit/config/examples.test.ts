@@ -22,6 +22,7 @@ for (const name of examples) {
       err: (line: string) => errors.push(line),
       files: await exampleFiles(files),
       environment: {},
+      userId: 0,
       runtime,
     };
     const code = await check(io, { config: join(directory, name) });
