@@ -12,6 +12,7 @@ import { tlsHandshakeConformance } from "./tls-handshake.ts";
 import { tlsSessionConformance } from "./tls-sessions.ts";
 import { tlsStreamConformance } from "./tls-streams.ts";
 import { tlsVerificationConformance } from "./tls-verification.ts";
+import { transferConformance } from "./transferring.ts";
 
 /** Registers every test of the suite for `runtime`. */
 export function runtimeConformance(runtime: Runtime): void {
@@ -23,4 +24,5 @@ export function runtimeConformance(runtime: Runtime): void {
   tlsHandshakeConformance(runtime);
   tlsSessionConformance(runtime);
   tlsStreamConformance(runtime);
+  transferConformance(runtime);
 }
