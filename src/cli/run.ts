@@ -79,7 +79,7 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
     }
     worker = new Worker({ runtime, snapshot: compiled.snapshot, accessLog });
   } catch (thrown) {
-    log.fatal(messageOf(thrown));
+    io.err(messageOf(thrown));
     return 1;
   }
   // Before it is announced: whoever waits for that may signal at once.

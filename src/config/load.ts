@@ -110,7 +110,6 @@ function withPaths(config: Config, file: string): Config {
   const { output } = config.access_log;
   return {
     ...config,
-    state_dir: beside(config.state_dir),
     access_log: { ...config.access_log, output: output.includes("/") ? beside(output) : output },
     listeners: config.listeners.map((listener) => ({
       ...listener,

@@ -265,9 +265,6 @@ export const configSchema = z
       .literal(0, { error: "only 0 is accepted in this version: everything runs in one process" })
       .default(0)
       .describe("Worker processes. Only 0 in this version: everything runs in one process."),
-    state_dir: filePath
-      .prefault("/var/lib/bunnel")
-      .describe("Where the program will keep what must outlive it. In this version a run with a config keeps nothing."),
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
       .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),
@@ -286,7 +283,7 @@ export const configSchema = z
       .describe("By name. The name `any` is taken: it lets everyone through."),
     backends: z.record(name, backend).describe("By name."),
   })
-  .meta({ later: ["admin", "watch_config", "discovery"] })
+  .meta({ later: ["admin", "watch_config", "discovery", "state_dir"] })
   .describe("The config of bunnel.");
 
 /** A config that is valid field by field, with all defaults filled in. Durations are in ms. */
