@@ -125,7 +125,6 @@ function prepareBunnel(input: ContenderInput, accessLog: string): readonly strin
   ]);
   const lines = [
     "workers: 0",
-    `state_dir: ${join(input.folder, "state")}`,
     `access_log: { output: ${accessLog}, format: json }`,
     "listeners:",
     ...listeners,

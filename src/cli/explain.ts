@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { formatIp, type IpBytes, parseIp } from "../base/ip.ts";
+import { readCertificate } from "../protocol/certificate.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import { Policy } from "../proxy/authorize.ts";
 import { Backend } from "../proxy/balance.ts";
@@ -100,7 +101,7 @@ function trace(io: ExplainIo, { snapshot, listener, client }: Question): Ending 
   const identity = route.termination === null ? null : authenticate(io, route, client);
   if (identity instanceof Ending) return identity;
   const policy = snapshot.policies[route.policy];
-  if (policy === undefined) io.out(row("policy", "any"));
+  if (policy === undefined) io.out(row("policy", route.termination === null ? "none" : "any"));
   else {
     const verdict = new Policy(policy).evaluate(identity, { bytes: client.source });
     io.out(row("policy", `${policy.name}: ${verdict.rule}`));
@@ -138,6 +139,8 @@ function authenticate(
   }
   const identity = identify(certificate, io.runtime);
   if (identity instanceof Ending) return identity;
+  const fault = validityFault(certificate);
+  if (fault !== "") return new Ending("certificate_rejected", fault);
   const { uris, dnsNames, ips, commonNames, organizationalUnits } = identity;
   const labelled = (label: string, values: readonly string[]): string[] => values.map((value) => `${label} ${value}`);
   const shown = [
@@ -149,6 +152,14 @@ function authenticate(
   ];
   io.out(row("identity", `${shown.join(", ") || "without names"} (if the certificate verifies)`));
   return identity;
+}
+
+/** OpenSSL's reason to refuse a certificate by its dates today, or "". */
+function validityFault(certificate: Uint8Array): string {
+  const names = readCertificate(certificate);
+  if (names === null) return "";
+  if (names.notBeforeMs > Date.now()) return "CERT_NOT_YET_VALID";
+  return names.notAfterMs < Date.now() ? "CERT_HAS_EXPIRED" : "";
 }
 
 function balance(io: ExplainIo, snapshot: Snapshot, route: RouteSpec): Ending | null {

@@ -58,7 +58,7 @@ export const legHandlers: SocketHandlers<Leg> = {
     const connection = leg.connection;
     markEnded(leg);
     // Nothing that the pause could hold back comes any more, and a paused socket would not tell of its close.
-    resume(leg);
+    resume(leg, socket);
     if (leg.flow === HOLDING) connection.onHeld?.();
     else if (connection.ending !== null) settle(connection);
     else if (leg.pendingBytes === 0) passEnd(leg);
@@ -150,10 +150,10 @@ function pause(leg: Leg, socket: StreamSocket<Leg> | null = leg.socket): void {
   socket?.pause();
 }
 
-function resume(leg: Leg): void {
+function resume(leg: Leg, socket: StreamSocket<Leg> | null = leg.socket): void {
   if (!leg.paused) return;
   leg.paused = false;
-  if (!leg.closed) leg.socket?.resume();
+  if (!leg.closed) socket?.resume();
 }
 
 /** Writes what is pending from `source` to the other leg; when all of it is gone, lets `source` go on, or passes on its end. */

@@ -4,6 +4,7 @@ import { type ExplainOptions, explain } from "../../../src/cli/explain.ts";
 import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
+import { testPki } from "../../support/certificates.ts";
 
 const config = join(import.meta.dir, "../../../config");
 
@@ -55,6 +56,16 @@ describe("a client that does not", () => {
     expect(code).toBe(1);
     return text.split("\n").at(-1) ?? "";
   };
+  test("because its certificate is not valid today", async () => {
+    const { expired, notYetValid } = await testPki();
+    const from = (certificate: string): Promise<string> =>
+      closed("mtls-termination.yaml", { sni: "db.internal", certificate });
+    expect(await from(expired.certificatePath)).toBe("result closed with certificate_rejected (CERT_HAS_EXPIRED)");
+    expect(await from(notYetValid.certificatePath)).toBe(
+      "result closed with certificate_rejected (CERT_NOT_YET_VALID)",
+    );
+  });
+
   test("names the close reason that it would end with", async () => {
     const db = { sni: "db.internal" };
     expect(await closed("mtls-termination.yaml", db)).toStartWith("result closed with certificate_rejected");
