@@ -10,6 +10,13 @@ export interface Files {
   /** Whether something is there. False also when a directory above it cannot be entered. */
   exists(path: string): boolean;
   /**
+   * What tells one content of a file from the next, without reading it: `dev:ino:size:mtimeNs:ctimeNs` of the file that the path leads to
+   * (symbolic links are followed), or the errno's name (ENOENT …) where it leads to none. Never throws.
+   */
+  stamp(path: string): string;
+  /** The names in a directory, sorted, without `.` and `..`. */
+  list(directory: string): readonly string[];
+  /**
    * Puts a whole file in place, so that a reader sees the old text or the new one, never a part, and a crash leaves no
    * key readable by others. Replaces what is there.
    */

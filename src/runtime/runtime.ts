@@ -7,11 +7,13 @@
 //     caller's, and a `drain` follows. After -1 the code of `close` is not to be trusted: the caller knows better.
 //  3. Half-open always: the peer's end never closes our write side.
 //  4. Bytes that were peeked and handed to `terminateTls` are delivered again.
-//  5. `terminateTls` answers once: secured, with a verified certificate or with none if none was asked for; or failed with a code.
-//     Nothing that is refused reaches `data`.
+//  5. `terminateTls` and `originateTls` answer once: secured, with a verified certificate or (`terminateTls`) with none if none was asked
+//     for; or failed with a code. Nothing that is refused reaches `data`.
 //  6. `close` is the last event, once, with a code from CloseCode. A FIN, a RST and a TLS stream without close_notify are told apart.
 //  7. Dialling has a deadline, can be cancelled, and its error codes are the system's.
 //  8. An option that a runtime cannot honour is refused when the socket is opened, never ignored.
+//  9. Nothing of ours, our certificate included on TLS 1.3, is sent to a server that is refused. No common-name fallback: the chain is
+//     the runtime's to verify, the name is `accept`'s.
 
 import type { Address } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
@@ -127,25 +129,60 @@ export interface TerminateTlsOptions<S> {
   readonly timeoutMs: number;
 }
 
+/** What an originating leg presents and demands, as PEM texts. */
+export interface ClientIdentity {
+  /** Both "" when we present no certificate. */
+  readonly chainPem: string;
+  readonly keyPem: string;
+  /** One certificate each. Never empty: the public roots are not meant here. */
+  readonly serverCaPem: readonly string[];
+  /** One CRL each; when given, every CA in a server's chain must have one (BoringSSL). */
+  readonly serverCrlPem: readonly string[];
+  readonly minVersion: "1.2" | "1.3";
+  /** Offered in this order; none when empty. */
+  readonly alpn: readonly string[];
+}
+
+/** A built TLS context. Opaque: only the runtime that made it can use it. */
+export interface ClientContext {
+  readonly identity: ClientIdentity;
+}
+
+export interface OriginateTlsOptions<S> {
+  readonly context: ClientContext;
+  /** Sent as SNI, "" for none. It is not what is verified. */
+  readonly serverName: string;
+  /**
+   * Judges the leaf (DER) whose chain has verified, before anything of ours is sent: "" accepts, anything else is the reason to refuse. Must
+   * not throw; if it does, that is a refusal. On TLS 1.3 our certificate has not been sent then; on TLS 1.2 it has, to a server of a trusted chain.
+   */
+  accept(leaf: Uint8Array): string;
+  readonly handlers: SocketHandlers<S>;
+  readonly data: S;
+  readonly timeoutMs: number;
+}
+
 /** Contract, line 5. On failure the socket has been aborted, and none of `handlers` is or will be called. */
-export type TerminateTlsResult<S> =
+export type TlsResult<S> =
   | {
       readonly ok: true;
       readonly socket: StreamSocket<S>;
-      /** DER of the verified leaf; null when the client sent none and none was required. */
+      /** DER of the verified leaf; null when a client sent none and none was required. */
       readonly peerCertificate: Uint8Array | null;
       /** `TLSv1.3`, `TLSv1.2`. */
       readonly version: string;
       /** OpenSSL's name of the suite. */
       readonly cipher: string;
+      /** Never for `originateTls`: each of its handshakes verifies the server anew. */
       readonly resumed: boolean;
       /** The protocol agreed on, "" when none was. */
       readonly alpn: string;
     }
   | {
       readonly ok: false;
+      /** `certificate`: the peer's was refused. That a peer refuses ours shows as `handshake`, or later, on TLS 1.3, as a reset. */
       readonly failure: "certificate" | "handshake" | "timeout" | "closed";
-      /** The X.509 reason (`CERT_HAS_EXPIRED`), the library's error, or "". */
+      /** The X.509 reason (`CERT_HAS_EXPIRED`), what `accept` said, the library's error, `SPOKE_FIRST`, or "". */
       readonly detail: string;
       /** DER of the leaf that was refused, where the platform still shows it. */
       readonly peerCertificate: Uint8Array | null;
@@ -177,7 +214,18 @@ export interface Runtime {
   dial<S>(options: DialOptions<S>): Dial<S>;
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
-  terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>>;
+  terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TlsResult<S>>;
+  /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no CA to verify servers, a certificate without its key. */
+  clientContext(identity: ClientIdentity): ClientContext;
+  /**
+   * Secures a dialled socket to which all that was written has been taken. Refused (`handshake`, `SPOKE_FIRST`) when the server has sent
+   * anything before: such bytes are not part of the secured stream.
+   */
+  originateTls<S>(socket: StreamSocket<unknown>, options: OriginateTlsOptions<S>): Promise<TlsResult<S>>;
+  /** DER of the verified leaf of a secured socket that is open; null for a plain one, for one that is closed, and where there is none. */
+  peerCertificate(socket: StreamSocket<unknown>): Uint8Array | null;
+  /** Whether the key of `issuer` signed `certificate` (both DER). Nothing else is looked at; false when either cannot be read. */
+  isSignedBy(certificate: Uint8Array, issuer: Uint8Array): boolean;
   /** Bytes written to the socket that its peer has not acknowledged yet; 0 where the platform cannot tell. */
   unsentBytes(socket: StreamSocket<unknown>): number;
   /**

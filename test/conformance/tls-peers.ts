@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
-import type { Runtime, ServerContext, ServerIdentity, TerminateTlsResult } from "../../src/runtime/runtime.ts";
+import type { Runtime, ServerContext, ServerIdentity, TlsResult } from "../../src/runtime/runtime.ts";
 import type { CertificateFiles, TestPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import {
@@ -43,7 +43,7 @@ export interface Session {
   readonly plain: Recording;
   /** Events of `plain` after that call: the contract allows none. */
   plainEvents: number;
-  result: TerminateTlsResult<Recording> | null;
+  result: TlsResult<Recording> | null;
   /** How many times the result came. */
   results: number;
 }
@@ -106,14 +106,14 @@ export function serveTls(runtime: Runtime, context: () => ServerContext, options
 }
 
 /** Asserts that a session was accepted, and gives its result. */
-export function accepted(session: Session): Extract<TerminateTlsResult<Recording>, { ok: true }> {
+export function accepted(session: Session): Extract<TlsResult<Recording>, { ok: true }> {
   assert(session.result !== null);
   assert(session.result.ok, `accepted, but: ${JSON.stringify(session.result)}`);
   return session.result;
 }
 
 /** Asserts line 5 of the contract for a refused session, and gives its result. */
-export function refused(session: Session): Extract<TerminateTlsResult<Recording>, { ok: false }> {
+export function refused(session: Session): Extract<TlsResult<Recording>, { ok: false }> {
   assert(session.result !== null);
   assert(!session.result.ok, "refused, but it was accepted");
   const { secured, plainEvents, results } = session;

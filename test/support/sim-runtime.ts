@@ -6,6 +6,8 @@ import { type Clock, Timer } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Files } from "../../src/runtime/files.ts";
 import type {
+  ClientContext,
+  ClientIdentity,
   Dial,
   DialOptions,
   DialResult,
@@ -18,7 +20,7 @@ import type {
   SocketHandlers,
   StreamSocket,
   TerminateTlsOptions,
-  TerminateTlsResult,
+  TlsResult,
   TransferOutcome,
 } from "../../src/runtime/runtime.ts";
 import { type Program, type Quirks, SimLink } from "./sim-link.ts";
@@ -46,7 +48,14 @@ export interface SimRuntimeOptions {
 export class SimRuntime implements Runtime {
   readonly name = "sim";
   /** The data plane opens no file. */
-  readonly files: Files = { readText: noFiles, exists: () => false, writeText: noFiles, makeDirectory: noFiles };
+  readonly files: Files = {
+    readText: noFiles,
+    exists: () => false,
+    stamp: () => "ENOENT",
+    list: noFiles,
+    writeText: noFiles,
+    makeDirectory: noFiles,
+  };
   readonly clock: Clock;
   readonly transfer:
     | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
@@ -148,9 +157,25 @@ export class SimRuntime implements Runtime {
     return { identity };
   }
 
-  terminateTls<S>(plain: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TerminateTlsResult<S>> {
+  terminateTls<S>(plain: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TlsResult<S>> {
     // Only sockets of this runtime come here.
     return secure(this.#schedule, plain as SimSocket, options);
+  }
+
+  clientContext(identity: ClientIdentity): ClientContext {
+    return { identity };
+  }
+
+  originateTls<S>(): Promise<TlsResult<S>> {
+    return Promise.resolve({ ok: false, failure: "handshake", detail: "", peerCertificate: null });
+  }
+
+  peerCertificate(): Uint8Array | null {
+    return null;
+  }
+
+  isSignedBy(): boolean {
+    return false;
   }
 
   resolve(name: string): Promise<string> {
@@ -232,14 +257,10 @@ class SimListener implements ListeningSocket {
 }
 
 /** A scripted handshake: the hello must come whole and once, then the program's script says how it goes on. */
-function secure<S>(
-  schedule: Schedule,
-  plain: SimSocket,
-  options: TerminateTlsOptions<S>,
-): Promise<TerminateTlsResult<S>> {
+function secure<S>(schedule: Schedule, plain: SimSocket, options: TerminateTlsOptions<S>): Promise<TlsResult<S>> {
   const { link } = plain;
   const script = link.program.handshake;
-  const { promise, resolve } = Promise.withResolvers<TerminateTlsResult<S>>();
+  const { promise, resolve } = Promise.withResolvers<TlsResult<S>>();
   if (script === undefined) {
     schedule.violation("a TLS handshake with a program that has no script for one");
     link.terminate();
@@ -247,7 +268,7 @@ function secure<S>(
   }
   let seenBytes = 0;
   let settled = false;
-  const settle = (result: TerminateTlsResult<S>): void => {
+  const settle = (result: TlsResult<S>): void => {
     if (settled) return;
     settled = true;
     schedule.clock.disarm(deadline);

@@ -7,9 +7,11 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
@@ -19,12 +21,24 @@ import type { Files } from "../files.ts";
 export const files: Files = {
   readText: (path) => attempt("read", path, () => readFileSync(path, "utf8")),
   exists: (path) => existsSync(path),
+  stamp: stampOf,
+  list: (directory) => attempt("list", directory, () => readdirSync(directory).sort()),
   writeText: (path, text, { mode }) => attempt("write", path, () => replaceFile(path, text, mode)),
   makeDirectory: (path, { mode }) =>
     attempt("make the directory", path, () => {
       mkdirSync(path, { recursive: true, mode });
     }),
 };
+
+function stampOf(path: string): string {
+  try {
+    // A change of content with the old size and a forged mtime still shows in the ctime.
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+    return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+  } catch (error) {
+    return codeOf(error) || "EIO";
+  }
+}
 
 function replaceFile(path: string, text: string, mode: number): void {
   // In the same directory, since a rename cannot cross file systems.

@@ -24,6 +24,11 @@ export const runtime: Runtime = {
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
+  clientContext: (identity) => ({ identity }),
+  originateTls: () =>
+    Promise.resolve({ ok: false, failure: "handshake", detail: "UNSUPPORTED", peerCertificate: null }),
+  peerCertificate: () => null,
+  isSignedBy: () => false,
   transfer,
   unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
   resolve,

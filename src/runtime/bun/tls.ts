@@ -23,7 +23,7 @@ import type {
   SocketHandlers,
   StreamSocket,
   TerminateTlsOptions,
-  TerminateTlsResult,
+  TlsResult,
 } from "../runtime.ts";
 import { earliestNextUpdateMs } from "./crl-expiry.ts";
 import { closeCode, reportDefect } from "./events.ts";
@@ -115,7 +115,7 @@ export function terminateTls<S>(
   clock: Clock,
   socket: StreamSocket<unknown>,
   options: TerminateTlsOptions<S>,
-): Promise<TerminateTlsResult<S>> {
+): Promise<TlsResult<S>> {
   const { identity, secureContext } = options.context as BunServerContext;
   // Bun takes an upgrade without a context for one without TLS.
   assert(typeof secureContext === "object" && secureContext !== null, "the context was built by this runtime");
@@ -157,9 +157,9 @@ export function terminateTls<S>(
 
 /** Stands in `socket.data` of the TLS socket until the handshake has been judged. */
 class Securing<S> {
-  readonly result: Promise<TerminateTlsResult<S>>;
+  readonly result: Promise<TlsResult<S>>;
   records: TlsRecords | null = null;
-  readonly #resolve: (result: TerminateTlsResult<S>) => void;
+  readonly #resolve: (result: TlsResult<S>) => void;
   readonly #options: TerminateTlsOptions<S>;
   readonly #clock: Clock;
   readonly #deadline: Timer;
@@ -167,7 +167,7 @@ class Securing<S> {
   #settled = false;
 
   constructor(clock: Clock, options: TerminateTlsOptions<S>) {
-    const { promise, resolve } = Promise.withResolvers<TerminateTlsResult<S>>();
+    const { promise, resolve } = Promise.withResolvers<TlsResult<S>>();
     this.result = promise;
     this.#resolve = resolve;
     this.#options = options;
@@ -239,7 +239,7 @@ class Securing<S> {
 
   #succeed(socket: TlsSocket, peerCertificate: Uint8Array | null): void {
     const alpn = socket.alpnProtocol;
-    const result: TerminateTlsResult<S> = {
+    const result: TlsResult<S> = {
       ok: true,
       socket: socket as unknown as StreamSocket<S>,
       peerCertificate,
