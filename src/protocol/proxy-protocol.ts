@@ -9,17 +9,29 @@ import { crc32c } from "./crc32c.ts";
 
 /** A v1 line is no longer than this, CRLF included (2.1). */
 const V1_LIMIT_BYTES = 107;
-const V2_FIXED_BYTES = 16;
+/** Bytes before the addresses of a v2 header. */
+export const V2_FIXED_BYTES = 16;
 /** Room for addresses and TLVs, a client certificate included. The specification's own limit would be 64 KiB. */
 export const PROXY_HEADER_LIMIT_BYTES = V2_FIXED_BYTES + 4096;
-/** 2.2.5. */
-const UNIQUE_ID_MAX_BYTES = 128;
+/** A longer TLV.UNIQUE_ID is malformed (2.2.5). */
+export const UNIQUE_ID_MAX_BYTES = 128;
 
-/** Types of TLV with a meaning here (2.2.1 to 2.2.5). */
+/** Types of TLV with a meaning here (2.2.1 to 2.2.6). */
 export const TLV = { ALPN: 0x01, AUTHORITY: 0x02, CRC32C: 0x03, NOOP: 0x04, UNIQUE_ID: 0x05, SSL: 0x20 } as const;
+/** Types of TLV inside the value of TLV.SSL (2.2.6; CLIENT_CERT came later than HAProxy 2.6). */
+export const SSL_TLV = {
+  VERSION: 0x21,
+  CN: 0x22,
+  CIPHER: 0x23,
+  SIG_ALG: 0x24,
+  KEY_ALG: 0x25,
+  CLIENT_CERT: 0x28,
+} as const;
+/** Bits of the first byte of TLV.SSL (2.2.6). */
+export const SSL_CLIENT = { SSL: 1, CERT_CONN: 2, CERT_SESS: 4 } as const;
 
-/** One end of the original connection. (The specification's word; nothing that we dial.) */
-export interface Endpoint {
+/** One end of the original connection. */
+export interface ProxyAddress {
   /** Canonical text; IPv4-mapped IPv6 is IPv4. */
   readonly ip: string;
   readonly port: number;
@@ -42,9 +54,9 @@ export type ProxyHeader =
        * Who dialled. Null when the header says that the socket's own addresses are right (LOCAL, UNKNOWN, UNSPEC) or that
        * there are none (unix sockets).
        */
-      readonly source: Endpoint | null;
+      readonly source: ProxyAddress | null;
       /** What was dialled. Null exactly when `source` is. */
-      readonly destination: Endpoint | null;
+      readonly destination: ProxyAddress | null;
       /** In the sender's order, unknown types and repetitions included; never any in v1. */
       readonly tlvs: readonly Tlv[];
       /** The host name that the client asked for (TLV 02: its SNI); "" when the header has none. UTF-8, no control characters. */
@@ -60,15 +72,17 @@ export type ProxyHeader =
     };
 
 interface Addresses {
-  readonly source: Endpoint | null;
-  readonly destination: Endpoint | null;
+  readonly source: ProxyAddress | null;
+  readonly destination: ProxyAddress | null;
 }
 
 const V1_START = asciiBytes("PROXY ");
-const V2_SIGNATURE = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);
+/** What no other protocol begins with (2.2). */
+export const V2_SIGNATURE = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);
 const V1_PROTOCOLS = ["TCP4", "TCP6", "UNKNOWN"] as const;
 const COMMAND_LOCAL = 0x20;
-const COMMAND_PROXY = 0x21;
+/** Version 2 and the command for a connection made on behalf of another. */
+export const COMMAND_PROXY = 0x21;
 /** Bytes of the two addresses, by family and transport (2.2). Any other combination must be refused. */
 const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
   [0x00, 0],
@@ -144,7 +158,7 @@ function parseLine(line: string): Addresses | null {
   return source === null || destination === null ? null : { source, destination };
 }
 
-function parseEndpoint(isVersion6: boolean, ip: string, port: string): Endpoint | null {
+function parseEndpoint(isVersion6: boolean, ip: string, port: string): ProxyAddress | null {
   const bytes = parseIp(ip);
   if (bytes === null || ip.includes(":") !== isVersion6) return null;
   if (!/^(0|[1-9]\d{0,4})$/.test(port) || Number(port) > 0xffff) return null;
