@@ -6,7 +6,7 @@ import { ProxyError } from "../base/errors.ts";
 import { type LoadResult, loadConfig } from "../config/load.ts";
 import type { Files } from "../runtime/files.ts";
 import type { CertificateOptions, KeyPair } from "../tls-tools/tls-tools.ts";
-import { readPair, writePair } from "./pki.ts";
+import { readPair, writePair } from "./pki-files.ts";
 
 /** What a run without a config needs. */
 export interface Quickstart {

@@ -38,6 +38,17 @@ export async function importKeyOf(certificate: X509Certificate, keyPem: string):
   return key;
 }
 
+/** Whether the private key is the certificate's. False, too, when either text is damaged. */
+export async function ownsKey(certificatePem: string, keyPem: string): Promise<boolean> {
+  try {
+    await importKeyOf(parseCertificate(certificatePem), keyPem);
+    return true;
+  } catch (error) {
+    if (error instanceof ProxyError) return false;
+    throw error;
+  }
+}
+
 /** The key identifier of RFC 5280, 4.2.1.2 (1): SHA-1 of the public key's bits. No secret rests on it. */
 export async function identifierOf(key: CryptoKey | PublicKey): Promise<SubjectKeyIdentifierExtension> {
   return x509.SubjectKeyIdentifierExtension.create(key);

@@ -59,8 +59,8 @@ function checkedSpiffeId(uri: string): string {
   return uri;
 }
 
-/** SPIFFE-ID, 2.1 and 2.2; a leaf's path must not be empty (X509-SVID, 5.2). */
-function spiffeIdProblem(uri: string): string | null {
+/** Null for the SPIFFE ID of a workload: SPIFFE-ID, 2.1 and 2.2, and a path that is not empty (X509-SVID, 5.2). */
+export function spiffeIdProblem(uri: string): string | null {
   if (!uri.startsWith("spiffe://")) return "it begins with spiffe://";
   if (uri.length > MAX_SPIFFE_ID_LENGTH) return `it has at most ${MAX_SPIFFE_ID_LENGTH} characters`;
   const [trustDomain = "", ...segments] = uri.slice("spiffe://".length).split("/");

@@ -1,5 +1,5 @@
 // What an operator needs to get mTLS going where no PKI is at hand: a development authority, the certificates it issues, its
-// revocation lists, and a plain account of what a certificate says. PEM texts in, PEM texts out; no files, no network.
+// renewals, revocation lists, and a plain account of what a certificate says. PEM texts in, PEM texts out; no files, no network.
 // It is the package's `bunnel/tls-tools`. Keys are P-256: the fastest handshakes, and understood by every peer.
 //
 // Loading it takes some 70 ms, for the library beneath: import it where it is used, not at the top of a program.
@@ -9,9 +9,19 @@ import type { Extension, JsonGeneralNames, X509Certificate } from "@peculiar/x50
 import { hex } from "../base/bytes.ts";
 import { ProxyError } from "../base/errors.ts";
 import { crlNumberExtension, type NameConstraints, nameConstraintsExtension } from "./extensions.ts";
-import { generateKeys, identifierOf, importKeyOf, KEY_ALGORITHM, keyTypeOf, parseCertificate } from "./keys.ts";
+import {
+  generateKeys,
+  identifierOf,
+  importKeyOf,
+  KEY_ALGORITHM,
+  keyTypeOf,
+  ownsKey,
+  parseCertificate,
+} from "./keys.ts";
 import { base64, encodePem, splitPem } from "./pem.ts";
+import { optionsOf } from "./renewal.ts";
 import { checkedCommonName, type SubjectNames, subjectAlternativeNames } from "./subject-names.ts";
+import { svidProblem } from "./svid.ts";
 import { x509 } from "./x509-library.ts";
 
 /** A certificate and its private key (PKCS#8), both PEM. */
@@ -70,6 +80,13 @@ export interface CertificateSummary {
   readonly fingerprint: string;
   /** SHA-256 of the public key, base64: what curl's `--pinnedpubkey sha256//…` takes (RFC 7469, 2.4). */
   readonly keyPin: string;
+  /** Why it is no X509-SVID that a workload may show, "" when it is one: its URI is then its SPIFFE ID. */
+  readonly svidProblem: string;
+}
+
+export interface RenewalOptions {
+  /** From now. Default: as long as the old one from its first to its last moment, which begins five minutes ago. */
+  readonly lifetimeMs?: number;
 }
 
 const CLOCK_SKEW_MS = 5 * 60_000;
@@ -161,21 +178,43 @@ export async function certificateSummaries(pem: string): Promise<CertificateSumm
 }
 
 /**
+ * A certificate with a new key that says what the first one in the PEM text says: subject, names, usages and length of life. Who signed
+ * that is not asked. Throws ProxyError `BAD_NAME` when it says more than `issueCertificate` can, or as `issueCertificate` does.
+ */
+export async function renewCertificate(
+  authority: KeyPair,
+  certificatePem: string,
+  { lifetimeMs }: RenewalOptions = {},
+): Promise<KeyPair> {
+  const certificate = parseCertificate(certificatePem);
+  const same = optionsOf(certificate);
+  if (lifetimeMs !== undefined) return issueCertificate(authority, { ...same, lifetimeMs });
+  const notBefore = new Date(Date.now() - CLOCK_SKEW_MS);
+  const wholeMs = certificate.notAfter.getTime() - certificate.notBefore.getTime();
+  return issueCertificate(authority, { ...same, notBefore, lifetimeMs: wholeMs });
+}
+
+/** Whether the authority's key has signed the certificate; each is the first in its PEM text. Says nothing of dates. False, too, for damaged ones. */
+export async function isSignedBy(certificatePem: string, authorityPem: string): Promise<boolean> {
+  try {
+    const certificate = parseCertificate(certificatePem);
+    const authority = parseCertificate(authorityPem);
+    if (certificate.issuer !== authority.subject) return false;
+    return await certificate.verify({ publicKey: authority.publicKey, signatureOnly: true });
+  } catch {
+    // Ours for a broken PEM, or the library's for a signature that it cannot read.
+    return false;
+  }
+}
+
+/**
  * Whether the certificate is signed by the issuer's key and the private key is its own: whether the pair can be presented to
  * those who trust the issuer. Says nothing of dates. False, too, when either text is damaged.
  */
 export async function isIssuedPair(pair: KeyPair, issuer: Pick<KeyPair, "certificatePem">): Promise<boolean> {
-  try {
-    const certificate = parseCertificate(pair.certificatePem);
-    const authority = parseCertificate(issuer.certificatePem);
-    if (certificate.issuer !== authority.subject) return false;
-    if (!(await certificate.verify({ publicKey: authority.publicKey, signatureOnly: true }))) return false;
-    await importKeyOf(certificate, pair.keyPem);
-    return true;
-  } catch {
-    // Ours for a broken PEM or key, or the library's for a signature that it cannot read: all of them mean no.
-    return false;
-  }
+  return (
+    (await isSignedBy(pair.certificatePem, issuer.certificatePem)) && (await ownsKey(pair.certificatePem, pair.keyPem))
+  );
 }
 
 interface Issuer {
@@ -229,7 +268,10 @@ function validityOf(validity: Validity, issuer: Issuer | null): { notBefore: Dat
   // A chain is good only while all of it is: a longer promise than the authority's own would be broken without a word.
   if (issuer !== null && notAfter > issuer.certificate.notAfter) {
     const end = issuer.certificate.notAfter.toISOString();
-    throw new ProxyError("BAD_LIFETIME", `the certificate would outlive its authority, which ends at ${end}`);
+    throw new ProxyError(
+      "BAD_LIFETIME",
+      `the certificate would outlive its authority, which ends at ${end}: give it a shorter lifetime, or replace the authority`,
+    );
   }
   return { notBefore, notAfter };
 }
@@ -260,6 +302,7 @@ async function summarise(certificate: X509Certificate): Promise<CertificateSumma
     usages: usages.map((id) => (id === USAGE_IDS.server ? "server" : id === USAGE_IDS.client ? "client" : String(id))),
     isAuthority: certificate.getExtension(x509.BasicConstraintsExtension)?.ca ?? false,
     fingerprint: hex(new Uint8Array(await crypto.subtle.digest("SHA-256", certificate.rawData))),
+    svidProblem: svidProblem(certificate),
     keyPin: base64(await crypto.subtle.digest("SHA-256", certificate.publicKey.rawData)),
   };
 }

@@ -2,10 +2,10 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
-import { type PkiIo, registerPki } from "../../../src/cli/pki.ts";
 import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { certificateSummaries } from "../../../src/tls-tools/tls-tools.ts";
 import { testPki } from "../../support/certificates.ts";
+import { type PkiOutcome, pki as run } from "../../support/pki-command.ts";
 
 const root = mkdtempSync(join(tmpdir(), "bunnel-cli-pki-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -16,25 +16,7 @@ beforeEach(() => {
   dir = join(root, `pki-${count++}`);
 });
 
-/** Runs `bunnel pki …` as it would be typed. */
-async function pki(...parameters: string[]): Promise<{ code: number; out: string; err: string }> {
-  const result = { code: -1, out: "", err: "" };
-  const io: PkiIo = {
-    out: (line) => {
-      result.out += `${line}\n`;
-    },
-    err: (line) => {
-      result.err += `${line}\n`;
-    },
-    files,
-  };
-  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
-  registerPki(program, io, (code) => {
-    result.code = code;
-  });
-  await program.parseAsync(["pki", ...parameters], { from: "user" });
-  return result;
-}
+const pki = (...parameters: string[]): Promise<PkiOutcome> => run(parameters);
 
 function verify(purpose: string, name: string): string {
   const path = join(dir, `${name}.pem`);
@@ -59,7 +41,8 @@ describe("pki init", () => {
     await pki("init", "--dir", dir);
     const key = readFileSync(join(dir, "ca.key"), "utf8");
     const again = await pki("init", "--dir", dir);
-    expect(again).toEqual({ code: 1, out: "", err: `${dir}/ca.key exists already: --force replaces it\n` });
+    expect(again).toMatchObject({ code: 1, out: "" });
+    expect(again.err).toMatch(/ca\.key exists already: bunnel pki rotate .*--force/);
     expect(readFileSync(join(dir, "ca.key"), "utf8")).toBe(key);
     expect((await pki("init", "--dir", dir, "--force")).code).toBe(0);
     expect(readFileSync(join(dir, "ca.key"), "utf8")).not.toBe(key);
@@ -98,10 +81,31 @@ describe("pki issue", () => {
     await pki("init", "--dir", dir);
     const issue = ["issue", "--dir", dir, "--name", "web", "--dns", "a.test"];
     await pki(...issue);
-    expect(await pki(...issue)).toMatchObject({ code: 1, err: `${dir}/web.key exists already: --force replaces it\n` });
+    const again = await pki(...issue);
+    expect(again.code).toBe(1);
+    expect(again.err).toBe(
+      `${dir}/web.key exists already: bunnel pki renew --dir ${dir} ${dir}/web.pem renews it; --force replaces it\n`,
+    );
     expect((await pki(...issue, "--force")).code).toBe(0);
     rmSync(join(dir, "web.key"));
     expect((await pki(...issue)).err).toContain("web.pem exists already");
+  });
+
+  test("writes to another directory, and leaves the key of the authority where it is", async () => {
+    const out = join(dir, "host", "certs");
+    await pki("init", "--dir", dir);
+    expect((await pki("issue", "--dir", dir, "--out", out, "--name", "web", "--dns", "a.test")).code).toBe(0);
+    expect(readdirSync(out).sort()).toEqual(["web.key", "web.pem"]);
+    expect(statSync(out).mode & 0o777).toBe(0o700);
+    expect(readdirSync(dir).sort()).toEqual(["ca.key", "ca.pem", "host"]);
+  });
+
+  test("is for a week, and begins a little in the past for clocks that are late", async () => {
+    await pki("init", "--dir", dir);
+    await pki("issue", "--dir", dir, "--name", "web", "--dns", "a.test");
+    const [web] = await certificateSummaries(readFileSync(join(dir, "web.pem"), "utf8"));
+    expect(Math.abs((web?.notBefore.getTime() ?? 0) - (Date.now() - 300_000))).toBeLessThan(5_000);
+    expect(Math.abs((web?.notAfter.getTime() ?? 0) - (Date.now() + 7 * 86_400_000))).toBeLessThan(5_000);
   });
 
   test("refuses bad names as usage, and names that would leave the directory or hit the authority", async () => {
@@ -116,8 +120,13 @@ describe("pki issue", () => {
   test("fails without an authority, or with a lifetime that outlives it", async () => {
     const absent = await pki("issue", "--dir", dir, "--name", "web", "--dns", "a.test");
     expect(absent.code).toBe(1);
-    expect(absent.err).toContain(`${dir}/ca.pem: no such file`);
-    await pki("init", "--dir", dir, "--lifetime", "10d");
+    expect(absent.err).toBe(`${dir} holds no authority (ca.pem, ca.key): make one with bunnel pki init --dir ${dir}\n`);
+    await pki("init", "--dir", dir, "--lifetime", "5d");
+    rmSync(join(dir, "ca.key"));
+    expect((await pki("issue", "--dir", dir, "--name", "web", "--dns", "a.test")).err).toContain(
+      `${dir}/ca.key: no such file`,
+    );
+    await pki("init", "--dir", dir, "--lifetime", "5d", "--force");
     const long = await pki("issue", "--dir", dir, "--name", "web", "--dns", "a.test");
     expect(long.code).toBe(1);
     expect(long.err).toContain("outlive its authority");
@@ -134,7 +143,9 @@ describe("pki show", () => {
       `${dir}/web.pem\n`,
       /subject +CN=web\n/,
       /issuer +CN=My CA\n/,
-      /names +dns:a\.test, ip:::1\n/,
+      new RegExp(`web\\.pem\n(?:.*\n)+? +signed by +${dir}/ca\\.pem\n`),
+      /CN=My CA\n +signed by +itself\n/,
+      /names +dns:a\.test, ip:::1\n +SPIFFE +no X509-SVID: it has no URI\n/,
       /expires in 29 days\n/,
       /key +ECDSA P-256\n/,
       /usage +server, client\n/,
@@ -151,11 +162,25 @@ describe("pki show", () => {
     expect((await pki("show", notYetValid.certificatePath)).out).toContain("not valid yet, begins in 23 hours");
   });
 
-  test("shows every certificate of a chain", async () => {
-    const { viaIntermediate } = await testPki();
-    const { out } = await pki("show", viaIntermediate.certificatePath);
-    expect(out).toContain("(1 of 2)");
-    expect(out).toContain("(2 of 2)");
+  test("shows every certificate of a chain, and which has signed which", async () => {
+    const { viaIntermediate, authority, otherAuthority } = await testPki();
+    const path = viaIntermediate.certificatePath;
+    const signers = (out: string): string[] => [...out.matchAll(/signed by +(.*)\n/g)].map((match) => match[1] ?? "");
+    const { out } = await pki("show", path);
+    expect(out).toContain(`${path} (1 of 2)\n`);
+    expect(signers(out)).toEqual([`${path} (2 of 2)`, "none of these"]);
+    const all = await pki("show", otherAuthority.certificatePath, path, authority.certificatePath);
+    expect(signers(all.out)).toEqual(["itself", `${path} (2 of 2)`, authority.certificatePath, "itself"]);
+  });
+
+  test("says whether a certificate is an X509-SVID, and why not", async () => {
+    const { client, twoUris, dnsClient, oddNames } = await testPki();
+    const spiffe = async (path: string): Promise<string> =>
+      /SPIFFE +(.*)\n/.exec((await pki("show", path)).out)?.[1] ?? "";
+    expect(await spiffe(client.certificatePath)).toBe("an X509-SVID");
+    expect(await spiffe(dnsClient.certificatePath)).toBe("no X509-SVID: it has no URI");
+    expect(await spiffe(twoUris.certificatePath)).toBe("no X509-SVID: it has 2 URIs, and may have one");
+    expect(await spiffe(oddNames.certificatePath)).toBe("no X509-SVID: it has 4 URIs, and may have one");
   });
 
   test("does not let odd names break a line or pass for two", async () => {
