@@ -150,11 +150,12 @@ export interface ClientContext {
 
 export interface OriginateTlsOptions<S> {
   readonly context: ClientContext;
-  /** Sent as SNI, "" for none. It is not what is verified. */
+  /** A DNS name to be sent as SNI, "" for none. It is not what is verified. */
   readonly serverName: string;
   /**
    * Judges the leaf (DER) whose chain has verified, before anything of ours is sent: "" accepts, anything else is the reason to refuse. Must
-   * not throw; if it does, that is a refusal. On TLS 1.3 our certificate has not been sent then; on TLS 1.2 it has, to a server of a trusted chain.
+   * not throw; if it does, that is a refusal. On TLS 1.3 our certificate has not been sent by then. On TLS 1.2 it has, also to a server whose
+   * chain does not verify, and what is held back is all that comes after the handshake: who must not be known to strangers asks for 1.3.
    */
   accept(leaf: Uint8Array): string;
   readonly handlers: SocketHandlers<S>;

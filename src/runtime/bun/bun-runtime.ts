@@ -9,7 +9,8 @@ import { dial } from "./dial.ts";
 import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
-import { serverContext, terminateTls } from "./tls.ts";
+import { isSignedBy, originateTls, peerCertificate, terminateTls } from "./tls.ts";
+import { clientContext, serverContext } from "./tls-contexts.ts";
 import { descriptorOf, transfer } from "./transfer.ts";
 
 /** This process's runtime. */
@@ -24,11 +25,10 @@ export const runtime: Runtime = {
   dial: (options) => dial(clock, options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
-  clientContext: (identity) => ({ identity }),
-  originateTls: () =>
-    Promise.resolve({ ok: false, failure: "handshake", detail: "UNSUPPORTED", peerCertificate: null }),
-  peerCertificate: () => null,
-  isSignedBy: () => false,
+  clientContext,
+  originateTls: (socket, options) => originateTls(clock, socket, options),
+  peerCertificate,
+  isSignedBy,
   transfer,
   unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
   resolve,

@@ -8,6 +8,13 @@ import { type Clock, Timer } from "../../base/clock.ts";
 import type { Dial, DialOptions, DialResult, SocketHandlers, StreamSocket } from "../runtime.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import { closeDescriptor, openConnecting, type SocketAddress, socketAddress } from "./libc.ts";
+import { TlsTwin } from "./tls-upgrade.ts";
+
+/** A dialled plain socket with what is ours hung on it, because `data` is the caller's. */
+interface DialledSocket extends Socket<unknown> {
+  /** What the peer was heard to do first. */
+  heard?: "data" | "end";
+}
 
 /** Stands in `socket.data` until the dial is settled. */
 class Dialing<S> implements Dial<S> {
@@ -86,6 +93,11 @@ export function dial<S>(clock: Clock, options: DialOptions<S>): Dial<S> {
   return dialing;
 }
 
+/** Whether the peer of a dialled plain socket has sent data, or ended its direction without. */
+export function heardBefore(socket: StreamSocket<unknown>): "" | "data" | "end" {
+  return (socket as unknown as DialledSocket).heard ?? "";
+}
+
 // Bun's own handler objects, one for each set of the caller's; and the kernel's addresses, one for each address of a snapshot.
 const handlerCache = new WeakMap<object, SocketHandler<unknown>>();
 const addressCache = new WeakMap<Address, SocketAddress>();
@@ -109,29 +121,37 @@ function dialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown> {
 }
 
 function createDialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown> {
-  // Bun's socket has every member of StreamSocket; its `data` is S from `connected` on.
+  // Bun's socket has every member of StreamSocket; its `data` is S from `connected` on, until TLS makes a twin of it that sees ciphertext.
   const asStream = (socket: Socket<unknown>): StreamSocket<S> => socket as unknown as StreamSocket<S>;
   return {
     binaryType: "uint8array",
     open(socket) {
       if (socket.data instanceof Dialing) socket.data.opened(socket);
     },
-    data(socket, bytes) {
+    data(socket: DialledSocket, bytes) {
+      const state = socket.data;
+      if (state instanceof TlsTwin) {
+        state.records.feed(bytes);
+        return;
+      }
       // A server that speaks first can be heard in the same turn in which the socket became writable.
-      if (socket.data instanceof Dialing) socket.data.connected(socket);
+      if (state instanceof Dialing) state.connected(socket);
+      socket.heard ??= "data";
       handlers.data(asStream(socket), bytes);
     },
     drain(socket) {
       if (socket.data instanceof Dialing) socket.data.connected(socket);
-      else handlers.drain(asStream(socket));
+      else if (!(socket.data instanceof TlsTwin)) handlers.drain(asStream(socket));
     },
-    end(socket) {
+    end(socket: DialledSocket) {
+      if (socket.data instanceof TlsTwin) return;
       if (socket.data instanceof Dialing) socket.data.connected(socket);
+      socket.heard ??= "end";
       handlers.end(asStream(socket));
     },
     close(socket, error) {
       if (socket.data instanceof Dialing) socket.data.failed(errnoOf(error));
-      else handlers.close(asStream(socket), closeCode(error));
+      else if (!(socket.data instanceof TlsTwin)) handlers.close(asStream(socket), closeCode(error));
     },
     error(socket, thrown) {
       socket.terminate();

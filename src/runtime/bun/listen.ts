@@ -19,7 +19,7 @@ import {
   openConnecting,
   socketAddress,
 } from "./libc.ts";
-import { TlsTwin } from "./tls.ts";
+import { TlsTwin } from "./tls-upgrade.ts";
 
 /** Asked for; the kernel caps it at net.core.somaxconn, 4096 since Linux 5.4. */
 const BACKLOG = 4096;

@@ -9,7 +9,7 @@
 import { assert } from "../../base/assert.ts";
 import type { StreamSocket, TransferOutcome } from "../runtime.ts";
 import { BROKEN, openPipe, readInto, receiveInto, spliceBytes } from "./libc.ts";
-import { isTls } from "./tls.ts";
+import { isTls } from "./tls-upgrade.ts";
 
 /** What is spliced at a time. Small enough that reading back what the target refused costs little. */
 const SPLICE_BYTES = 256 * 1024;
@@ -27,6 +27,7 @@ export function transfer(
   limitBytes: number,
   outcome: TransferOutcome,
 ): void {
+  assert(!isTls(from), "bytes of a TLS stream are read by TLS only");
   outcome.movedBytes = 0;
   outcome.rest = null;
   outcome.broken = "";
