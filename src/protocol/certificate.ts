@@ -7,7 +7,7 @@
 
 import { hex, isAscii, latin1 } from "../base/bytes.ts";
 import { formatIp } from "../base/ip.ts";
-import { DerReader, decodeIdentifier, decodeText, decodeTime, TAG } from "./der.ts";
+import { DerReader, decodeIdentifier, decodeInteger, decodeText, decodeTime, TAG } from "./der.ts";
 
 /** The names of a certificate and what a log says of it. Lists are in the order of the certificate; repeated names stay. */
 export interface CertificateNames {
@@ -149,14 +149,9 @@ function readVersion(reader: DerReader): number {
 }
 
 function readSerial(reader: DerReader): string {
-  const content = reader.content(TAG.INTEGER);
-  const [first = 0, second = 0] = content;
-  const isPadded = content.length > 1 && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
-  if (content.length === 0 || isPadded) reader.malformed = true;
-  if (first < 0x80) return hex(first === 0 && content.length > 1 ? content.subarray(1) : content);
-  // No CA may write one, but a reader should cope (RFC 5280, 4.1.2.2).
-  const magnitude = (-BigInt.asIntN(content.length * 8, BigInt(`0x${hex(content)}`))).toString(16);
-  return `-${magnitude.length % 2 === 0 ? "" : "0"}${magnitude}`;
+  const serial = decodeInteger(reader.content(TAG.INTEGER));
+  if (serial === "") reader.malformed = true;
+  return serial;
 }
 
 function readTime(reader: DerReader): number {

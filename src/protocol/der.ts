@@ -3,7 +3,7 @@
 // becomes "malformed", answers nothing from then on, and the caller asks once, at the end. There is no recursion: the depth is
 // that of the calls to `open`, so a nest of elements can cost no more than the caller wrote down.
 
-import { isAscii, latin1 } from "../base/bytes.ts";
+import { hex, isAscii, latin1 } from "../base/bytes.ts";
 
 /** The first byte of an element: universal types, with the "constructed" bit where DER has it. */
 export const TAG = {
@@ -199,6 +199,20 @@ export function decodeIdentifier(content: Uint8Array): string | null {
   const [both = 0n, ...rest] = arcs;
   const root = both < 80n ? both / 40n : 2n;
   return [root, both - root * 40n, ...rest].join(".");
+}
+
+/**
+ * The content of an INTEGER as lower-case hexadecimal in whole bytes, without a sign byte, `-` before it when it is negative; "" when it
+ * is not in its shortest form.
+ */
+export function decodeInteger(content: Uint8Array): string {
+  const [first = 0, second = 0] = content;
+  const isPadded = content.length > 1 && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
+  if (content.length === 0 || isPadded) return "";
+  if (first < 0x80) return hex(first === 0 && content.length > 1 ? content.subarray(1) : content);
+  // A serial number: no CA may write one, but a reader should cope (RFC 5280, 4.1.2.2).
+  const magnitude = (-BigInt.asIntN(content.length * 8, BigInt(`0x${hex(content)}`))).toString(16);
+  return `-${magnitude.length % 2 === 0 ? "" : "0"}${magnitude}`;
 }
 
 /** The number that two digits make, or NaN. */

@@ -7,7 +7,10 @@ const KEY = "-----BEGIN PRIVATE KEY-----\nMAs=\n-----END PRIVATE KEY-----\n";
 
 describe("PEM texts", () => {
   test("blocks of a label come in order, whatever stands between them", () => {
-    expect(splitPem(`a comment\n${CERTIFICATE}${KEY}more\n${CERTIFICATE}`, "CERTIFICATE")).toEqual([CERTIFICATE, CERTIFICATE]);
+    expect(splitPem(`a comment\n${CERTIFICATE}${KEY}more\n${CERTIFICATE}`, "CERTIFICATE")).toEqual([
+      CERTIFICATE,
+      CERTIFICATE,
+    ]);
     expect(splitPem(KEY, "CERTIFICATE")).toEqual([]);
     expect(splitPem("-----BEGIN CERTIFICATE-----\nMAo=", "CERTIFICATE")).toEqual([]);
   });
