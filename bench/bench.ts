@@ -106,11 +106,11 @@ function chosen(asked: readonly string[], known: readonly string[]): readonly st
   return wanted.length === 0 ? known : known.filter((name) => wanted.includes(name));
 }
 
-/** The first CPU for the contender, the others for the load; undefined where that cannot be had. */
+/** The first CPU for the contender, the others for the load, the second for a second daemon; undefined where that cannot be had. */
 function choosePlacement(): Placement | undefined {
   const count = availableParallelism();
   if (count < 2 || Bun.which("taskset") === null) return undefined;
-  return { contender: "0", load: count === 2 ? "1" : `1-${count - 1}` };
+  return { contender: "0", far: "1", load: count === 2 ? "1" : `1-${count - 1}` };
 }
 
 interface Setting {
@@ -156,7 +156,8 @@ async function run(choices: Choices, { folder, processes, placement }: Setting):
       placement:
         placement === undefined
           ? "left to the scheduler"
-          : `contender on CPU ${placement.contender}, load and endpoints on CPU ${placement.load}`,
+          : `contender on CPU ${placement.contender}, load and endpoints on CPU ${placement.load}; two-hop: client and first ` +
+            `daemon on CPU ${placement.contender}, second daemon and server on CPU ${placement.far}`,
       noise:
         `load average ${load.toFixed(2)} before the run; during it other programs used ${share(others)} of all CPU time, ` +
         `and ${share(after.stolen - ticks.stolen)} was stolen`,

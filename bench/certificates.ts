@@ -4,7 +4,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Processes } from "./processes.ts";
 
-/** Paths of PEM files. The server certificate is for 127.0.0.1 and "bench.test". */
+/** A name that the server certificate is for. */
+export const SERVER_NAME = "bench.test";
+
+/** Paths of PEM files. The server certificate is for 127.0.0.1 and `SERVER_NAME`. */
 export interface Certificates {
   readonly caFile: string;
   readonly serverCertificateFile: string;
@@ -13,6 +16,8 @@ export interface Certificates {
   readonly serverBundleFile: string;
   readonly clientCertificateFile: string;
   readonly clientKeyFile: string;
+  /** The same in one file. */
+  readonly clientBundleFile: string;
 }
 
 /** Makes the certificates in `folder`. Fails with openssl's own words. */
@@ -24,14 +29,21 @@ export async function makeCertificates(folder: string, processes: Processes): Pr
   const authority = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
   await openssl(["-subj", "/CN=bench CA", "-keyout", file("ca.key"), "-out", file("ca.pem"), ...authority]);
   const issued = ["-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-addext", "basicConstraints=critical,CA:FALSE"];
-  const server = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:bench.test", "-addext", "extendedKeyUsage=serverAuth"];
+  const server = [
+    "-addext",
+    `subjectAltName=IP:127.0.0.1,DNS:${SERVER_NAME}`,
+    "-addext",
+    "extendedKeyUsage=serverAuth",
+  ];
   const client = ["-addext", "subjectAltName=URI:spiffe://bench/client", "-addext", "extendedKeyUsage=clientAuth"];
   const output = (name: string): string[] => ["-keyout", file(`${name}.key`), "-out", file(`${name}.pem`)];
   await openssl(["-subj", "/CN=bench server", ...output("server"), ...issued, ...server]);
   await openssl(["-subj", "/CN=bench client", ...output("client"), ...issued, ...client]);
 
-  const bundle = (await Bun.file(file("server.pem")).text()) + (await Bun.file(file("server.key")).text());
-  writeFileSync(file("server-bundle.pem"), bundle, { mode: 0o600 });
+  for (const name of ["server", "client"]) {
+    const bundle = (await Bun.file(file(`${name}.pem`)).text()) + (await Bun.file(file(`${name}.key`)).text());
+    writeFileSync(file(`${name}-bundle.pem`), bundle, { mode: 0o600 });
+  }
   return {
     caFile: file("ca.pem"),
     serverCertificateFile: file("server.pem"),
@@ -39,5 +51,6 @@ export async function makeCertificates(folder: string, processes: Processes): Pr
     serverBundleFile: file("server-bundle.pem"),
     clientCertificateFile: file("client.pem"),
     clientKeyFile: file("client.key"),
+    clientBundleFile: file("client-bundle.pem"),
   };
 }

@@ -3,19 +3,27 @@
 // and no log unless its name says so. Everything else is the program's default.
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Certificates } from "./certificates.ts";
-import type { CommandedProcess, Processes } from "./processes.ts";
+import { type Certificates, SERVER_NAME } from "./certificates.ts";
+import type { Placement, Processes, RunningProcess } from "./processes.ts";
 
-/** What a proxy listens for: plain TCP to one of three services, or terminated mTLS to the HTTP service. */
-export type ListenerName = "http" | "iperf" | "ping" | "mtls";
+/**
+ * What a proxy listens for: plain TCP to one of three services, terminated mTLS to the HTTP service, plain TCP that becomes
+ * mTLS to the HTTP service, or one of two hops to the iperf service.
+ */
+export type ListenerName = "http" | "iperf" | "ping" | "mtls" | "originate" | "two-hop";
 
 /** One listener of a contender: its own port and the endpoint ports behind it, all on 127.0.0.1. */
 export interface BenchListener {
   readonly name: ListenerName;
   readonly port: number;
   readonly endpoints: readonly number[];
-  /** True: terminate TLS here and require a client certificate of the lab's CA. */
-  readonly terminatesTls: boolean;
+  /** Present: terminate TLS here and require a client certificate of the lab's CA. */
+  readonly terminates?: {
+    /** The only TLS 1.3 suite. Without it the program chooses, and BoringSSL always does. */
+    readonly suite?: string;
+  };
+  /** True: speak TLS 1.3 to the endpoints, show the client certificate, and accept only `SERVER_NAME` of the lab's CA. */
+  readonly originates?: boolean;
 }
 
 /** What a contender is started with. */
@@ -97,31 +105,44 @@ export function missingProgram(program: string): string | undefined {
   return Bun.which(program) === null ? `${program} is not installed` : undefined;
 }
 
-/** Starts a contender in a folder of its own under `input.folder`. It may not listen yet when this returns. */
-export function startContender(contender: Contender, input: ContenderInput, processes: Processes): CommandedProcess {
+/** Starts one process of a contender, whose folder is made if need be. It may not listen yet when this returns. */
+export function startContender(
+  contender: Contender,
+  input: ContenderInput,
+  { processes, place }: { readonly processes: Processes; readonly place: keyof Placement },
+): RunningProcess {
   mkdirSync(input.folder, { recursive: true });
-  return processes.start({ name: contender.name, command: contender.prepare(input), place: "contender" });
+  return processes.start({ name: contender.name, command: contender.prepare(input), place });
 }
 
 function prepareBunnel(input: ContenderInput, accessLog: string): readonly string[] {
   const { certificates: files } = input;
-  const tls = [
+  const terminate = (name: string): string[] => [
     "    tls:",
     `      certificates: [{ cert: ${files.serverCertificateFile}, key: ${files.serverKeyFile} }]`,
     "      client_auth: required",
     `      client_ca: [${files.caFile}]`,
     "    routes:",
-    "      - { name: all, tls: terminate, policy: any, backend: to-mtls }",
+    `      - { name: all, tls: terminate, policy: any, backend: to-${name} }`,
+  ];
+  const originate = [
+    "    tls:",
+    `      cert: ${files.clientCertificateFile}`,
+    `      key: ${files.clientKeyFile}`,
+    `      ca: [${files.caFile}]`,
+    `      server_name: ${SERVER_NAME}`,
+    "      alpn: []",
   ];
   const listeners = input.listeners.flatMap((listener) => [
     `  - name: ${listener.name}`,
     `    address: 127.0.0.1:${listener.port}`,
-    ...(listener.terminatesTls ? tls : [`    backend: to-${listener.name}`]),
+    ...(listener.terminates ? terminate(listener.name) : [`    backend: to-${listener.name}`]),
   ]);
   const backends = input.listeners.flatMap((listener) => [
     `  to-${listener.name}:`,
     "    balance: least_connections",
     `    endpoints: [${listener.endpoints.map((port) => `{ address: 127.0.0.1:${port} }`).join(", ")}]`,
+    ...(listener.originates ? originate : []),
   ]);
   const lines = [
     "workers: 0",
@@ -136,7 +157,11 @@ function prepareBunnel(input: ContenderInput, accessLog: string): readonly strin
 
 function prepareHaproxy(input: ContenderInput, defaults: readonly string[]): readonly string[] {
   const { certificates: files } = input;
-  const tls = ` ssl crt ${files.serverBundleFile} ca-file ${files.caFile} verify required`;
+  const terminate = ({ suite }: { readonly suite?: string }): string =>
+    ` ssl crt ${files.serverBundleFile} ca-file ${files.caFile} verify required${suite ? ` ciphersuites ${suite}` : ""}`;
+  const originate =
+    ` ssl verify required ca-file ${files.caFile} crt ${files.clientBundleFile} sni str(${SERVER_NAME})` +
+    " ssl-min-ver TLSv1.3 no-ssl-reuse";
   const lines = [
     "global",
     "  nbthread 1",
@@ -152,8 +177,8 @@ function prepareHaproxy(input: ContenderInput, defaults: readonly string[]): rea
     ...defaults,
     ...input.listeners.flatMap((listener) => [
       `listen ${listener.name}`,
-      `  bind 127.0.0.1:${listener.port}${listener.terminatesTls ? tls : ""}`,
-      ...listener.endpoints.map((port) => `  server e${port} 127.0.0.1:${port}`),
+      `  bind 127.0.0.1:${listener.port}${listener.terminates ? terminate(listener.terminates) : ""}`,
+      ...listener.endpoints.map((port) => `  server e${port} 127.0.0.1:${port}${listener.originates ? originate : ""}`),
     ]),
   ];
   return ["haproxy", "-db", "-f", writeConfig(input.folder, "haproxy.cfg", lines)];
@@ -161,7 +186,7 @@ function prepareHaproxy(input: ContenderInput, defaults: readonly string[]): rea
 
 function prepareNginx(input: ContenderInput): readonly string[] {
   const { certificates: files } = input;
-  const tls = [
+  const terminate = ({ suite }: { readonly suite?: string }): string[] => [
     `    ssl_certificate ${files.serverCertificateFile};`,
     `    ssl_certificate_key ${files.serverKeyFile};`,
     `    ssl_client_certificate ${files.caFile};`,
@@ -169,6 +194,19 @@ function prepareNginx(input: ContenderInput): readonly string[] {
     "    ssl_protocols TLSv1.2 TLSv1.3;",
     "    ssl_session_tickets off;",
     "    ssl_session_cache off;",
+    ...(suite ? [`    ssl_conf_command Ciphersuites ${suite};`] : []),
+  ];
+  const originate = [
+    "    proxy_ssl on;",
+    `    proxy_ssl_certificate ${files.clientCertificateFile};`,
+    `    proxy_ssl_certificate_key ${files.clientKeyFile};`,
+    `    proxy_ssl_trusted_certificate ${files.caFile};`,
+    "    proxy_ssl_verify on;",
+    "    proxy_ssl_verify_depth 2;",
+    "    proxy_ssl_server_name on;",
+    `    proxy_ssl_name ${SERVER_NAME};`,
+    "    proxy_ssl_protocols TLSv1.3;",
+    "    proxy_ssl_session_reuse off;",
   ];
   const lines = [
     `load_module ${NGINX_STREAM_MODULE};`,
@@ -183,8 +221,9 @@ function prepareNginx(input: ContenderInput): readonly string[] {
       ...listener.endpoints.map((port) => `    server 127.0.0.1:${port};`),
       "  }",
       "  server {",
-      `    listen 127.0.0.1:${listener.port}${listener.terminatesTls ? " ssl" : ""};`,
-      ...(listener.terminatesTls ? tls : []),
+      `    listen 127.0.0.1:${listener.port}${listener.terminates ? " ssl" : ""};`,
+      ...(listener.terminates ? terminate(listener.terminates) : []),
+      ...(listener.originates ? originate : []),
       `    proxy_pass ${listener.name};`,
       "  }",
     ]),
@@ -196,14 +235,17 @@ function prepareNginx(input: ContenderInput): readonly string[] {
 function prepareMinimal(input: ContenderInput): readonly string[] {
   const { certificates: files } = input;
   const options = {
-    listeners: input.listeners.map(({ port, endpoints, terminatesTls }) => ({
+    listeners: input.listeners.map(({ port, endpoints, terminates, originates }) => ({
       port,
       targets: endpoints,
-      tls: terminatesTls,
+      tls: terminates && { cert: files.serverCertificateFile, key: files.serverKeyFile, ca: files.caFile },
+      targetTls: originates && {
+        cert: files.clientCertificateFile,
+        key: files.clientKeyFile,
+        ca: files.caFile,
+        serverName: SERVER_NAME,
+      },
     })),
-    cert: files.serverCertificateFile,
-    key: files.serverKeyFile,
-    ca: files.caFile,
   };
   return [process.execPath, join(import.meta.dir, "minimal-proxy.ts"), JSON.stringify(options)];
 }

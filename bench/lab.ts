@@ -1,11 +1,11 @@
 // Runs workloads against contenders: who is started when, in which order the rounds go, and what is kept of each. Within a
 // round the contenders follow each other at once, and the order rotates from round to round, so that neither a slow
 // minute of the machine nor a favoured place in the order decides a ratio.
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type BackendPorts, startHttpBackend } from "./backends.ts";
 import { makeCertificates } from "./certificates.ts";
-import { type BenchListener, type Contender, type ListenerName, missingProgram, startContender } from "./contenders.ts";
+import { type BenchListener, type Contender, missingProgram, startContender } from "./contenders.ts";
+import { layOut, PORTS_AT_MOST } from "./hops.ts";
 import { cpuSeconds, processTree, residentBytes } from "./measure.ts";
 import { accepts, eventually, freePorts, LabError, type Processes, type RunningProcess, tail } from "./processes.ts";
 import { type Failure, gatherFigure, type Skipped, type WorkloadResult } from "./report.ts";
@@ -43,14 +43,14 @@ interface Entrant {
   /** Undefined for "direct". */
   readonly contender: Contender | undefined;
   subject: Subject | undefined;
-  process: RunningProcess | undefined;
+  /** What it is made of: one process, or one for each hop. */
+  processes: readonly RunningProcess[];
   failed: boolean;
 }
 
 const WARM_UP_SCALE = 0.25;
 const TREE_LOOK_MS = 200;
 const TREE_LOOKS_MAX = 25;
-const LISTENERS: readonly ListenerName[] = ["http", "iperf", "ping", "mtls"];
 
 /** Runs everything in `options`. Rejects only when the lab itself cannot work (no certificates, no backend). */
 export async function runLab(options: LabOptions, processes: Processes): Promise<LabResult> {
@@ -85,10 +85,10 @@ class Lab {
   async setUp(): Promise<void> {
     const { folder, scale } = this.options;
     const certificates = await makeCertificates(folder, this.processes);
-    const [first = 0, second = 0, iperf = 0, ping = 0, status = 0] = await freePorts(5);
-    const ports: BackendPorts = { http: [first, second], iperf, ping, status };
+    const [plain1 = 0, plain2 = 0, tls1 = 0, tls2 = 0, iperf = 0, ping = 0, status = 0] = await freePorts(7);
+    const ports: BackendPorts = { http: [plain1, plain2], https: [tls1, tls2], iperf, ping, status };
     const http = join(folder, "http");
-    await startHttpBackend(http, ports, this.processes);
+    await startHttpBackend({ folder: http, ports, certificates }, this.processes);
     this.bench = { processes: this.processes, ports, certificates, largeFile: join(http, "large"), scale };
     for (const contender of this.options.contenders) {
       const why = contender.missing();
@@ -104,7 +104,7 @@ class Lab {
       // One process for all rounds, as a daemon lives; its first load only makes it compile and allocate.
       for (const entrant of entrants) {
         await this.attempt(workload, entrant, -1, async (bench) => {
-          await this.bring(entrant);
+          await this.bring(workload, entrant);
           await measure(workload, entrant, { ...bench, scale: bench.scale * WARM_UP_SCALE });
         });
       }
@@ -113,7 +113,7 @@ class Lab {
       for (const entrant of rotated(entrants, round)) {
         if (entrant.failed) continue;
         await this.attempt(workload, entrant, round, async (bench) => {
-          if (workload.fresh) await this.bring(entrant);
+          if (workload.fresh) await this.bring(workload, entrant);
           const figures = await measure(workload, entrant, bench);
           samples.get(entrant.name)?.set(round, figures);
           this.options.progress(`  round ${round + 1} ${entrant.name}: ${describe(workload, figures)}`);
@@ -133,7 +133,7 @@ class Lab {
   private entrantsOf(workload: Workload): Entrant[] {
     const entrants: Entrant[] = [];
     const enter = (name: string, contender: Contender | undefined): void => {
-      entrants.push({ name, contender, subject: undefined, process: undefined, failed: false });
+      entrants.push({ name, contender, subject: undefined, processes: [], failed: false });
     };
     if (this.options.direct && workload.direct) enter(DIRECT, undefined);
     for (const contender of this.options.contenders) {
@@ -157,7 +157,7 @@ class Lab {
       entrant.failed = true;
       const message = error instanceof Error ? error.message : String(error);
       const toolLog = error instanceof LabError ? error.logTail : "";
-      const ownLog = tail(entrant.process?.output());
+      const ownLog = entrant.processes.map((process) => tail(process.output())).join("\n");
       const logTail = [toolLog, ownLog !== toolLog && ownLog && `--- ${entrant.name} said:\n${ownLog}`]
         .filter(Boolean)
         .join("\n");
@@ -167,32 +167,33 @@ class Lab {
   }
 
   /** Starts the entrant on fresh ports and waits until it accepts on each. */
-  private async bring(entrant: Entrant): Promise<void> {
+  private async bring(workload: Workload, entrant: Entrant): Promise<void> {
     if (this.bench === undefined) throw new LabError("the lab was not set up");
     const { ports, certificates } = this.bench;
     if (entrant.contender === undefined) {
       entrant.subject = directSubject(ports);
       return;
     }
-    const free = await freePorts(LISTENERS.length);
-    const listeners = LISTENERS.map((name, index): BenchListener => {
-      const endpoints = name === "iperf" ? [ports.iperf] : name === "ping" ? [ports.ping] : ports.http;
-      return { name, port: free[index] ?? 0, endpoints, terminatesTls: name === "mtls" };
-    });
-    this.started += 1;
-    const folder = join(this.options.folder, `${this.started}-${entrant.name}`);
-    mkdirSync(folder, { recursive: true });
-    const process = startContender(entrant.contender, { folder, listeners, certificates }, this.processes);
-    entrant.process = process;
-    for (const { name, port } of listeners) {
-      await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), { owner: process });
+    const hops = layOut(workload.topology, ports, await freePorts(PORTS_AT_MOST));
+    // The hop next to the endpoint comes first, or the one before it would find nobody.
+    for (const listeners of [...hops].reverse()) {
+      this.started += 1;
+      const folder = join(this.options.folder, `${this.started}-${entrant.name}`);
+      const place = listeners === hops[0] ? "contender" : "far";
+      const input = { folder, listeners, certificates };
+      const process = startContender(entrant.contender, input, { processes: this.processes, place });
+      entrant.processes = [process, ...entrant.processes];
+      for (const { name, port } of listeners) {
+        await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), { owner: process });
+      }
     }
-    entrant.subject = proxySubject(await settledTree(process), process, listeners);
+    for (const process of entrant.processes) await settle(process);
+    entrant.subject = proxySubject(entrant.name, entrant.processes, hops[0] ?? []);
   }
 
   private async dismiss(entrant: Entrant): Promise<void> {
-    await entrant.process?.stop();
-    entrant.process = undefined;
+    for (const process of entrant.processes) await process.stop();
+    entrant.processes = [];
     entrant.subject = undefined;
   }
 }
@@ -208,23 +209,28 @@ async function measure(workload: Workload, entrant: Entrant, bench: Bench): Prom
   return workload.measure(entrant.subject, bench);
 }
 
-/** The process tree once it has stopped growing: nginx opens its listeners before it forks its worker. */
-async function settledTree(process: RunningProcess): Promise<readonly number[]> {
+/** Waits until the process tree has stopped growing: nginx opens its listeners before it forks its worker. */
+async function settle(process: RunningProcess): Promise<void> {
   let pids = processTree(process.pid);
   for (let look = 0; look < TREE_LOOKS_MAX; look += 1) {
     await Bun.sleep(TREE_LOOK_MS);
     const now = processTree(process.pid);
-    if (now.join() === pids.join()) return now;
+    if (now.join() === pids.join()) return;
     pids = now;
   }
   throw new LabError(`${process.name} goes on starting processes`, tail(process.output()));
 }
 
-function proxySubject(pids: readonly number[], process: RunningProcess, listeners: readonly BenchListener[]): Subject {
-  const { name } = process;
+function proxySubject(
+  name: string,
+  processes: readonly RunningProcess[],
+  listeners: readonly BenchListener[],
+): Subject {
+  const livingPids = (): readonly number[] => processes.flatMap(({ pid }) => processTree(pid));
+  const pids = livingPids();
   const samePids = (): readonly number[] => {
     // A worker that dies takes its CPU time with it, and a cost measured without it would look like a gain.
-    const now = processTree(process.pid);
+    const now = livingPids();
     if (now.join() !== pids.join()) throw new LabError(`the processes of ${name} changed: ${pids} became ${now}`);
     return pids;
   };
@@ -244,8 +250,9 @@ function directSubject(ports: BackendPorts): Subject {
   return {
     name: DIRECT,
     port: (wanted) => {
-      if (wanted === "mtls") throw new LabError("nothing terminates mTLS without a proxy");
-      return wanted === "http" ? ports.http[0] : ports[wanted];
+      if (wanted === "http") return ports.http[0];
+      if (wanted === "iperf" || wanted === "ping") return ports[wanted];
+      throw new LabError(`${wanted} is nothing without a proxy`);
     },
     cpuSeconds: () => undefined,
     residentBytes: () => undefined,

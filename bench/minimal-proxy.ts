@@ -1,6 +1,6 @@
 // A careless proxy: what Bun's sockets cost with no peek, no limits, no accounting, no timers. It stays in the lab as a floor,
 // to tell what bunnel's features cost. It loses close reasons, trusts its peers and is no example of anything.
-// Usage: bun minimal-proxy.ts '{"listeners":[{"port":1,"targets":[2],"tls":false}],"cert":"","key":"","ca":""}'
+// Usage: bun minimal-proxy.ts '{"listeners":[{"port":1,"targets":[2],"tls":{"cert":"","key":"","ca":""},"targetTls":{"serverName":"",…}}]}'
 import type { Socket } from "bun";
 
 interface Leg {
@@ -9,8 +9,8 @@ interface Leg {
 }
 
 const options = JSON.parse(process.argv[2] ?? "{}");
-const tls = { cert: Bun.file(options.cert), key: Bun.file(options.key), ca: Bun.file(options.ca) };
-const mutual = { ...tls, requestCert: true, rejectUnauthorized: true, secureOptions: 0x4000 };
+const filesOf = ({ cert = "", key = "", ca = "" }) => ({ cert: Bun.file(cert), key: Bun.file(key), ca: Bun.file(ca) });
+const strict = { requestCert: true, rejectUnauthorized: true, secureOptions: 0x4000 };
 
 function flush(socket: Socket<Leg>): void {
   const leg = socket.data;
@@ -36,7 +36,9 @@ const relay = {
   close: (socket: Socket<Leg>) => void socket.data?.other?.end(),
   error: (socket: Socket<Leg>) => socket.terminate(),
 };
-for (const { port, targets, tls: terminates } of options.listeners) {
+for (const { port, targets, tls, targetTls } of options.listeners) {
+  const downTls = tls && { tls: { ...filesOf(tls), ...strict } };
+  const upTls = targetTls && { tls: { ...filesOf(targetTls), ...strict, serverName: targetTls.serverName } };
   let turn = 0;
   const open = (down: Socket<Leg>) => {
     down.data = { other: undefined, backlog: [] };
@@ -46,8 +48,8 @@ for (const { port, targets, tls: terminates } of options.listeners) {
       flush(up);
     };
     turn = (turn + 1) % targets.length;
-    const target = { hostname: "127.0.0.1", port: targets[turn], socket: { ...relay, open: opened } };
+    const target = { hostname: "127.0.0.1", port: targets[turn], socket: { ...relay, open: opened }, ...upTls };
     Bun.connect<Leg>(target).catch(() => down.terminate());
   };
-  Bun.listen<Leg>({ hostname: "127.0.0.1", port, socket: { ...relay, open }, ...(terminates ? { tls: mutual } : {}) });
+  Bun.listen<Leg>({ hostname: "127.0.0.1", port, socket: { ...relay, open }, ...downTls });
 }

@@ -52,9 +52,13 @@ export interface CommandedProcess extends RunningProcess {
   writeLine(line: string): void;
 }
 
-/** CPUs, as taskset(1) lists them, that the contender has for itself and that everything else shares. */
+/** CPUs, as taskset(1) lists them. */
 export interface Placement {
+  /** The contender's own, and of two daemons in a row the first one's, which shares it with its client. */
   readonly contender: string;
+  /** Of two daemons in a row the second one's, which shares it with its endpoint. */
+  readonly far: string;
+  /** Where everything else is. */
   readonly load: string;
 }
 
@@ -110,11 +114,15 @@ export class Processes {
     return process;
   }
 
-  /** Runs a tool to its end. Fails with its log tail when it exits other than 0 or outlives `limitSeconds`. */
-  async run(command: readonly string[], limitSeconds: number): Promise<ToolResult> {
+  /** Runs a tool to its end, with the load unless told. Fails with its log tail when it exits other than 0 or outlives `limitSeconds`. */
+  async run(
+    command: readonly string[],
+    limitSeconds: number,
+    { place = "load" }: Pick<StartOptions, "place"> = {},
+  ): Promise<ToolResult> {
     this.refuseWhenClosed();
     const startedAt = performance.now();
-    const child = Bun.spawn(this.placed(command, "load"), {
+    const child = Bun.spawn(this.placed(command, place), {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

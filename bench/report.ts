@@ -108,7 +108,7 @@ export function gatherFigure(figure: Figure, samples: SamplesByContender, refere
 export function renderMarkdown(report: Report): string {
   const names = report.contenders.map(({ name }) => name).filter((name) => tookPart(report, name));
   const parts = [
-    `Ratios to ${report.reference} (less is better), median of ${report.rounds} rounds, min..max in parentheses.`,
+    `Ratios to ${report.reference} (less is better, but where ≥ is to be reached), median of ${report.rounds} rounds, min..max in parentheses.`,
     renderRatios(report, names),
     "Absolute values, median (min..max).",
     renderValues(report, names),
@@ -179,8 +179,10 @@ function ratioCell(report: Report, workload: WorkloadResult, figure: FigureResul
   const cell = summaryCell(found.ratio, 2);
   // Only bunnel has something to reach.
   if (figure.toReach === undefined || !name.startsWith("bunnel")) return cell;
-  const reached = figure.toReach.kind === "ratio" ? found.ratio.median : found.summary.median;
-  return `${cell} ${reached <= figure.toReach.atMost ? "✓" : "✗"}`;
+  const { toReach } = figure;
+  const reached = toReach.kind === "ratio" ? found.ratio.median : found.summary.median;
+  const isReached = "atLeast" in toReach ? reached >= toReach.atLeast : reached <= toReach.atMost;
+  return `${cell} ${isReached ? "✓" : "✗"}`;
 }
 
 /** A column of nothing but dashes helps nobody. */
@@ -191,6 +193,7 @@ function tookPart(report: Report, contender: string): boolean {
 
 function toReachCell(figure: Figure): string {
   if (figure.toReach === undefined) return "";
+  if ("atLeast" in figure.toReach) return `≥ ${figure.toReach.atLeast.toFixed(2)}`;
   const { kind, atMost } = figure.toReach;
   return kind === "ratio" ? `≤ ${atMost.toFixed(2)}` : `≤ ${atMost} ${figure.label.split(" ")[0]}`;
 }

@@ -1,8 +1,8 @@
 // The workloads of the lab in the order in which they are run and reported.
-import { mtlsDown, mtlsUp, tcpDown, tcpUp } from "./bulk.ts";
+import { mtlsDown, mtlsUp, originateDown, originateUp, tcpDown, tcpUp, twoHopDown, twoHopUp } from "./bulk.ts";
 import { idleMutualTls, idlePlain } from "./idle.ts";
 import { pingAlone, pingBeside } from "./ping.ts";
-import { handshakes, keepAlive, shortConnections } from "./requests.ts";
+import { handshakes, keepAlive, originateHandshakes, shortConnections } from "./requests.ts";
 import type { Workload } from "./workload.ts";
 
 /** Every workload. */
@@ -11,9 +11,14 @@ export const WORKLOADS: readonly Workload[] = [
   tcpDown,
   mtlsUp,
   mtlsDown,
+  originateUp,
+  originateDown,
+  twoHopUp,
+  twoHopDown,
   keepAlive,
   shortConnections,
   handshakes,
+  originateHandshakes,
   pingAlone,
   pingBeside,
   idlePlain,

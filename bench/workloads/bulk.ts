@@ -1,7 +1,8 @@
-// Bulk copying in both directions: opaque TCP by iperf3, and terminated mTLS by curl, which downloads from and uploads to
-// nginx with a client certificate. The amount of bytes is fixed, so that CPU per GiB does not depend on the speed reached.
-import { LARGE_BYTES, LARGE_PATH, SINK_PATH, withIperfServer } from "../backends.ts";
-import { LabError } from "../processes.ts";
+// Bulk copying in both directions: opaque TCP by iperf3, mTLS that the proxy ends or begins by curl against nginx, and two
+// daemons in a row by iperf3. The amount of bytes is fixed, so that CPU per GiB does not depend on the speed reached.
+import { LARGE_BYTES, LARGE_PATH, SINK_PATH, TLS13_SUITE, withIperfServer } from "../backends.ts";
+import { TWO_HOP_SUITE } from "../hops.ts";
+import { LabError, type Placement } from "../processes.ts";
 import {
   type Bench,
   BUSY,
@@ -18,65 +19,119 @@ const TCP_GIB = 6;
 const TLS_GIB = 2;
 const LIMIT_SECONDS = 120;
 
-/** One suite for all: an OpenSSL client's own first choice, which BoringSSL alone would replace by a cheaper one. */
-export const TLS13_SUITE = "TLS_AES_256_GCM_SHA384";
+type Direction = "up" | "down";
 
 /** Bulk TCP from client to endpoint ("up") and back ("down"). */
-export const tcpUp: Workload = {
-  ...tcpWorkload("tcp-up", "client to endpoint"),
-  measure: (s, b) => measureTcp(s, b, []),
-};
-export const tcpDown: Workload = {
-  ...tcpWorkload("tcp-down", "endpoint to client"),
-  measure: (subject, bench) => measureTcp(subject, bench, ["--reverse"]),
-};
+export const tcpUp = tcpWorkload("up");
+export const tcpDown = tcpWorkload("down");
 
-/** Bulk through terminated mTLS from client to endpoint ("up") and back ("down"). */
-export const mtlsUp: Workload = { ...tlsWorkload("mtls-up", "upload to"), measure: (s, b) => measureTls(s, b, "up") };
-export const mtlsDown: Workload = {
-  ...tlsWorkload("mtls-down", "download from"),
-  measure: (subject, bench) => measureTls(subject, bench, "down"),
-};
+/** Bulk through mTLS that ends in the proxy. */
+export const mtlsUp = terminateWorkload("up");
+export const mtlsDown = terminateWorkload("down");
 
-function tcpWorkload(name: string, direction: string): Omit<Workload, "measure"> {
+/** Bulk through mTLS that begins in the proxy. */
+export const originateUp = originateWorkload("up");
+export const originateDown = originateWorkload("down");
+
+/** Bulk through two daemons, with mTLS between them. */
+export const twoHopUp = twoHopWorkload("up");
+export const twoHopDown = twoHopWorkload("down");
+
+function tcpWorkload(direction: Direction): Workload {
+  const way = direction === "up" ? "client to endpoint" : "endpoint to client";
   return {
-    name,
-    about: `bulk TCP, ${direction}: iperf3, one stream, ${TCP_GIB} GiB`,
-    figures: bulkFigures(0.6),
+    name: `tcp-${direction}`,
+    about: `bulk TCP, ${way}: iperf3, one stream, ${TCP_GIB} GiB`,
+    figures: bulkFigures({ cpu: { kind: "ratio", atMost: 0.6 } }),
     programs: ["iperf3"],
     direct: true,
     fresh: false,
+    topology: "one",
     extraContenders: ["haproxy+splice"],
+    measure: (subject, bench) => measureIperf(subject, bench, { listener: "iperf", gib: TCP_GIB, direction }),
   };
 }
 
-function tlsWorkload(name: string, verb: string): Omit<Workload, "measure"> {
+function terminateWorkload(direction: Direction): Workload {
   return {
-    name,
-    about: `bulk through terminated mTLS (TLS 1.3, ${TLS13_SUITE}): curl, one connection, ${verb} nginx, ${TLS_GIB} GiB`,
-    figures: bulkFigures(0.65),
+    name: `mtls-${direction}`,
+    about: `bulk through terminated mTLS (TLS 1.3, ${TLS13_SUITE}): ${curlAbout(direction)}`,
+    figures: bulkFigures({ cpu: { kind: "ratio", atMost: 0.65 } }),
     programs: ["curl", "nginx"],
     direct: false,
     fresh: false,
+    topology: "one",
     extraContenders: [],
+    measure: (subject, bench) => measureCurl(subject, bench, { listener: "mtls", direction }),
   };
 }
 
-function bulkFigures(ratio: number): readonly Figure[] {
-  const toReach = { kind: "ratio", atMost: ratio } as const;
+function originateWorkload(direction: Direction): Workload {
+  return {
+    name: `originate-${direction}`,
+    about: `bulk through originated mTLS (plaintext in, TLS 1.3 out, ${TLS13_SUITE}): ${curlAbout(direction)}`,
+    figures: bulkFigures({}),
+    programs: ["curl", "nginx"],
+    direct: false,
+    fresh: false,
+    topology: "originate",
+    extraContenders: [],
+    measure: (subject, bench) => measureCurl(subject, bench, { listener: "originate", direction }),
+  };
+}
+
+function twoHopWorkload(direction: Direction): Workload {
+  const way = direction === "up" ? "client to endpoint" : "endpoint to client";
+  return {
+    name: `two-hop-${direction}`,
+    about: `plaintext through two daemons with mTLS between them (TLS 1.3, ${TWO_HOP_SUITE}), ${way}: iperf3, one stream, ${TLS_GIB} GiB; CPU is that of both`,
+    figures: bulkFigures({ cpu: { kind: "ratio", atMost: 0.75 }, rate: { kind: "ratio", atLeast: 1.2 } }),
+    programs: ["iperf3"],
+    direct: false,
+    fresh: false,
+    topology: "two-hop",
+    extraContenders: [],
+    // As on two hosts: the client beside the first daemon, the endpoint beside the second.
+    measure: (subject, bench) =>
+      measureIperf(subject, bench, {
+        listener: "two-hop",
+        gib: TLS_GIB,
+        direction,
+        clientPlace: "contender",
+        serverPlace: "far",
+      }),
+  };
+}
+
+function curlAbout(direction: Direction): string {
+  return `curl, one connection, ${direction === "up" ? "upload to" : "download from"} nginx, ${TLS_GIB} GiB`;
+}
+
+type ToReach = NonNullable<Figure["toReach"]>;
+
+function bulkFigures({ cpu, rate }: { readonly cpu?: ToReach; readonly rate?: ToReach }): readonly Figure[] {
   return [
-    { key: "cpu", label: "CPU seconds per GiB", digits: 3, compared: true, toReach },
-    { key: "rate", label: "GiB per second", digits: 2, compared: false },
+    { key: "cpu", label: "CPU seconds per GiB", digits: 3, compared: true, ...(cpu && { toReach: cpu }) },
+    { key: "rate", label: "GiB per second", digits: 2, compared: rate !== undefined, ...(rate && { toReach: rate }) },
     BUSY,
   ];
 }
 
-async function measureTcp(subject: Subject, bench: Bench, extra: readonly string[]): Promise<Figures> {
-  return withIperfServer(bench.ports.iperf, bench.processes, async () => {
-    const bytes = Math.round(TCP_GIB * GIB * bench.scale);
-    const to = ["-c", "127.0.0.1", "-p", String(subject.port("iperf"))];
-    const command = ["iperf3", ...to, "-n", String(bytes), "--json", ...extra];
-    const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS));
+interface IperfOptions {
+  readonly listener: "iperf" | "two-hop";
+  readonly gib: number;
+  readonly direction: Direction;
+  readonly clientPlace?: keyof Placement;
+  readonly serverPlace?: keyof Placement;
+}
+
+async function measureIperf(subject: Subject, bench: Bench, options: IperfOptions): Promise<Figures> {
+  const { listener, gib, direction, clientPlace = "load", serverPlace = "load" } = options;
+  return withIperfServer({ port: bench.ports.iperf, place: serverPlace }, bench.processes, async () => {
+    const bytes = Math.round(gib * GIB * bench.scale);
+    const to = ["-c", "127.0.0.1", "-p", String(subject.port(listener))];
+    const command = ["iperf3", ...to, "-n", String(bytes), "--json", ...(direction === "down" ? ["--reverse"] : [])];
+    const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS, { place: clientPlace }));
     const report = parseIperf(cost.result.stdout);
     if (report === undefined || report.receivedBytes < bytes * 0.95)
       throw new LabError("iperf3 lost data", cost.result.stdout);
@@ -84,26 +139,22 @@ async function measureTcp(subject: Subject, bench: Bench, extra: readonly string
   });
 }
 
-async function measureTls(subject: Subject, bench: Bench, direction: "up" | "down"): Promise<Figures> {
+interface CurlOptions {
+  readonly listener: "mtls" | "originate";
+  readonly direction: Direction;
+}
+
+async function measureCurl(subject: Subject, bench: Bench, { listener, direction }: CurlOptions): Promise<Figures> {
   const transfers = Math.max(1, Math.round((TLS_GIB * GIB * bench.scale) / LARGE_BYTES));
-  const { caFile, clientCertificateFile, clientKeyFile } = bench.certificates;
-  const tls = [
-    "--cacert",
-    caFile,
-    "--cert",
-    clientCertificateFile,
-    "--key",
-    clientKeyFile,
-    "--tls13-ciphers",
-    TLS13_SUITE,
-  ];
+  const { caFile, clientCertificateFile: cert, clientKeyFile: key } = bench.certificates;
+  const mutual = ["--cacert", caFile, "--cert", cert, "--key", key, "--tls13-ciphers", TLS13_SUITE];
   const quiet = ["--silent", "--show-error", "--fail", "--http1.1", "--output", "/dev/null", "--header", "Expect:"];
-  const path = direction === "up" ? SINK_PATH : LARGE_PATH;
   const upload = direction === "up" ? ["--upload-file", bench.largeFile] : [];
   const said = ["--write-out", "%{size_download} %{size_upload} %{num_connects}\n"];
   // curl repeats the URL for every number of the range, over one connection.
-  const url = `https://127.0.0.1:${subject.port("mtls")}${path}?[1-${transfers}]`;
-  const command = ["curl", ...tls, ...quiet, ...upload, ...said, url];
+  const origin = `${listener === "mtls" ? "https" : "http"}://127.0.0.1:${subject.port(listener)}`;
+  const url = `${origin}${direction === "up" ? SINK_PATH : LARGE_PATH}?[1-${transfers}]`;
+  const command = ["curl", ...(listener === "mtls" ? mutual : []), ...quiet, ...upload, ...said, url];
   const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS));
   const moved = parseCurlSizes(cost.result.stdout);
   const bytes = direction === "up" ? moved.uploaded : moved.downloaded;

@@ -32,7 +32,16 @@ function idleWorkload(name: string, about: string, kibibytes: number): Omit<Work
     { key: "memory", label: "KiB per connection", digits: 1, compared: true, toReach },
     { key: "base", label: "MiB of the process before them", digits: 1, compared: false },
   ];
-  return { name, about, figures, programs: ["nginx"], direct: false, fresh: true, extraContenders: [] };
+  return {
+    name,
+    about,
+    figures,
+    programs: ["nginx"],
+    direct: false,
+    fresh: true,
+    topology: "one",
+    extraContenders: [],
+  };
 }
 
 async function measureIdle(subject: Subject, bench: Bench, listener: "http" | "mtls"): Promise<Figures> {

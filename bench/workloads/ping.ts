@@ -20,6 +20,7 @@ export const pingAlone: Workload = {
   programs: ["sockperf"],
   direct: true,
   fresh: false,
+  topology: "one",
   extraContenders: [],
   measure: (subject, bench) =>
     withPingServer(bench.ports.ping, bench.processes, () => ping(subject, bench, ALONE_SECONDS)),
@@ -36,9 +37,10 @@ export const pingBeside: Workload = {
   programs: ["sockperf", "iperf3"],
   direct: true,
   fresh: false,
+  topology: "one",
   extraContenders: [],
   measure: (subject, bench) =>
-    withIperfServer(bench.ports.iperf, bench.processes, () =>
+    withIperfServer({ port: bench.ports.iperf }, bench.processes, () =>
       withPingServer(bench.ports.ping, bench.processes, () => pingBesideStream(subject, bench)),
     ),
 };

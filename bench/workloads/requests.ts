@@ -1,8 +1,7 @@
 // Many small exchanges: keep-alive requests and one-request connections by wrk, and full mTLS handshakes by openssl s_time.
 // nginx's own count of accepted connections tells whether "one connection per request" was true.
-import { httpBackendStatus, SMALL_BODY, SMALL_PATH } from "../backends.ts";
+import { httpBackendStatus, SMALL_BODY, SMALL_PATH, TLS13_SUITE } from "../backends.ts";
 import { LabError } from "../processes.ts";
-import { TLS13_SUITE } from "./bulk.ts";
 import {
   type Bench,
   BUSY,
@@ -29,9 +28,10 @@ export const keepAlive: Workload = {
   programs: ["wrk", "nginx"],
   direct: true,
   fresh: false,
+  topology: "one",
   extraContenders: [],
   measure: async (subject, bench) => {
-    const { figures } = await measureWrk(subject, bench, []);
+    const { figures } = await measureWrk(subject, bench, { listener: "http", headers: [] });
     return figures;
   },
 };
@@ -44,15 +44,24 @@ export const shortConnections: Workload = {
   programs: ["wrk", "nginx"],
   direct: true,
   fresh: false,
+  topology: "one",
   extraContenders: ["bunnel+log"],
-  measure: async (subject, bench) => {
-    const before = await httpBackendStatus(bench.ports);
-    const { figures, requests } = await measureWrk(subject, bench, ["--header", "Connection: close"]);
-    const after = await httpBackendStatus(bench.ports);
-    const accepted = after.accepted - before.accepted;
-    if (accepted < requests) throw new LabError(`${requests} requests used only ${accepted} connections`);
-    return figures;
-  },
+  measure: (subject, bench) => measureShort(subject, bench, "http"),
+};
+
+/** One connection for every request, each of which costs the proxy a handshake with the endpoint. */
+export const originateHandshakes: Workload = {
+  name: "originate-handshake",
+  about:
+    `the same through originated mTLS: a full handshake with nginx for each (P-256, TLS 1.3, ${TLS13_SUITE}, no resumption), ` +
+    "with a client certificate",
+  figures: unitFigures("connection"),
+  programs: ["wrk", "nginx"],
+  direct: false,
+  fresh: false,
+  topology: "originate",
+  extraContenders: [],
+  measure: (subject, bench) => measureShort(subject, bench, "originate"),
 };
 
 /** Full handshakes with a client certificate, each followed by one small request, so that it must have been accepted. */
@@ -65,22 +74,39 @@ export const handshakes: Workload = {
   programs: ["openssl", "nginx"],
   direct: false,
   fresh: false,
+  topology: "one",
   extraContenders: [],
   measure: measureHandshakes,
 };
 
-function unitFigures(unit: string, ratio: number): readonly Figure[] {
-  const toReach = { kind: "ratio", atMost: ratio } as const;
+function unitFigures(unit: string, ratio?: number): readonly Figure[] {
+  const toReach = ratio === undefined ? {} : { toReach: { kind: "ratio", atMost: ratio } as const };
   return [
-    { key: "cpu", label: `CPU µs per ${unit}`, digits: 1, compared: true, toReach },
+    { key: "cpu", label: `CPU µs per ${unit}`, digits: 1, compared: true, ...toReach },
     { key: "rate", label: `${unit}s per second`, digits: 0, compared: false },
     BUSY,
   ];
 }
 
-async function measureWrk(subject: Subject, bench: Bench, extra: readonly string[]) {
+/** wrk with a connection for each request; fails unless nginx has counted as many. */
+async function measureShort(subject: Subject, bench: Bench, listener: WrkOptions["listener"]): Promise<Figures> {
+  const before = await httpBackendStatus(bench.ports);
+  const { figures, requests } = await measureWrk(subject, bench, { listener, headers: ["Connection: close"] });
+  const after = await httpBackendStatus(bench.ports);
+  const accepted = after.accepted - before.accepted;
+  if (accepted < requests) throw new LabError(`${requests} requests used only ${accepted} connections`);
+  return figures;
+}
+
+interface WrkOptions {
+  readonly listener: "http" | "originate";
+  readonly headers: readonly string[];
+}
+
+async function measureWrk(subject: Subject, bench: Bench, { listener, headers }: WrkOptions) {
   const seconds = wholeSeconds(DURATION_SECONDS, bench.scale);
-  const url = `http://127.0.0.1:${subject.port("http")}${SMALL_PATH}`;
+  const url = `http://127.0.0.1:${subject.port(listener)}${SMALL_PATH}`;
+  const extra = headers.flatMap((header) => ["--header", header]);
   const command = ["wrk", "-t", "1", "-c", String(WRK_CONNECTIONS), "-d", `${seconds}s`, ...extra, url];
   const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS));
   const report = parseWrk(cost.result.stdout);

@@ -3,6 +3,7 @@
 import type { BackendPorts } from "../backends.ts";
 import type { Certificates } from "../certificates.ts";
 import type { ListenerName } from "../contenders.ts";
+import type { Topology } from "../hops.ts";
 import { LabError, type Processes } from "../processes.ts";
 
 /** One number that a workload reports. */
@@ -13,10 +14,12 @@ export interface Figure {
   readonly label: string;
   /** Digits after the point in the table. */
   readonly digits: number;
-  /** True: lower is better and the ratio to the reference is reported. False: context only. */
+  /** True: the ratio to the reference is reported; lower is better, unless `toReach` says "at least". False: context only. */
   readonly compared: boolean;
   /** What bunnel is to reach: a ratio to the reference, or a value in the figure's own unit. */
-  readonly toReach?: { readonly kind: "ratio" | "value"; readonly atMost: number };
+  readonly toReach?:
+    | { readonly kind: "ratio" | "value"; readonly atMost: number }
+    | { readonly kind: "ratio"; readonly atLeast: number };
 }
 
 /** What one measurement gave, by figure key. A key that does not apply ("direct" has no proxy CPU) is absent. */
@@ -50,6 +53,8 @@ export interface Workload {
   /** One sentence: what is driven, by which tool. */
   readonly about: string;
   readonly figures: readonly Figure[];
+  /** How a contender is set up for it. */
+  readonly topology: Topology;
   /** Programs that it runs; when one is missing the workload is skipped by name. */
   readonly programs: readonly string[];
   /** True: also run without a proxy, for context. */

@@ -100,6 +100,20 @@ test("the report says what was reached, what failed and what was skipped", () =>
   expect(missed).toContain("0.70 ✗");
 });
 
+test("a speed that is to be reached is a least, not a most", () => {
+  const rate = { ...CPU, label: "GiB per second", toReach: { kind: "ratio", atLeast: 1.2 } } as const;
+  const table = (value: number): string => {
+    const samples = new Map([
+      ["bunnel", rounds(value)],
+      ["haproxy", rounds(1)],
+    ]);
+    const figures = [gatherFigure(rate, samples, "haproxy")];
+    return renderMarkdown({ ...reportOf(samples), workloads: [{ name: "two-hop-up", about: "two", figures }] });
+  };
+  expect(table(1.3)).toContain("| two-hop-up | GiB per second | ≥ 1.20 | 1.30 ✓ |");
+  expect(table(1.1)).toContain("1.10 ✗");
+});
+
 test("results go between the markers and nowhere else", () => {
   const page = `# Bench\n\n${RESULTS_START}\nold\n${RESULTS_END}\n\nafter\n`;
   expect(replaceResults(page, "new\n")).toBe(`# Bench\n\n${RESULTS_START}\n\nnew\n\n${RESULTS_END}\n\nafter\n`);
