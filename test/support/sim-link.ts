@@ -39,14 +39,16 @@ export interface Program {
   secured?(): void;
   /** What this client does in a TLS handshake. */
   readonly handshake?: HandshakeScript;
+  /** What this server does in a TLS handshake. It is silent before: the runtime sends its hello when a handshake has begun. */
+  readonly serverHandshake?: HandshakeScript;
 }
 
 export interface HandshakeScript {
-  /** The whole ClientHello, which the program sends first. */
+  /** The program's whole first flight: of a client the ClientHello, of a server all that it answers. At least a byte. */
   readonly hello: Uint8Array;
   readonly outcome: "secured" | "certificate" | "handshake" | "silence";
   readonly delayMs: number;
-  /** DER of the client's leaf, or null. */
+  /** DER of the program's leaf, or null. */
   readonly certificate: Uint8Array | null;
 }
 

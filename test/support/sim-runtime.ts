@@ -4,6 +4,7 @@
 import { type Address, formatAddress } from "../../src/base/address.ts";
 import { type Clock, Timer } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
+import { isSignedBy } from "../../src/runtime/bun/tls.ts";
 import type { Files } from "../../src/runtime/files.ts";
 import type {
   ClientContext,
@@ -14,6 +15,7 @@ import type {
   ListeningSocket,
   ListenOptions,
   LogSink,
+  OriginateTlsOptions,
   Runtime,
   ServerContext,
   ServerIdentity,
@@ -23,6 +25,7 @@ import type {
   TlsResult,
   TransferOutcome,
 } from "../../src/runtime/runtime.ts";
+import { originate, terminate } from "./sim-handshake.ts";
 import { type Program, type Quirks, SimLink } from "./sim-link.ts";
 import type { Schedule } from "./sim-schedule.ts";
 import { SimSocket } from "./sim-socket.ts";
@@ -47,7 +50,7 @@ export interface SimRuntimeOptions {
 
 export class SimRuntime implements Runtime {
   readonly name = "sim";
-  /** The data plane opens no file. */
+  /** The data plane opens no file; every path leads to none. */
   readonly files: Files = {
     readText: noFiles,
     exists: () => false,
@@ -158,24 +161,25 @@ export class SimRuntime implements Runtime {
   }
 
   terminateTls<S>(plain: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TlsResult<S>> {
-    // Only sockets of this runtime come here.
-    return secure(this.#schedule, plain as SimSocket, options);
+    return terminate(this.#schedule, plain as SimSocket, options);
   }
 
   clientContext(identity: ClientIdentity): ClientContext {
     return { identity };
   }
 
-  originateTls<S>(): Promise<TlsResult<S>> {
-    return Promise.resolve({ ok: false, failure: "handshake", detail: "", peerCertificate: null });
+  originateTls<S>(plain: StreamSocket<unknown>, options: OriginateTlsOptions<S>): Promise<TlsResult<S>> {
+    return originate(this.#schedule, plain as SimSocket, options);
   }
 
-  peerCertificate(): Uint8Array | null {
-    return null;
+  peerCertificate(socket: StreamSocket<unknown>): Uint8Array | null {
+    const { link, peerCertificate } = socket as SimSocket;
+    return link.gone ? null : peerCertificate;
   }
 
-  isSignedBy(): boolean {
-    return false;
+  /** The real thing: scripts may hold real certificates, and what is none is signed by nobody. */
+  isSignedBy(certificate: Uint8Array, issuer: Uint8Array): boolean {
+    return isSignedBy(certificate, issuer);
   }
 
   resolve(name: string): Promise<string> {
@@ -254,76 +258,4 @@ class SimListener implements ListeningSocket {
       if (this.#queue.length > 0) this.#planAccept();
     });
   }
-}
-
-/** A scripted handshake: the hello must come whole and once, then the program's script says how it goes on. */
-function secure<S>(schedule: Schedule, plain: SimSocket, options: TerminateTlsOptions<S>): Promise<TlsResult<S>> {
-  const { link } = plain;
-  const script = link.program.handshake;
-  const { promise, resolve } = Promise.withResolvers<TlsResult<S>>();
-  if (script === undefined) {
-    schedule.violation("a TLS handshake with a program that has no script for one");
-    link.terminate();
-    return Promise.resolve({ ok: false, failure: "handshake", detail: "", peerCertificate: null });
-  }
-  let seenBytes = 0;
-  let settled = false;
-  const settle = (result: TlsResult<S>): void => {
-    if (settled) return;
-    settled = true;
-    schedule.clock.disarm(deadline);
-    resolve(result);
-  };
-  const fail = (failure: "certificate" | "handshake" | "timeout" | "closed", detail: string): void =>
-    settle({ ok: false, failure, detail, peerCertificate: failure === "certificate" ? script.certificate : null });
-  const deadline = new Timer(() => {
-    fail("timeout", "");
-    link.terminate();
-  });
-  const feed = (bytes: Uint8Array): void => {
-    for (const byte of bytes) {
-      if (byte !== script.hello[seenBytes++]) {
-        schedule.violation(`byte ${seenBytes - 1} of the hello was not what the client sent`);
-        break;
-      }
-    }
-    if (seenBytes === script.hello.length) schedule.after(script.delayMs, judge);
-  };
-  const judge = (): void => {
-    if (settled || link.gone) return;
-    if (script.outcome === "silence") return;
-    if (script.outcome !== "secured") {
-      fail(script.outcome, script.outcome === "certificate" ? "CERT_HAS_EXPIRED" : "WRONG_VERSION_NUMBER");
-      link.terminate();
-      return;
-    }
-    const secured = new SimSocket(link, plain.remoteAddress, plain.remotePort);
-    secured.data = options.data;
-    link.attach(secured, options.handlers as SocketHandlers<unknown>);
-    link.isSecured = true;
-    link.toldBytes = 0;
-    settle({
-      ok: true,
-      socket: secured as unknown as StreamSocket<S>,
-      peerCertificate: script.certificate,
-      version: "TLSv1.3",
-      cipher: "TLS_AES_128_GCM_SHA256",
-      resumed: false,
-      alpn: "",
-    });
-    link.program.secured?.();
-  };
-  schedule.clock.arm(deadline, options.timeoutMs);
-  if (link.gone) fail("closed", "");
-  link.attach(new SimSocket(link, plain.remoteAddress, plain.remotePort), {
-    data: (_, bytes) => feed(bytes),
-    drain() {},
-    end() {
-      fail("closed", "");
-      link.terminate();
-    },
-    close: () => fail("closed", ""),
-  });
-  feed(options.initialData);
-  return promise;
 }

@@ -8,6 +8,8 @@ export class SimSocket implements StreamSocket<unknown> {
   data: unknown = undefined;
   /** Replaced by a TLS socket: bytes written here would go into the stream unencrypted. */
   detached = false;
+  /** Of a TLS socket: DER of what the far end has shown. */
+  peerCertificate: Uint8Array | null = null;
   readonly remoteAddress: string | undefined;
   readonly remotePort: number | undefined;
   readonly localAddress = "127.0.0.1";
