@@ -12,7 +12,6 @@ import { registerReference } from "./cli/reference.ts";
 import { registerRun } from "./cli/run.ts";
 import { registerSchema } from "./cli/schema.ts";
 import { registerVersion } from "./cli/version.ts";
-import type { ServerIdentity } from "./runtime/runtime.ts";
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -26,7 +25,6 @@ const io = {
   userId: process.getuid?.() ?? -1,
   version: packageJson.version,
   runtimeVersion: `${runtime.name} ${process.versions.bun ?? process.version}`,
-  validate: (identity: ServerIdentity): void => void runtime.serverContext(identity),
   onSignal: (name: NodeJS.Signals, handler: () => void): void => void process.on(name, handler),
   onDefect(handler: (thrown: unknown) => void): void {
     process.on("uncaughtException", handler);

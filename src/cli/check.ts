@@ -4,12 +4,12 @@
 import type { Command } from "commander";
 import type { Address } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
-import { type ConfigFiles, type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
+import { type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import type { Environment } from "../config/yaml.ts";
 import { compile } from "../control/compile.ts";
 import type { Files } from "../runtime/files.ts";
-import type { Runtime, ServerIdentity } from "../runtime/runtime.ts";
+import type { Runtime } from "../runtime/runtime.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import { defaultStateDirectory, loadQuickstart, quickstart } from "./quickstart.ts";
 
@@ -25,11 +25,11 @@ export interface ConfigIo {
   out(line: string): void;
   /** The same for standard error. */
   err(line: string): void;
-  readonly files: ConfigFiles;
+  readonly files: Pick<Files, "readText" | "list" | "stamp">;
   /** For `${NAME}` in the config. */
   readonly environment: Environment;
   /** Judges certificates and keys; nothing is opened. */
-  readonly runtime: Pick<Runtime, "serverContext">;
+  readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy">;
 }
 
 /** What `check` may touch besides: the embedded default has its PKI in files. */
@@ -89,8 +89,15 @@ export function readConfig(io: ConfigIo, path: string): Promise<CheckedConfig | 
 async function judge(io: ConfigIo, loaded: LoadResult): Promise<CheckedConfig | null> {
   if (!loaded.ok) return printProblems(io, loaded.problems);
   const { files, runtime } = io;
-  const validate = (identity: ServerIdentity): void => void runtime.serverContext(identity);
-  const compiled = await compile(loaded, { generation: 1, files, validate, resolve: null, nowMs: Date.now() });
+  const compiled = await compile(loaded, {
+    generation: 1,
+    files,
+    runtime,
+    resolve: null,
+    slots: new Map(),
+    nowMs: Date.now(),
+    strict: false,
+  });
   if (!compiled.ok) return printProblems(io, compiled.problems);
   for (const warning of compiled.warnings) io.err(`warning: ${formatProblem(warning)}`);
   return { loaded, snapshot: compiled.snapshot };

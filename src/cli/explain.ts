@@ -6,15 +6,18 @@ import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { formatIp, type IpBytes, parseIp } from "../base/ip.ts";
 import { readCertificate } from "../protocol/certificate.ts";
+import { readCertificateDetails } from "../protocol/certificate-details.ts";
 import { CidrSet } from "../protocol/cidr.ts";
+import { pemBytes, splitPem } from "../protocol/pem.ts";
 import { Policy } from "../proxy/authorize.ts";
-import { Backend } from "../proxy/balance.ts";
+import { ActiveCounts, Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
 import { Termination } from "../proxy/handshake.ts";
 import { type Identity, identify } from "../proxy/identity.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
+import { Trust } from "../proxy/trust.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import type { ListenerSpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
+import type { ListenerSpec, RouteSpec, Snapshot, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem } from "../tls-tools/pem.ts";
 import { type ConfigIo, EXIT_BAD_CONFIG, readConfig } from "./check.ts";
 
@@ -38,12 +41,16 @@ export interface ExplainOptions {
   readonly certificate?: string;
 }
 
+const NO_TRUST = new Trust({ anchorsPem: [], crlsPem: [], trustDomains: [] });
+
 /** What is given about the client, read and checked. */
 interface Client {
   readonly hello: Hello | null;
   readonly source: IpBytes | null;
   /** DER. */
   readonly certificate: Uint8Array | null;
+  /** PEM of the intermediates that it sends along. */
+  readonly chain: readonly string[];
 }
 
 /**
@@ -75,7 +82,7 @@ export function registerExplain(program: Command, io: ExplainIo, finish: (exitCo
     .option("--alpn <names...>", "protocols in its ClientHello")
     .option("--plain", "it speaks no TLS")
     .option("--source <ip>", "where it comes from, after any PROXY header (default: 127.0.0.1)")
-    .option("--certificate <file>", "PEM file with its certificate, taken to be one that verifies")
+    .option("--certificate <file>", "PEM file with its certificate, then any intermediates")
     .action(async (options: ExplainOptions) => finish(await explain(io, options)));
 }
 
@@ -123,7 +130,7 @@ function chooseRoute(listener: ListenerSpec, { hello, source }: Client): RouteSp
 function authenticate(
   io: ExplainIo,
   { termination }: RouteSpec,
-  { hello, certificate }: Client,
+  { hello, certificate, chain }: Client,
 ): Identity | null | Ending {
   if (termination === null) return null;
   const index = new Termination(io.runtime, termination).choose(hello?.sni ?? "");
@@ -137,9 +144,9 @@ function authenticate(
     io.out(row("identity", "none: no certificate is shown"));
     return termination.clientAuth === "required" ? new Ending("certificate_rejected", "no certificate") : null;
   }
-  const identity = identify(certificate, io.runtime);
+  const identity = identify(certificate, termination, io.runtime);
   if (identity instanceof Ending) return identity;
-  const fault = validityFault(certificate);
+  const fault = validityFault(certificate) || chainFault(io, termination, { certificate, chain });
   if (fault !== "") return new Ending("certificate_rejected", fault);
   const { uris, dnsNames, ips, commonNames, organizationalUnits } = identity;
   const labelled = (label: string, values: readonly string[]): string[] => values.map((value) => `${label} ${value}`);
@@ -162,10 +169,30 @@ function validityFault(certificate: Uint8Array): string {
   return names.notAfterMs < Date.now() ? "CERT_HAS_EXPIRED" : "";
 }
 
+/**
+ * Why no authority vouches for a certificate, or "". Issuers, signatures and revocation are looked at; usages and name constraints only the TLS
+ * library knows.
+ */
+function chainFault(
+  { runtime }: ExplainIo,
+  { clientCaPem, clientCrlPem }: TerminationSpec,
+  { certificate, chain }: { readonly certificate: Uint8Array; readonly chain: readonly string[] },
+): string {
+  const trust = { crlsPem: clientCrlPem, trustDomains: [] };
+  const anchorsPem = [...clientCaPem];
+  const refusal = (der: Uint8Array): string => new Trust({ ...trust, anchorsPem }).refusal(der, NO_TRUST, runtime);
+  // From the root's end: an intermediate counts once something vouches for it.
+  for (const pem of chain.toReversed()) {
+    const der = pemBytes(pem);
+    if (der !== null && readCertificateDetails(der)?.isCa === true && refusal(der) === "") anchorsPem.push(pem);
+  }
+  return refusal(certificate);
+}
+
 function balance(io: ExplainIo, snapshot: Snapshot, route: RouteSpec): Ending | null {
   const spec = snapshot.backends[route.backend];
   if (spec === undefined) return new Ending("no_endpoint");
-  const backend = new Backend(spec, new Int32Array(snapshot.slotCount));
+  const backend = new Backend(spec, { active: new ActiveCounts(snapshot.slotCount) });
   io.out(row("backend", `${spec.name} (${spec.balance})`));
   const index = backend.pick([]);
   const endpoint = spec.endpoints[index];
@@ -194,9 +221,11 @@ function readClient(io: ExplainIo, options: ExplainOptions, listener: ListenerSp
   const source = sourceText === null ? null : parseIp(sourceText);
   if (sourceText !== null && source === null) return `--source "${sourceText}" is not an IP address`;
   const hello = isTls ? { sni: (options.sni ?? "").toLowerCase(), alpn: options.alpn ?? [] } : null;
-  if (options.certificate === undefined) return { hello, source, certificate: null };
+  if (options.certificate === undefined) return { hello, source, certificate: null, chain: [] };
   try {
-    return { hello, source, certificate: decodePem(io.files.readText(options.certificate), "CERTIFICATE") };
+    const text = io.files.readText(options.certificate);
+    const chain = splitPem(text, "CERTIFICATE").slice(1);
+    return { hello, source, certificate: decodePem(text, "CERTIFICATE"), chain };
   } catch (error) {
     return `--certificate: ${messageOf(error)}`;
   }

@@ -5,7 +5,7 @@ import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
-import { compile } from "../control/compile.ts";
+import { LiveConfig } from "../control/live-config.ts";
 import { Worker } from "../proxy/worker.ts";
 import type { Files } from "../runtime/files.ts";
 import type { LogSink, Runtime } from "../runtime/runtime.ts";
@@ -45,6 +45,7 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
   const { runtime } = io;
   let embedded: Quickstart | null = null;
   let loaded: LoadResult;
+  let load: (() => LoadResult) | null = null;
   if (configPath === undefined) {
     try {
       embedded = await prepareQuickstart(io);
@@ -54,20 +55,16 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
     }
     loaded = loadQuickstart(embedded);
   } else {
-    loaded = loadConfigFile(configPath, io.files, io.environment);
+    load = () => loadConfigFile(configPath, io.files, io.environment);
+    loaded = load();
   }
   if (!loaded.ok) return badConfig(io, loaded.problems);
-  const compiled = await compile(loaded, {
-    generation: 1,
-    files: io.files,
-    validate: (identity) => runtime.serverContext(identity),
-    resolve: (name) => runtime.resolve(name),
-    nowMs: Date.now(),
-  });
-  if (!compiled.ok) return badConfig(io, compiled.problems);
-
   const { config } = loaded;
   const log = createLog(config.log);
+  const liveConfig = new LiveConfig(loaded, { runtime, log, load, publish: (snapshot) => worker.apply(snapshot) });
+  const compiled = await liveConfig.compileFirst();
+  if (!compiled.ok) return badConfig(io, compiled.problems);
+
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
   let sink: LogSink | null = null;
   let accessLog: AccessLog | null = null;
@@ -83,8 +80,9 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
     return 1;
   }
   // Before it is announced: whoever waits for that may signal at once.
-  const drained = untilDrained(io, worker, log);
+  const drained = untilDrained(io, { worker, liveConfig, log });
   announce(worker, log);
+  liveConfig.start();
   if (embedded !== null) inviteToTry(io, embedded);
   const aborted = await drained;
   accessLog?.flush();
@@ -117,12 +115,17 @@ function inviteToTry(io: RunIo, { curlMtls, curlTcp }: Quickstart): void {
   io.out(`  ${curlTcp}`);
 }
 
+interface Serving {
+  readonly worker: Worker;
+  readonly liveConfig: LiveConfig;
+  readonly log: Log;
+}
+
 /** Resolves once a signal has asked for the end and the connections have had theirs, with how many of them were aborted. */
-function untilDrained(io: RunIo, worker: Worker, log: Log): Promise<number> {
+function untilDrained(io: RunIo, { worker, liveConfig, log }: Serving): Promise<number> {
   io.onDefect((thrown) => log.error({ err: describe(thrown) }, "a defect in bunnel; please report it"));
-  for (const name of ["SIGHUP", "SIGUSR2"] as const) {
-    io.onSignal(name, () => log.warn(`${name} does nothing in this version: restart to change the config or program`));
-  }
+  io.onSignal("SIGHUP", () => void liveConfig.reload());
+  io.onSignal("SIGUSR2", () => log.warn("SIGUSR2 does nothing in this version: restart to change the program"));
   const { promise, resolve } = Promise.withResolvers<number>();
   let stopping = false;
   const stop = (signal: string): void => {
@@ -133,7 +136,7 @@ function untilDrained(io: RunIo, worker: Worker, log: Log): Promise<number> {
     }
     stopping = true;
     log.info({ signal, connections: worker.connectionCount }, "draining");
-    resolve(worker.drain());
+    resolve(liveConfig.stop().then(() => worker.drain()));
   };
   io.onSignal("SIGTERM", () => stop("SIGTERM"));
   io.onSignal("SIGINT", () => stop("SIGINT"));

@@ -31,10 +31,16 @@ export function terminationOf(listener: ListenerConfig, route: RouteConfig): Tls
   if (route.tls !== "terminate") return null;
   const base = listener.tls ?? TLS_DEFAULTS;
   const own = route.terminate ?? {};
+  // Who vouches is said in one of three ways, and a route that says it in one of them means none of the listener's.
+  const ownTrust = own.client_ca !== undefined || own.trust_domains !== undefined || own.spiffe_folder !== undefined;
+  const inheritsFolder = !ownTrust && own.certificates === undefined;
   return {
-    certificates: own.certificates ?? base.certificates,
+    certificates: own.certificates ?? (own.spiffe_folder === undefined ? base.certificates : []),
     client_auth: own.client_auth ?? base.client_auth,
-    client_ca: own.client_ca ?? base.client_ca,
+    client_ca: own.client_ca ?? (ownTrust ? [] : base.client_ca),
+    trust_domains: own.trust_domains ?? (ownTrust ? {} : base.trust_domains),
+    spiffe_folder: own.spiffe_folder ?? (inheritsFolder ? base.spiffe_folder : undefined),
+    on_expiry: own.on_expiry ?? base.on_expiry,
     client_crl: own.client_crl ?? base.client_crl,
     min_version: own.min_version ?? base.min_version,
     alpn: own.alpn ?? base.alpn,

@@ -3,8 +3,9 @@
 
 import { messageOf } from "../base/errors.ts";
 import { formatPath, type Path, type PlacedProblem, samePath, sortProblems } from "./problems.ts";
-import { applyRules, type Finding, type WrittenNames } from "./rules.ts";
-import type { Config, TlsConfig } from "./schema.ts";
+import type { Finding } from "./report.ts";
+import { applyRules, type WrittenNames } from "./rules.ts";
+import type { BackendTlsConfig, Config, TlsConfig } from "./schema.ts";
 import { readShape } from "./shape.ts";
 import { type Environment, type Places, type PlainValue, readYaml } from "./yaml.ts";
 
@@ -95,10 +96,14 @@ interface TlsFiles {
   readonly certificates?: TlsConfig["certificates"] | undefined;
   readonly client_ca?: TlsConfig["client_ca"] | undefined;
   readonly client_crl?: TlsConfig["client_crl"] | undefined;
+  readonly trust_domains?: TlsConfig["trust_domains"] | undefined;
+  readonly spiffe_folder?: string | undefined;
 }
 
 function withPaths(config: Config, file: string): Config {
   const beside = (path: string): string => pathBeside(file, path);
+  const withBundlePaths = (domains: TlsConfig["trust_domains"]): TlsConfig["trust_domains"] =>
+    Object.fromEntries(Object.entries(domains).map(([domain, bundle]) => [domain, bundle.map(beside)]));
   const withTlsPaths = <T extends TlsFiles>(tls: T): T => ({
     ...tls,
     ...(tls.certificates && {
@@ -106,6 +111,17 @@ function withPaths(config: Config, file: string): Config {
     }),
     ...(tls.client_ca && { client_ca: tls.client_ca.map(beside) }),
     ...(tls.client_crl && { client_crl: tls.client_crl.map(beside) }),
+    ...(tls.trust_domains && { trust_domains: withBundlePaths(tls.trust_domains) }),
+    ...(tls.spiffe_folder !== undefined && { spiffe_folder: beside(tls.spiffe_folder) }),
+  });
+  const withBackendTlsPaths = (tls: BackendTlsConfig): BackendTlsConfig => ({
+    ...tls,
+    ...(tls.cert !== undefined && { cert: beside(tls.cert) }),
+    ...(tls.key !== undefined && { key: beside(tls.key) }),
+    ca: tls.ca.map(beside),
+    crl: tls.crl.map(beside),
+    trust_domains: withBundlePaths(tls.trust_domains),
+    ...(tls.spiffe_folder !== undefined && { spiffe_folder: beside(tls.spiffe_folder) }),
   });
   const { output } = config.access_log;
   return {
@@ -121,6 +137,12 @@ function withPaths(config: Config, file: string): Config {
         })),
       }),
     })),
+    backends: Object.fromEntries(
+      Object.entries(config.backends).map(([name, backend]) => [
+        name,
+        { ...backend, ...(backend.tls && { tls: withBackendTlsPaths(backend.tls) }) },
+      ]),
+    ),
   };
 }
 

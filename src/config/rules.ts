@@ -3,19 +3,14 @@
 // in schema.ts.
 
 import { formatAddress, isOnHost } from "../base/address.ts";
-import { ANYONE, type PlacedRoute, routesOf, terminationOf, tlsFieldPath } from "./effective.ts";
+import { ANYONE, routesOf, terminationOf } from "./effective.ts";
 import { didYouMean } from "./nearest.ts";
-import { formatPath, type Path, type Problem } from "./problems.ts";
+import { formatPath, type Path } from "./problems.ts";
 import { earlierThatHides } from "./reach.ts";
+import { type Finding, Report } from "./report.ts";
+import { checkBackendTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
 import { addressesClash, dialsBack } from "./same-address.ts";
 import type { BackendConfig, Config, ListenerConfig, PolicyConfig } from "./schema.ts";
-
-/** What a rule found. */
-export interface Finding extends Problem {
-  readonly severity: "error" | "warning";
-  /** The maps that the rule looked at. When one of them was misread, what the rule found there may not be so. */
-  readonly about: readonly Path[];
-}
 
 /** The names that are written in the file, also of policies and backends that have faults of their own. */
 export interface WrittenNames {
@@ -39,26 +34,6 @@ interface Context {
   readonly config: Config;
   readonly names: WrittenNames;
   readonly report: Report;
-}
-
-class Report {
-  readonly findings: Finding[] = [];
-  /** Endpoints that are said to be wrong already: many routes can lead to one. */
-  readonly blamedEndpoints = new Set<string>();
-
-  /** `also`: maps, besides the one around `path`, that the rule looked at. */
-  error(path: Path, message: string, ...also: Path[]): void {
-    this.findings.push({ severity: "error", path, message, about: [path, path.slice(0, -1), ...also] });
-  }
-
-  /** For what is wrong whatever else the map around it says. */
-  errorOfField(path: Path, message: string): void {
-    this.findings.push({ severity: "error", path, message, about: [] });
-  }
-
-  warning(path: Path, message: string): void {
-    this.findings.push({ severity: "warning", path, message, about: [path, path.slice(0, -1)], atKey: true });
-  }
 }
 
 function checkListener({ config, names, report }: Context, listener: ListenerConfig, index: number): void {
@@ -117,13 +92,6 @@ function checkProxyProtocol(report: Report, listener: ListenerConfig, path: Path
     report.error([...path, "allow_sources"], "a unix socket has no source address, so this would refuse everyone");
 }
 
-interface RoutePlace {
-  readonly listener: ListenerConfig;
-  readonly listenerPath: Path;
-  readonly placed: PlacedRoute;
-  readonly earlier: readonly PlacedRoute[];
-}
-
 function checkRoute(context: Context, place: RoutePlace): void {
   const { config, names, report } = context;
   const { listener, listenerPath, placed, earlier } = place;
@@ -176,37 +144,6 @@ function checkOpaque(report: Report, { listener, listenerPath, placed }: RoutePl
     );
 }
 
-function checkTermination(report: Report, { listener, listenerPath, placed }: RoutePlace): void {
-  const termination = terminationOf(listener, placed.route);
-  if (termination === null) return;
-  const { path } = placed;
-  const read = [path, [...listenerPath, "tls"], [...path, "terminate"], listenerPath];
-  if (termination.certificates.length === 0)
-    report.error(
-      [...path, "tls"],
-      "to terminate TLS a route needs `certificates` in the listener's `tls` or its own `terminate`",
-      ...read,
-    );
-  const at = (field: "client_auth" | "client_ca" | "client_crl"): Path => tlsFieldPath(listenerPath, placed, field);
-  if (termination.client_auth === "none") {
-    for (const field of ["client_ca", "client_crl"] as const) {
-      const { terminate } = placed.route;
-      // A listener's authorities are for its other routes, where this one says that it asks for no certificate.
-      const meantForOthers = terminate?.client_auth !== undefined && terminate[field] === undefined;
-      if (termination[field].length > 0 && !meantForOthers)
-        report.error(at(field), "has no effect with `client_auth: none`", ...read);
-    }
-  } else if (termination.client_ca.length === 0) {
-    const written = placed.route.terminate?.client_auth ?? listener.tls?.client_auth;
-    const place = written === undefined || listener.tls === undefined ? [...path, "tls"] : at("client_auth");
-    report.error(
-      place,
-      `\`client_auth: ${termination.client_auth}\` needs \`client_ca\`, the authorities that vouch for clients; to ask for no certificate write \`client_auth: none\``,
-      ...read,
-    );
-  }
-}
-
 function checkPolicyOfRoute({ config, names, report }: Context, { listener, listenerPath, placed }: RoutePlace): void {
   const { route, path } = placed;
   const clientAuth = terminationOf(listener, route)?.client_auth ?? "none";
@@ -255,9 +192,10 @@ function checkWayToBackend(report: Report, { listener, placed }: RoutePlace, bac
       blame(
         `${text} is the listener "${listener.name}" whose route "${route.name}" leads here: connections would go round`,
       );
-    if (route.tls !== "passthrough" && !isOnHost(endpoint.address) && !backend.allow_plaintext)
+    const plain = route.tls !== "passthrough" && backend.tls === undefined;
+    if (plain && !isOnHost(endpoint.address) && !backend.allow_plaintext)
       blame(
-        `${text} is on another host, and ${formatPath(path)} ("${route.name}") would send it plaintext; if that is meant, say \`allow_plaintext: true\` on the backend`,
+        `${text} is on another host, and ${formatPath(path)} ("${route.name}") would send it plaintext; if that is meant, say \`allow_plaintext: true\` on the backend, or give it \`tls\``,
       );
   }
 }
@@ -288,6 +226,7 @@ function checkPolicy({ report }: Context, policyName: string, policy: PolicyConf
 }
 
 function checkBackend({ report }: Context, backendName: string, backend: BackendConfig): void {
+  checkBackendTls(report, backendName, backend);
   const seen = new Map<string, number>();
   for (const [index, endpoint] of backend.endpoints.entries()) {
     const text = formatAddress(endpoint.address);

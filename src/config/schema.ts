@@ -3,6 +3,7 @@
 // What several fields must be to one another is in rules.ts.
 
 import { z } from "zod";
+import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
   alpnName,
   cidr,
@@ -10,7 +11,6 @@ import {
   duration,
   endpointAddress,
   exactText,
-  filePath,
   integer,
   listenAddress,
   name,
@@ -27,62 +27,6 @@ const MOST_CONNECTIONS = 10_000_000;
 const connectionLimit = (zero: string) => integer({ min: 0, max: MOST_CONNECTIONS, zero });
 const longTimeout = (zero: string) => duration({ minMs: SECOND, maxMs: 365 * DAY, zero });
 const shortTimeout = duration({ minMs: 50, maxMs: HOUR });
-
-const certificate = z.strictObject({
-  cert: filePath.describe("PEM file with the certificate, then its intermediates."),
-  key: filePath.describe("PEM file with the certificate's private key, not encrypted. May be the same file."),
-});
-
-const certificates = z.array(certificate).meta({ allowed: "a list of {cert, key}" });
-const clientAuth = z.enum(["required", "optional", "none"]);
-const clientCa = z.array(filePath);
-const clientCrl = z.array(filePath);
-const minVersion = z.enum(["1.2", "1.3"]);
-const alpn = z.array(alpnName);
-const sessionTickets = z.boolean();
-
-const listenerTls = z
-  .strictObject({
-    certificates: certificates
-      .prefault([])
-      .describe("What is presented. The SNI picks by the DNS names of the certificates; the first is the default."),
-    client_auth: clientAuth
-      .default("required")
-      .describe(
-        "Whether a client must show a certificate that verifies against `client_ca`. With `optional` it may show none, but a bad one is refused.",
-      ),
-    client_ca: clientCa
-      .prefault([])
-      .describe("PEM files with the authorities that vouch for clients. Needed unless `client_auth` is `none`."),
-    client_crl: clientCrl
-      .prefault([])
-      .describe(
-        "PEM files with revocation lists. When there is one, every authority in a client's chain needs one, or the client is refused.",
-      ),
-    min_version: minVersion.default("1.2").describe("The lowest TLS version. With 1.2 only AEAD suites are offered."),
-    alpn: alpn
-      .prefault([])
-      .describe("Protocols that are offered by ALPN, the preferred first. Empty: ALPN is not answered."),
-    session_tickets: sessionTickets
-      .default(false)
-      .describe(
-        "Whether clients may resume sessions. Of the client's certificate only the dates are looked at again then. A client whose certificate has expired is refused until it drops its ticket, also when it has a new certificate by then.",
-      ),
-  })
-  .describe("What the terminating routes of this listener present and demand.");
-
-/** The same fields without defaults: what is not said here is the listener's. */
-const routeTls = z
-  .strictObject({
-    certificates: certificates.min(1).optional().describe("Instead of the listener's `tls.certificates`."),
-    client_auth: clientAuth.optional().describe("Instead of the listener's `tls.client_auth`."),
-    client_ca: clientCa.optional().describe("Instead of the listener's `tls.client_ca`."),
-    client_crl: clientCrl.optional().describe("Instead of the listener's `tls.client_crl`."),
-    min_version: minVersion.optional().describe("Instead of the listener's `tls.min_version`."),
-    alpn: alpn.optional().describe("Instead of the listener's `tls.alpn`."),
-    session_tickets: sessionTickets.optional().describe("Instead of the listener's `tls.session_tickets`."),
-  })
-  .describe("For `tls: terminate`: replaces whole fields of the listener's `tls` on this route.");
 
 const match = z
   .strictObject({
@@ -232,8 +176,19 @@ const backend = z
     half_close_idle_timeout: longTimeout("the same as `idle_timeout`")
       .prefault("5m")
       .describe("Replaces `idle_timeout` once one direction has ended. It counts silence: a transfer is never cut."),
+    send_proxy_protocol: z
+      .enum(["off", "v1", "v2", "v2-tls"])
+      .default("off")
+      .describe(
+        "A PROXY protocol header before everything else, the TLS handshake included. `v2-tls` adds what is known of the client's TLS: ALPN, SNI, certificate, and whether it was verified.",
+      ),
+    forward_proxy_tlvs: z
+      .boolean()
+      .default(false)
+      .describe("Passes on what a trusted proxy's header said beyond the addresses. Needs `v2` or `v2-tls`."),
+    tls: backendTls.optional(),
   })
-  .meta({ later: ["tls", "send_proxy_protocol", "health", "discovery"] })
+  .meta({ later: ["health", "discovery"] })
   .describe("A group of interchangeable endpoints.");
 
 const log = z
@@ -293,6 +248,7 @@ export type RouteConfig = NonNullable<ListenerConfig["routes"]>[number];
 export type TlsConfig = NonNullable<ListenerConfig["tls"]>;
 export type PolicyConfig = Config["policies"][string];
 export type BackendConfig = Config["backends"][string];
+export type BackendTlsConfig = NonNullable<BackendConfig["tls"]>;
 
 /** A listener's `tls` where nothing is said. */
 export const TLS_DEFAULTS: TlsConfig = listenerTls.parse({});

@@ -4,10 +4,12 @@
 
 import { z } from "zod";
 import { type Address, parseAddress } from "../base/address.ts";
-import { isIp } from "../base/ip.ts";
+import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import { formatCidr, parseCidr } from "../protocol/cidr.ts";
+import { hostNameProblem } from "../protocol/host-name.ts";
 import { compileDnsPattern, compileUriPattern } from "../protocol/name-pattern.ts";
+import { trustDomainProblem } from "../protocol/spiffe-id.ts";
 
 const DAY_MS = 86_400_000;
 const NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
@@ -100,6 +102,20 @@ export const sniPattern = text(
     return typeof pattern === "string" ? wrong(pattern) : pattern.text;
   },
 );
+
+/** The name of a SPIFFE trust domain. */
+export const trustDomain = text({ allowed: "prod.example.org (a-z, 0-9, . - _)", kind: "trust domain" }, (written) => {
+  const problem = trustDomainProblem(written);
+  return problem === "" ? written : wrong(problem);
+});
+
+/** What an endpoint is called: a host name in lower case, or an IP address in canonical form. */
+export const serverName = text({ allowed: "a host name or an IP address", kind: "server name" }, (written) => {
+  const ip = parseIp(written);
+  if (ip !== null) return formatIp(ip);
+  const problem = hostNameProblem(written);
+  return problem === "" ? written.toLowerCase() : wrong(problem);
+});
 
 /** A pattern for the URI names of a certificate. */
 export const uriPattern = text(

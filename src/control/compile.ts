@@ -10,7 +10,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
 import type { Config, ListenerConfig } from "../config/schema.ts";
 import type { BackendSpec, EndpointSpec, ListenerSpec, PolicySpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
-import { type MaterialOptions, MaterialReader } from "./material.ts";
+import { type ExpiringCertificate, type MaterialOptions, MaterialReader } from "./material.ts";
 
 export interface CompileOptions extends MaterialOptions {
   /** Number of the snapshot. */
@@ -20,6 +20,8 @@ export interface CompileOptions extends MaterialOptions {
    * as they are.
    */
   readonly resolve: ((name: string) => Promise<string>) | null;
+  /** The slots that endpoints have been given, by backend and name: an endpoint that stays keeps its own. New ones are added. */
+  readonly slots: Map<string, number>;
 }
 
 export type CompileResult =
@@ -28,8 +30,16 @@ export type CompileResult =
       readonly snapshot: Snapshot;
       /** Of the config and of the files it names, in the order of the config. */
       readonly warnings: readonly PlacedProblem[];
+      /** Every certificate that was read, for telling of their end ahead of time. */
+      readonly expiring: readonly ExpiringCertificate[];
+      readonly stamps: ReadonlyMap<string, string>;
     }
-  | { readonly ok: false; readonly problems: readonly PlacedProblem[] };
+  | {
+      readonly ok: false;
+      readonly problems: readonly PlacedProblem[];
+      /** Of the files and folders with certificates, keys and lists, as they were when they were read: what to watch. */
+      readonly stamps: ReadonlyMap<string, string>;
+    };
 
 /**
  * Compiles a config that was loaded. Without `resolve` the snapshot is for looking at: its endpoints may still have
@@ -38,9 +48,9 @@ export type CompileResult =
 export async function compile(loaded: LoadedConfig, options: CompileOptions): Promise<CompileResult> {
   const compiler = new Compiler(loaded, options);
   const snapshot = await compiler.compile();
-  const { problems, warnings } = compiler.material;
-  if (problems.length > 0) return { ok: false, problems: sortProblems(problems) };
-  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]) };
+  const { problems, warnings, expiring, stamps } = compiler.material;
+  if (problems.length > 0) return { ok: false, problems: sortProblems(problems), stamps };
+  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]), expiring, stamps };
 }
 
 class Compiler {
@@ -63,12 +73,7 @@ class Compiler {
     const config = this.#config;
     const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
     const backends: BackendSpec[] = [];
-    let slot = 0;
-    for (const name of this.#backendNames) {
-      const spec = await this.#backend(name, slot);
-      backends.push(spec);
-      slot += spec.endpoints.length;
-    }
+    for (const name of this.#backendNames) backends.push(await this.#backend(name));
     return {
       generation: this.#options.generation,
       maxConnections: config.max_connections,
@@ -76,7 +81,7 @@ class Compiler {
       listeners,
       policies: Object.entries(config.policies).map(([name, { mode, rules }]): PolicySpec => ({ name, mode, rules })),
       backends,
-      slotCount: slot,
+      slotCount: this.#options.slots.size,
     };
   }
 
@@ -110,18 +115,19 @@ class Compiler {
     };
   }
 
-  async #backend(name: string, firstSlot: number): Promise<BackendSpec> {
+  async #backend(name: string): Promise<BackendSpec> {
     const config = this.#config.backends[name] as Config["backends"][string];
     // Together: a hundred names are then looked up in the time of one.
     const endpoints = await Promise.all(
       config.endpoints.map(
         async (endpoint, index): Promise<EndpointSpec> => ({
           name: formatAddress(endpoint.address),
+          host: endpoint.address.kind === "tcp" ? endpoint.address.host : "",
           address: await this.#resolved(endpoint.address, ["backends", name, "endpoints", index]),
           weight: endpoint.weight,
           maxConnections: endpoint.max_connections,
           backup: endpoint.backup,
-          slot: firstSlot + index,
+          slot: this.#slot(`${name} ${formatAddress(endpoint.address)}`),
         }),
       ),
     );
@@ -134,7 +140,18 @@ class Compiler {
       idleTimeoutMs: config.idle_timeout,
       maxLifetimeMs: config.max_lifetime,
       halfCloseIdleTimeoutMs: config.half_close_idle_timeout,
+      sendProxyProtocol: config.send_proxy_protocol,
+      forwardProxyTlvs: config.forward_proxy_tlvs,
+      origination: this.material.readOrigination(name, config.tls),
     };
+  }
+
+  /** A slot is never given to another endpoint: connections to one that went may still count there. */
+  #slot(endpoint: string): number {
+    const { slots } = this.#options;
+    const slot = slots.get(endpoint) ?? slots.size;
+    slots.set(endpoint, slot);
+    return slot;
   }
 
   async #resolved(address: Address, path: Path): Promise<Address> {

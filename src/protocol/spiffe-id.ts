@@ -52,7 +52,8 @@ function pathProblem(path: string): string {
   for (const segment of path.slice(1).split("/")) {
     if (segment === "") return "its path has an empty segment or ends in a slash";
     if (segment === "." || segment === "..") return "its path has a segment of dots";
-    if (!/^[A-Za-z0-9._-]+$/.test(segment)) return "its path has a character other than letters, digits, dots, hyphens and underscores";
+    if (!/^[A-Za-z0-9._-]+$/.test(segment))
+      return "its path has a character other than letters, digits, dots, hyphens and underscores";
   }
   return "";
 }

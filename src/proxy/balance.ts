@@ -3,20 +3,54 @@
 
 import { assert, unreachable } from "../base/assert.ts";
 import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
+import type { Origination } from "./originate.ts";
 
-/** Active connections, indexed by endpoint slot. */
-export type ActiveCounts = Int32Array;
+/** Active connections, by endpoint slot. One table outlives every snapshot, so that an endpoint which stays keeps its count. */
+export class ActiveCounts {
+  #counts: Int32Array;
 
-/** A group of interchangeable endpoints, and the choice among them. */
+  constructor(slotCount: number) {
+    this.#counts = new Int32Array(slotCount);
+  }
+
+  /** Makes room for slots up to this number. */
+  grow(slotCount: number): void {
+    if (slotCount <= this.#counts.length) return;
+    const larger = new Int32Array(slotCount);
+    larger.set(this.#counts);
+    this.#counts = larger;
+  }
+
+  of(slot: number): number {
+    return this.#counts[slot] as number;
+  }
+
+  add(slot: number, difference: 1 | -1): void {
+    this.#counts[slot] = this.of(slot) + difference;
+  }
+}
+
+/** What a backend shares with others, and what is built for it. */
+export interface BackendOptions {
+  readonly active: ActiveCounts;
+  readonly origination?: Origination | null;
+  /** From 0 up to 1. Default `Math.random`. */
+  readonly random?: () => number;
+}
+
+/** A group of interchangeable endpoints, the choice among them, and what is spoken to them. */
 export class Backend {
   readonly spec: BackendSpec;
+  /** Null where no TLS is spoken to them. */
+  readonly origination: Origination | null;
   readonly #active: ActiveCounts;
   readonly #random: () => number;
   /** Smooth weighted round robin: what each endpoint has saved up since its last turn. */
   readonly #credit: Float64Array;
 
-  constructor(spec: BackendSpec, active: ActiveCounts, random: () => number = Math.random) {
+  constructor(spec: BackendSpec, { active, origination = null, random = Math.random }: BackendOptions) {
     this.spec = spec;
+    this.origination = origination;
     this.#active = active;
     this.#random = random;
     this.#credit = new Float64Array(spec.endpoints.length);
@@ -34,18 +68,17 @@ export class Backend {
   /** Counts a connection to the endpoint, from before it is dialled. */
   acquire(index: number): EndpointSpec {
     const endpoint = this.#endpoint(index);
-    this.#active[endpoint.slot] = this.activeOf(endpoint) + 1;
+    this.#active.add(endpoint.slot, 1);
     return endpoint;
   }
 
   release(endpoint: EndpointSpec): void {
-    const active = this.activeOf(endpoint);
-    assert(active > 0, "an endpoint is released as often as it was acquired");
-    this.#active[endpoint.slot] = active - 1;
+    assert(this.activeOf(endpoint) > 0, "an endpoint is released as often as it was acquired");
+    this.#active.add(endpoint.slot, -1);
   }
 
   activeOf(endpoint: EndpointSpec): number {
-    return this.#active[endpoint.slot] as number;
+    return this.#active.of(endpoint.slot);
   }
 
   #pickAmong(tried: readonly number[], backup: boolean): number {

@@ -1,10 +1,14 @@
 // From a backend to a connected upstream leg: pick, count, dial, and on failure try another endpoint. All of it happens before the first byte
-// is sent upstream, so trying again is always safe.
+// of the client's is sent upstream, so trying again is always safe. What goes before it, a PROXY header and a TLS handshake, is part of connecting.
 
+import type { StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec } from "../snapshot/snapshot.ts";
 import type { Backend } from "./balance.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
+import type { Leg } from "./leg.ts";
+import { originate } from "./originate.ts";
+import { proxyHeader } from "./proxy-header.ts";
 import { legHandlers } from "./relay.ts";
 
 /** The endpoint that took the connection, which counts there until `close`. */
@@ -31,19 +35,43 @@ export async function connect(connection: Connection, backend: Backend): Promise
     const result = await dial.result;
     connection.dial = null;
     connection.connectMs = runtime.preciseNowMs() - startedMs;
-    if (result.ok) connection.upstream.socket = result.socket;
+    if (result.ok && connection.ended) result.socket.terminate();
+    else
+      failure = result.ok ? await prepare(connection, backend, endpoint, result.socket) : failedDial(endpoint, result);
     if (connection.ended) {
-      // It ended while we dialled: `close` has given the endpoint back and cancelled the dial, but a socket that had just connected is ours.
+      // It ended meanwhile: `close` has given the endpoint back and cancelled the dial, but what had just become ready is ours.
       connection.upstream.socket?.terminate();
       return new Ending("downstream_left");
     }
-    if (result.ok) return endpoint;
+    if (failure === null) return endpoint;
     connection.acquired = null;
     backend.release(endpoint);
-    failure = new Ending(
-      result.code === "ETIMEDOUT" ? "connect_timeout" : "connect_refused",
-      `${endpoint.name}: ${result.code}`,
-    );
   }
   return failure ?? new Ending("no_endpoint", `every endpoint of ${backend.spec.name} is at its limit`);
+}
+
+/** Makes a connected socket the upstream leg: what the endpoint has to be told first, then TLS. On an Ending the socket has been aborted. */
+async function prepare(
+  connection: Connection,
+  backend: Backend,
+  endpoint: EndpointSpec,
+  socket: StreamSocket<Leg>,
+): Promise<Ending | null> {
+  const { spec, origination } = backend;
+  if (spec.sendProxyProtocol !== "off") {
+    const header = proxyHeader(connection, spec);
+    // A header always fits into the empty buffer of a new socket; and one that does not must not be sent in part.
+    if (header === null || socket.write(header) < header.length) {
+      socket.terminate();
+      const why = header === null ? "the PROXY header would be too long" : "the PROXY header was not taken";
+      return new Ending("connect_refused", `${endpoint.name}: ${why}`);
+    }
+  }
+  if (origination !== null) return originate(connection, origination, endpoint, socket);
+  connection.upstream.socket = socket;
+  return null;
+}
+
+function failedDial({ name }: EndpointSpec, { code }: { readonly code: string }): Ending {
+  return new Ending(code === "ETIMEDOUT" ? "connect_timeout" : "connect_refused", `${name}: ${code}`);
 }

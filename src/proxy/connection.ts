@@ -5,6 +5,7 @@
 // at any time and acts once. A step that is being awaited then fails in its own way, and `serve` finds the connection ended.
 
 import { type Clock, Timer } from "../base/clock.ts";
+import type { ProxyAddress, Tlv } from "../protocol/proxy-protocol.ts";
 import type { Dial, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { Phase } from "../telemetry/close-reason.ts";
@@ -12,10 +13,12 @@ import type { Backend } from "./balance.ts";
 import { close } from "./close.ts";
 import { connect } from "./connect.ts";
 import { Ending } from "./ending.ts";
+import { refusalNow } from "./enforce.ts";
 import { handshake, type Secured } from "./handshake.ts";
-import { type Identity, identify } from "./identity.ts";
+import { describeRefused, type Identity, identify } from "./identity.ts";
 import { Leg } from "./leg.ts";
 import type { Listener } from "./listener.ts";
+import type { UpstreamTls } from "./originate.ts";
 import { peekHello, peekProxyHeader } from "./peek.ts";
 import { relayDeadline, startRelay } from "./relay.ts";
 import { NEEDS_HELLO, NO_ROUTE } from "./router.ts";
@@ -36,6 +39,7 @@ export async function serve(connection: Connection): Promise<void> {
     if (connection.ended) return;
     if (header instanceof Ending) return connection.end(header);
     if (header.source !== null) connection.source = new SourceAddress(header.source.ip, header.source.port);
+    connection.received = { destination: header.destination, tlvs: header.tlvs };
   }
   const unwelcome = listener.admitSource(connection);
   if (unwelcome !== null) return connection.end(unwelcome);
@@ -62,9 +66,13 @@ export async function serve(connection: Connection): Promise<void> {
     if (shaken instanceof Ending) return connection.end(shaken);
     connection.secured = shaken.secured;
     if (shaken.peerCertificate !== null) {
-      const identity = identify(shaken.peerCertificate, listener.worker.runtime);
-      if (identity instanceof Ending) return connection.end(identity);
+      const identity = identify(shaken.peerCertificate, route.termination.spec, listener.worker.runtime);
+      if (identity instanceof Ending) {
+        connection.refusedCertificate = describeRefused(shaken.peerCertificate);
+        return connection.end(identity);
+      }
       connection.identity = identity;
+      if (route.termination.spec.onExpiry === "close") connection.expireAt(identity.notAfterMs);
     }
   }
 
@@ -83,6 +91,12 @@ export async function serve(connection: Connection): Promise<void> {
   if (connection.ended) return;
   if (endpoint instanceof Ending) return connection.end(endpoint);
 
+  // What was true when it was accepted may have been changed since, and nobody could end it for that before now.
+  if (connection.generation !== listener.worker.generation) {
+    const revoked = refusalNow(connection);
+    if (revoked !== null) return connection.end(revoked);
+  }
+
   // 9. Relay, from here on by callbacks; 10. close comes from there.
   connection.phase = "relay";
   startRelay(connection);
@@ -97,6 +111,8 @@ export class Connection {
   readonly upstream: Leg;
   /** The one deadline: of the peek, then of the relay. The steps between have their own, in the runtime. */
   readonly timer: Timer;
+  /** Number of the snapshot that it was accepted under. */
+  readonly generation: number;
   /** Coarse, for deadlines. */
   readonly acceptedMs: number;
   /** Monotonic with a fraction, and the wall clock: for the record. */
@@ -121,7 +137,13 @@ export class Connection {
   /** "" when none was sent or none was looked for. */
   sni = "";
   route: RouteSpec | null = null;
+  /** What a trusted proxy's header said beside the source. */
+  received: { readonly destination: ProxyAddress | null; readonly tlvs: readonly Tlv[] } | null = null;
   secured: Secured | null = null;
+  /** The TLS that we speak to the endpoint. */
+  upstreamTls: UpstreamTls | null = null;
+  /** When the first certificate expires whose `on_expiry` is `close`, in ms since 1970. */
+  expiresAtMs = Number.POSITIVE_INFINITY;
   identity: Identity | null = null;
   /** Of a client that was refused: what its certificate says. */
   refusedCertificate = "";
@@ -148,6 +170,7 @@ export class Connection {
     const { runtime } = listener.worker;
     this.id = id;
     this.listener = listener;
+    this.generation = listener.worker.generation;
     this.clock = runtime.clock;
     this.acceptedMs = runtime.clock.nowMs;
     this.acceptedPreciseMs = runtime.preciseNowMs();
@@ -160,6 +183,16 @@ export class Connection {
     this.direct = new SourceAddress(socket.remoteAddress, socket.remotePort);
     this.source = this.direct;
     this.local = listener.localAddress(socket);
+  }
+
+  /** Tells it from every other, also of other processes: what an endpoint is told as UNIQUE_ID. */
+  get uniqueId(): string {
+    return `${this.listener.worker.instanceId}-${this.id}`;
+  }
+
+  /** Ends it, in the relay, when a certificate that is valid up to this moment (ms since 1970) has expired. */
+  expireAt(notAfterMs: number): void {
+    this.expiresAtMs = Math.min(this.expiresAtMs, notAfterMs + 1);
   }
 
   other(leg: Leg): Leg {

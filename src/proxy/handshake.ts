@@ -20,9 +20,11 @@ export interface Secured {
 
 /** The built TLS contexts of one terminating route. */
 export class Termination {
+  readonly spec: TerminationSpec;
   readonly #contexts: readonly { readonly names: readonly NamePattern[]; readonly context: ServerContext }[];
 
   constructor(runtime: Runtime, spec: TerminationSpec) {
+    this.spec = spec;
     this.#contexts = spec.certificates.map((certificate) => ({
       // A name in a certificate that is no host name cannot be asked for by SNI.
       names: certificate.names.map((name) => compileDnsPattern(name)).filter((name) => typeof name !== "string"),
@@ -72,6 +74,7 @@ export async function handshake(connection: Connection, termination: Termination
   });
   if (result.ok) {
     downstream.socket = result.socket;
+    downstream.isTls = true;
     // Ended while it was being secured: nobody had this socket to abort then.
     if (connection.ended) result.socket.terminate();
     const { peerCertificate, version, cipher, resumed, alpn } = result;

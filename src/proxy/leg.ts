@@ -17,6 +17,8 @@ export class Leg {
   readonly connection: Connection;
   /** Null until this leg is dialled. */
   socket: StreamSocket<Leg> | null = null;
+  /** Whether TLS ends here: `socket` carries plaintext that the wire does not. */
+  isTls = false;
   flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING = HOLDING;
   /** Bytes read from this leg that the other one has not taken yet, oldest first. */
   readonly pending: Uint8Array[] = [];

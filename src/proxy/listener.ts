@@ -6,7 +6,7 @@ import { Timer } from "../base/clock.ts";
 import { messageOf, ProxyError } from "../base/errors.ts";
 import { formatHostPort } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
-import type { ListeningSocket, StreamSocket } from "../runtime/runtime.ts";
+import type { ListeningSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { Policy } from "./authorize.ts";
 import type { Backend } from "./balance.ts";
@@ -30,14 +30,40 @@ export interface ActiveRoute {
   readonly backend: Backend;
 }
 
+/** All that a listener goes by and that a new snapshot may change. */
+export interface ListenerRules {
+  readonly spec: ListenerSpec;
+  readonly router: Router;
+  readonly routes: readonly ActiveRoute[];
+  readonly allowed: CidrSet | null;
+  readonly trusted: CidrSet;
+}
+
+/** Builds what a listener goes by. Throws ProxyError `BAD_TLS_MATERIAL`. */
+export function listenerRules(
+  runtime: Runtime,
+  spec: ListenerSpec,
+  policies: readonly Policy[],
+  backends: readonly Backend[],
+): ListenerRules {
+  return {
+    spec,
+    router: new Router(spec.routes),
+    routes: spec.routes.map((route) => ({
+      spec: route,
+      termination: route.termination === null ? null : new Termination(runtime, route.termination),
+      policy: route.policy < 0 ? null : (policies[route.policy] as Policy),
+      backend: backends[route.backend] as Backend,
+    })),
+    allowed: spec.allowSources.length > 0 ? new CidrSet(spec.allowSources) : null,
+    trusted: new CidrSet(spec.trustedSources),
+  };
+}
+
 /** One listener of the snapshot, bound. */
 export class Listener {
-  readonly spec: ListenerSpec;
   readonly worker: Worker;
-  readonly router: Router;
-  readonly #routes: readonly ActiveRoute[];
-  readonly #allowed: CidrSet | null;
-  readonly #trusted: CidrSet;
+  #rules: ListenerRules;
   /** Connections of each source, kept only when they are limited; a source without any has no entry. */
   readonly #perSource = new Map<string, number>();
   readonly #socket: ListeningSocket;
@@ -49,20 +75,11 @@ export class Listener {
   readonly #retry = new Timer(() => this.updateAccepting());
 
   /** Binds. Throws ProxyError when the address cannot be had. */
-  constructor(worker: Worker, spec: ListenerSpec) {
-    this.spec = spec;
+  constructor(worker: Worker, rules: ListenerRules) {
     this.worker = worker;
-    this.router = new Router(spec.routes);
-    this.#routes = spec.routes.map((route) => ({
-      spec: route,
-      termination: route.termination === null ? null : new Termination(worker.runtime, route.termination),
-      policy: route.policy < 0 ? null : worker.policy(route.policy),
-      backend: worker.backend(route.backend),
-    }));
-    this.#allowed = spec.allowSources.length > 0 ? new CidrSet(spec.allowSources) : null;
-    this.#trusted = new CidrSet(spec.trustedSources);
+    this.#rules = rules;
     this.#socket = worker.runtime.listen<Leg>({
-      address: spec.address,
+      address: rules.spec.address,
       handlers: legHandlers,
       accept: (socket) => this.#accept(socket),
     });
@@ -71,13 +88,36 @@ export class Listener {
     this.#boundAddress = isWildcard ? null : formatAddress(address);
   }
 
+  get spec(): ListenerSpec {
+    return this.#rules.spec;
+  }
+
+  get router(): Router {
+    return this.#rules.router;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Goes by other rules from the next connection on. */
+  replaceRules(rules: ListenerRules): void {
+    this.#rules = rules;
+    this.updateAccepting();
+  }
+
   /** As bound. */
   get address(): Address {
     return this.#socket.address;
   }
 
   route(index: number): ActiveRoute {
-    return this.#routes[index] as ActiveRoute;
+    return this.#rules.routes[index] as ActiveRoute;
+  }
+
+  /** The route of that name, as of now. */
+  routeNamed(name: string): ActiveRoute | undefined {
+    return this.#rules.routes.find(({ spec }) => spec.name === name);
   }
 
   /** The address that the client dialled. Only a wildcard listener has to ask the kernel. */
@@ -94,14 +134,15 @@ export class Listener {
     // Reset before it was accepted: the kernel has forgotten the address, but still has bytes, and no rule about sources would see them.
     if (direct.ip === "") return new Ending("downstream_reset", "before it was accepted");
     if (!this.spec.acceptProxyProtocol) return null;
-    if (direct.bytes !== null && this.#trusted.contains(direct.bytes)) return null;
+    if (direct.bytes !== null && this.#rules.trusted.contains(direct.bytes)) return null;
     return new Ending("source_denied", "not in trusted_sources");
   }
 
   /** Whether the true source is allowed and within its limit; counts it. */
   admitSource(connection: Connection): Ending | null {
     const { source } = connection;
-    if (this.#allowed !== null && !containsSource(this.#allowed, source)) {
+    const { allowed } = this.#rules;
+    if (allowed !== null && !containsSource(allowed, source)) {
       return new Ending("source_denied", "not in allow_sources");
     }
     const limit = this.spec.maxConnectionsPerSource;

@@ -20,6 +20,7 @@ const HOLD_LIMIT_BYTES = 64 * 1024;
 const BULK_BYTES = 64 * 1024;
 /** What a leg may transfer in one turn, so that its neighbours have theirs. */
 const TRANSFER_LIMIT_BYTES = 4 * 1024 * 1024;
+const DAY_MS = 86_400_000;
 /** How long the leg that is left may take nothing after the other one broke, before it is cut. */
 const LINGER_MS = 5000;
 
@@ -36,7 +37,7 @@ export const legHandlers: SocketHandlers<Leg> = {
       const other = connection.other(leg);
       const taken = (other.socket as StreamSocket<Leg>).write(bytes);
       if (taken === bytes.length) {
-        if (taken >= BULK_BYTES && isPlain(leg)) transferMore(leg);
+        if (taken >= BULK_BYTES && !leg.isTls) transferMore(leg);
       } else notTaken(leg, bytes, taken);
     } else if (leg.flow !== DISCARDING) {
       leg.bytesRead += bytes.length;
@@ -96,6 +97,10 @@ export function relayDeadline(connection: Connection): void {
     connection.end(connection.ending ?? new Ending("lifetime_exceeded"));
     return;
   }
+  if (Date.now() >= connection.expiresAtMs) {
+    connection.end(connection.ending ?? new Ending("certificate_expired"));
+    return;
+  }
   const limit = idleLimit(connection);
   if (limit > 0 && now - connection.lastActivityMs >= limit) {
     connection.end(connection.ending ?? new Ending("idle_timeout", isHalfClosed(connection) ? "half-closed" : ""));
@@ -123,6 +128,9 @@ function armRelayDeadline(connection: Connection): void {
   let dueMs = Number.POSITIVE_INFINITY;
   if (idle > 0) dueMs = connection.lastActivityMs + idle;
   if (maxLifetimeMs > 0) dueMs = Math.min(dueMs, connection.acceptedMs + maxLifetimeMs);
+  // By the wall clock, which may be set: so it is looked at again at least every day.
+  if (connection.expiresAtMs !== Number.POSITIVE_INFINITY)
+    dueMs = Math.min(dueMs, clock.nowMs + Math.min(Math.max(connection.expiresAtMs - Date.now(), 0), DAY_MS));
   if (dueMs !== Number.POSITIVE_INFINITY) clock.arm(connection.timer, Math.max(0, dueMs - clock.nowMs));
   else clock.disarm(connection.timer);
 }
@@ -188,7 +196,7 @@ function flush(source: Leg): void {
   } else if (source.readEnded) passEnd(source);
   else {
     // A leg that was paused had outrun the other one: there will be more.
-    if (source.paused && isPlain(source)) transferMore(source);
+    if (source.paused && !source.isTls) transferMore(source);
     if (source.pendingBytes === 0) resume(source);
   }
 }
@@ -202,7 +210,7 @@ function passEnd(leg: Leg): void {
   const socket = other.socket as StreamSocket<Leg>;
   // Closing at once saves a plain socket three system calls and a turn of the loop, which is a tenth of a short connection. TLS has to
   // say close_notify.
-  if (isPlain(other) && other.readEnded && other.pendingBytes === 0) socket.close();
+  if (!other.isTls && other.readEnded && other.pendingBytes === 0) socket.close();
   else socket.shutdown();
   // The end changes which idle limit holds. That may just have closed both legs and with them the connection.
   if (!connection.ended && connection.ending === null) armRelayDeadline(connection);
@@ -217,12 +225,6 @@ function notTaken(leg: Leg, bytes: Uint8Array, taken: number): void {
     leg.keep(taken === 0 ? bytes : bytes.subarray(taken));
     pause(leg);
   }
-}
-
-/** Only the downstream leg can have been secured. */
-function isPlain(leg: Leg): boolean {
-  const connection = leg.connection;
-  return leg === connection.upstream || connection.secured === null;
 }
 
 /** Moves what more there is on a plain leg in bulk, which the platform can do at less cost than by `data`. */
@@ -315,7 +317,7 @@ function brokenBy(leg: Leg, code: CloseCode): Ending {
   const isDownstream = leg === leg.connection.downstream;
   switch (code) {
     case "truncated":
-      return truncated(leg.connection);
+      return truncated(leg.connection, isDownstream);
     case "timed_out":
       return new Ending(isDownstream ? "downstream_reset" : "upstream_reset", "ETIMEDOUT");
     case "reset":
@@ -326,8 +328,9 @@ function brokenBy(leg: Leg, code: CloseCode): Ending {
   }
 }
 
-/** Only the downstream speaks TLS with us. Many clients close without close_notify once they have the whole answer: no loss there. */
-function truncated({ downstream, upstream }: Connection): Ending {
+function truncated({ downstream, upstream }: Connection, isDownstream: boolean): Ending {
+  if (!isDownstream) return new Ending("upstream_truncated", "upstream FIN without close_notify");
+  // Many clients close without close_notify once they have the whole answer: no loss there.
   const hadWholeAnswer = upstream.readEnded && downstream.writeEnded;
   return new Ending(hadWholeAnswer ? "completed" : "downstream_truncated", "downstream FIN without close_notify");
 }

@@ -1,16 +1,19 @@
-// The data plane of one process: one snapshot brought to life. It owns the listeners, the counts and the connections.
+// The data plane of one process: a snapshot brought to life, and the next one after it. It owns the listeners, the counts and the connections.
 
+import { formatAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import { Timer } from "../base/clock.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
-import type { Snapshot } from "../snapshot/snapshot.ts";
+import type { ListenerSpec, Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { Policy } from "./authorize.ts";
-import { Backend } from "./balance.ts";
+import { ActiveCounts, Backend } from "./balance.ts";
 import { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
+import { Enforcement } from "./enforce.ts";
 import type { Leg } from "./leg.ts";
-import { Listener } from "./listener.ts";
+import { Listener, type ListenerRules, listenerRules } from "./listener.ts";
+import { Origination } from "./originate.ts";
 
 /** A proxied connection has two descriptors. At EMFILE Bun's accept loop spins, so the limit is kept well away. */
 const DESCRIPTORS_PER_CONNECTION = 2;
@@ -26,16 +29,26 @@ export interface WorkerOptions {
   readonly random?: () => number;
 }
 
+/** A snapshot, built: all that can fail but binding has succeeded. */
+interface Built {
+  readonly snapshot: Snapshot;
+  readonly backends: readonly Backend[];
+  readonly rules: readonly ListenerRules[];
+}
+
 /** The data plane. */
 export class Worker {
   readonly runtime: Runtime;
   readonly accessLog: AccessLog | null;
-  readonly listeners: readonly Listener[];
-  readonly #snapshot: Snapshot;
-  readonly #policies: readonly Policy[];
-  readonly #backends: readonly Backend[];
+  /** Tells this process's connections from those of others, in what is told to endpoints. */
+  readonly instanceId: string;
+  #listeners: readonly Listener[];
+  #built: Built;
+  readonly #active = new ActiveCounts(0);
+  readonly #random: () => number;
   readonly #connections = new Set<Connection>();
-  readonly #limit: number;
+  readonly #descriptorLimit: number;
+  readonly #enforcement: Enforcement;
   #nextId = 1;
   /** Called when the last connection of a draining worker has ended. */
   #drained: (() => void) | null = null;
@@ -45,12 +58,23 @@ export class Worker {
   constructor({ runtime, snapshot, accessLog, random = Math.random }: WorkerOptions) {
     this.runtime = runtime;
     this.accessLog = accessLog;
-    this.#snapshot = snapshot;
-    const active = new Int32Array(snapshot.slotCount);
-    this.#policies = snapshot.policies.map((spec) => new Policy(spec));
-    this.#backends = snapshot.backends.map((spec) => new Backend(spec, active, random));
-    this.#limit = connectionLimit(snapshot.maxConnections, runtime.descriptorLimit());
-    this.listeners = this.#listen();
+    this.#random = random;
+    this.instanceId = Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, "0");
+    this.#descriptorLimit = runtime.descriptorLimit();
+    this.#enforcement = new Enforcement(runtime);
+    this.#built = this.#build(snapshot);
+    this.#listeners = this.#bind(this.#built.rules);
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  /** Number of the snapshot that new connections go by. */
+  get generation(): number {
+    return this.#built.snapshot.generation;
   }
 
   /** Connections held now. */
@@ -59,15 +83,36 @@ export class Worker {
   }
 
   get isFull(): boolean {
-    return this.#connections.size >= this.#limit;
+    return this.#connections.size >= connectionLimit(this.#built.snapshot.maxConnections, this.#descriptorLimit);
   }
 
-  policy(index: number): Policy {
-    return this.#policies[index] as Policy;
+  /** The backend of that name, as of now. */
+  backendNamed(name: string): Backend | undefined {
+    return this.#built.backends.find(({ spec }) => spec.name === name);
   }
 
-  backend(index: number): Backend {
-    return this.#backends[index] as Backend;
+  /**
+   * Goes over to another snapshot, whole or not at all: throws the ProxyError of what cannot be built or bound, and then nothing has changed.
+   * Listeners whose address stays are not interrupted; connections of a listener that went may go on for the drain time-out. Live connections
+   * that the new rules would refuse are ended within a second.
+   */
+  apply(snapshot: Snapshot): void {
+    assert(this.#drained === null, "a worker that drains takes no snapshot");
+    const built = this.#build(snapshot);
+    const kept = new Map(this.#listeners.map((listener) => [placeOf(listener.spec), listener]));
+    const added = this.#bind(built.rules.filter(({ spec }) => !kept.has(placeOf(spec))));
+    this.#built = built;
+    const before = this.#listeners;
+    this.#listeners = built.rules.map((rules) => {
+      const place = placeOf(rules.spec);
+      const listener = kept.get(place) ?? added.find(({ spec }) => placeOf(spec) === place);
+      assert(listener !== undefined, "a listener was kept or added");
+      listener.replaceRules(rules);
+      return listener;
+    });
+    for (const listener of before) if (!this.#listeners.includes(listener)) this.#retire(listener);
+    this.#updateAccepting();
+    this.#enforcement.start(this.#connections);
   }
 
   /** Makes the connection of an accepted socket. Called by its listener. */
@@ -93,7 +138,7 @@ export class Worker {
    */
   drain(): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
-    for (const listener of this.listeners) listener.close();
+    for (const listener of this.#listeners) listener.close();
     const { promise, resolve } = Promise.withResolvers<number>();
     const deadline = new Timer(() => this.abort());
     this.#drained = () => {
@@ -101,7 +146,7 @@ export class Worker {
       resolve(this.#aborted);
     };
     if (this.#connections.size === 0) this.#drained();
-    else this.runtime.clock.arm(deadline, this.#snapshot.drainTimeoutMs);
+    else this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
     return promise;
   }
 
@@ -111,10 +156,22 @@ export class Worker {
     for (const connection of [...this.#connections]) connection.end(new Ending("drain_timeout"));
   }
 
-  #listen(): readonly Listener[] {
+  #build(snapshot: Snapshot): Built {
+    const { runtime } = this;
+    this.#active.grow(snapshot.slotCount);
+    const policies = snapshot.policies.map((spec) => new Policy(spec));
+    const backends = snapshot.backends.map((spec) => {
+      const origination = spec.origination === null ? null : new Origination(runtime, spec.origination);
+      return new Backend(spec, { active: this.#active, origination, random: this.#random });
+    });
+    const rules = snapshot.listeners.map((spec) => listenerRules(runtime, spec, policies, backends));
+    return { snapshot, backends, rules };
+  }
+
+  #bind(rules: readonly ListenerRules[]): readonly Listener[] {
     const listeners: Listener[] = [];
     try {
-      for (const spec of this.#snapshot.listeners) listeners.push(new Listener(this, spec));
+      for (const each of rules) listeners.push(new Listener(this, each));
     } catch (thrown) {
       for (const listener of listeners) listener.close();
       throw thrown;
@@ -122,9 +179,25 @@ export class Worker {
     return listeners;
   }
 
-  #updateAccepting(): void {
-    for (const listener of this.listeners) listener.updateAccepting();
+  /** Accepts no more on a listener, and gives its connections the drain time-out. */
+  #retire(listener: Listener): void {
+    listener.close();
+    const deadline = new Timer(() => {
+      for (const connection of [...this.#connections])
+        if (connection.listener === listener) connection.end(new Ending("drain_timeout", "the listener was removed"));
+    });
+    this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
   }
+
+  #updateAccepting(): void {
+    for (const listener of this.#listeners) listener.updateAccepting();
+  }
+}
+
+/** Where a listener listens. With port 0 each has a port of its own. */
+function placeOf({ name, address }: ListenerSpec): string {
+  const text = formatAddress(address);
+  return address.kind === "tcp" && address.port === 0 ? `${name} ${text}` : text;
 }
 
 function connectionLimit(configured: number, descriptorLimit: number): number {

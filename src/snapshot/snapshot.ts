@@ -68,7 +68,13 @@ export interface TerminationSpec {
   readonly minVersion: "1.2" | "1.3";
   readonly alpn: readonly string[];
   readonly sessionTickets: boolean;
+  /** Empty: any certificate that verifies. Else a client needs an X.509-SVID, and `clientCaPem` keeps each domain's anchors to their own names. */
+  readonly trustDomains: readonly string[];
+  readonly onExpiry: OnExpiry;
 }
+
+/** What happens to a connection when the peer's certificate expires while it is open. */
+export type OnExpiry = "keep" | "close";
 
 export interface CertificateSpec {
   /** Leaf first, then intermediates. */
@@ -111,6 +117,32 @@ export interface BackendSpec {
   readonly maxLifetimeMs: number;
   /** 0 = idleTimeoutMs. */
   readonly halfCloseIdleTimeoutMs: number;
+  readonly sendProxyProtocol: "off" | "v1" | "v2" | "v2-tls";
+  /** Passes on the TLVs of a received PROXY header. */
+  readonly forwardProxyTlvs: boolean;
+  /** Null: endpoints are sent what the route sees. */
+  readonly origination: OriginationSpec | null;
+}
+
+/** TLS towards endpoints. All PEM texts have been validated as a set. */
+export interface OriginationSpec {
+  /** What we show: leaf first, then intermediates. Both are "" when we show none. */
+  readonly chainPem: string;
+  readonly keyPem: string;
+  /** PEM, one certificate each; never empty. */
+  readonly serverCaPem: readonly string[];
+  /** PEM, one CRL each. */
+  readonly serverCrlPem: readonly string[];
+  readonly minVersion: "1.2" | "1.3";
+  readonly alpn: readonly string[];
+  /** The host name or IP that is asked for and verified; "" = that of the endpoint. */
+  readonly serverName: string;
+  /** Patterns instead of the server name; those that are given must each match. */
+  readonly verifyDns: readonly string[];
+  readonly verifyUri: readonly string[];
+  /** As of a TerminationSpec. */
+  readonly trustDomains: readonly string[];
+  readonly onExpiry: OnExpiry;
 }
 
 export interface EndpointSpec {
@@ -118,6 +150,8 @@ export interface EndpointSpec {
   readonly name: string;
   /** Resolved: a "tcp" host is an IP literal. */
   readonly address: Address;
+  /** The host as it was written, a name or an IP; "" of a unix socket. */
+  readonly host: string;
   /** At least 1. */
   readonly weight: number;
   /** 0 = no limit. */

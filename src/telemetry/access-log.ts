@@ -37,6 +37,11 @@ export interface CloseRecord {
   readonly durationMs: number;
   readonly handshakeMs: number;
   readonly connectMs: number;
+  /** Of the TLS that we speak to the endpoint. */
+  readonly upstreamTlsVersion: string;
+  readonly upstreamTlsCipher: string;
+  /** The endpoint's certificate: its first URI name, or else its first DNS name. */
+  readonly upstreamPeer: string;
   readonly closeReason: CloseReason;
   readonly closeSide: CloseSide;
   readonly termination: string;
@@ -109,6 +114,10 @@ export function formatJson(record: CloseRecord): string {
     line += `,"handshake_ms":${milliseconds(record.handshakeMs)}`;
   }
   if (record.attempts > 0) line += `,"connect_ms":${milliseconds(record.connectMs)}`;
+  if (record.upstreamTlsVersion !== "") {
+    line += `,"upstream_tls_version":"${record.upstreamTlsVersion}","upstream_tls_cipher":"${record.upstreamTlsCipher}"`;
+    line += text("upstream_peer", record.upstreamPeer);
+  }
   line += `,"bytes_up":${record.bytesUp},"bytes_down":${record.bytesDown},"duration_ms":${milliseconds(record.durationMs)}`;
   line += `,"close_reason":"${record.closeReason}","close_side":"${record.closeSide}","termination":"${record.termination}"`;
   line += text("detail", record.detail);

@@ -83,6 +83,21 @@ export const CLOSE_REASONS = {
     termination: "sC",
     meaning: "Every endpoint tried failed, the last by not answering within connect_timeout.",
   },
+  upstream_handshake_timeout: {
+    side: "upstream",
+    termination: "sC",
+    meaning: "Every endpoint tried failed, the last by not ending its TLS handshake within connect_timeout.",
+  },
+  upstream_handshake_failed: {
+    side: "upstream",
+    termination: "SC",
+    meaning: "Every endpoint tried failed, the last in its TLS handshake for another reason than its certificate.",
+  },
+  upstream_certificate_rejected: {
+    side: "upstream",
+    termination: "SC",
+    meaning: "Every endpoint tried failed, the last because its certificate did not verify or was for somebody else.",
+  },
   downstream_left: {
     side: "downstream",
     termination: "CR",
@@ -94,6 +109,26 @@ export const CLOSE_REASONS = {
     side: "downstream",
     termination: "CD",
     meaning: "The client's TLS stream ended without close_notify: it may have been cut.",
+  },
+  upstream_truncated: {
+    side: "upstream",
+    termination: "SD",
+    meaning: "The endpoint's TLS stream ended without close_notify: it may have been cut.",
+  },
+  policy_revoked: {
+    side: "proxy",
+    termination: "KD",
+    meaning: "The policy of the route was changed and now denies the identity or source.",
+  },
+  certificate_revoked: {
+    side: "proxy",
+    termination: "KD",
+    meaning: "Authorities or revocation lists were changed, and the peer's certificate no longer verifies.",
+  },
+  certificate_expired: {
+    side: "proxy",
+    termination: "KD",
+    meaning: "The peer's certificate expired while connected, and on_expiry is close.",
   },
   idle_timeout: {
     side: "proxy",

@@ -18,7 +18,7 @@ export function decodePem(text: string, label: string): Uint8Array<ArrayBuffer> 
 }
 
 /** One PEM block with these bytes. */
-export function encodePem(bytes: ArrayBuffer, label: string): string {
+export function encodePem(bytes: ArrayBuffer | Uint8Array, label: string): string {
   const body = base64(bytes);
   const lines = [`-----BEGIN ${label}-----`];
   for (let at = 0; at < body.length; at += LINE_LENGTH) lines.push(body.slice(at, at + LINE_LENGTH));
@@ -27,7 +27,7 @@ export function encodePem(bytes: ArrayBuffer, label: string): string {
 }
 
 /** Base64 with padding (RFC 4648, 4). */
-export function base64(bytes: ArrayBuffer): string {
+export function base64(bytes: ArrayBuffer | Uint8Array): string {
   let characters = "";
   for (const byte of new Uint8Array(bytes)) characters += String.fromCharCode(byte);
   return btoa(characters);

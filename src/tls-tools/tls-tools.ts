@@ -18,7 +18,8 @@ import {
   ownsKey,
   parseCertificate,
 } from "./keys.ts";
-import { base64, encodePem, splitPem } from "./pem.ts";
+import { splitPem } from "../protocol/pem.ts";
+import { base64, encodePem } from "./pem.ts";
 import { optionsOf } from "./renewal.ts";
 import { checkedCommonName, type SubjectNames, subjectAlternativeNames } from "./subject-names.ts";
 import { svidProblem } from "./svid.ts";

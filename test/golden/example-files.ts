@@ -44,6 +44,11 @@ async function make(): Promise<Map<string, string>> {
   await issue("nameless", { commonName: "nameless", ip: ["127.0.0.1"] });
   await issue("expired", { dns: ["old.internal"], notBefore: new Date(Date.now() - 2 * DAY_MS) });
   await issue("client", { commonName: "billing", uri: "spiffe://prod/billing/api", usage: "client" });
+  for (const [name, ip] of [
+    ["host-a", "10.77.0.1"],
+    ["host-b", "10.77.0.2"],
+  ] as const)
+    await issue(name, { commonName: name, ip: [ip], uri: `spiffe://mesh.internal/${name}`, usage: "both" });
   await issue("stranger", { commonName: "stranger", uri: "spiffe://test/stranger", usage: "client" });
   files.set("bundle.pem", `${files.get("edge.key")}${files.get("edge.pem")}${authority.certificatePem}`);
   files.set("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGj\n-----END ENCRYPTED PRIVATE KEY-----\n");

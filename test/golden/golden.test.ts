@@ -45,7 +45,9 @@ async function outcomeOf(name: string): Promise<{ suffix: string; text: string }
   const compiled = await compile(loaded, {
     generation: 1,
     files,
-    validate: (identity) => void runtime.serverContext(identity),
+    runtime,
+    slots: new Map(),
+    strict: false,
     resolve: async (host) => {
       if (host.endsWith(".invalid")) throw new Error("no such host");
       return "192.0.2.1";

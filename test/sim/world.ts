@@ -185,9 +185,9 @@ class World {
     if (this.runtime.clock.armed !== 0) schedule.violation(`${this.runtime.clock.armed} timers are left`);
     const open = this.runtime.links.filter((link) => link.closeTold === null).length;
     if (open > 0) schedule.violation(`${open} sockets are left open`);
-    for (const [index, { endpoints }] of this.snapshot.backends.entries()) {
+    for (const { name, endpoints } of this.snapshot.backends) {
       for (const endpoint of endpoints) {
-        const active = worker.backend(index).activeOf(endpoint);
+        const active = worker.backendNamed(name)?.activeOf(endpoint);
         if (active !== 0) schedule.violation(`${endpoint.name} still counts ${active}`);
       }
     }

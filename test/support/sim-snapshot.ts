@@ -51,6 +51,8 @@ export const SIM_TERMINATION: TerminationSpec = {
   minVersion: "1.2",
   alpn: [],
   sessionTickets: false,
+  trustDomains: [],
+  onExpiry: "keep",
 };
 
 /** A rule that allows everyone. */
@@ -69,6 +71,9 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
     idleTimeoutMs: 0,
     maxLifetimeMs: 0,
     halfCloseIdleTimeoutMs: 0,
+    sendProxyProtocol: "off",
+    forwardProxyTlvs: false,
+    origination: null,
     ...spec,
   };
 }
@@ -79,6 +84,7 @@ export function endpointSpec(slot: number, spec: Partial<EndpointSpec> = {}): En
   return {
     name: `${host}:80`,
     address: { kind: "tcp", host, port: 80 },
+    host,
     weight: 1,
     maxConnections: 0,
     backup: false,

@@ -12,6 +12,7 @@ const WEB: Identity = {
   uris: ["spiffe://prod/web"],
   dnsNames: ["web.internal"],
   ips: ["10.1.2.3"],
+  notAfterMs: 0,
   fingerprint: "00".repeat(32),
 };
 

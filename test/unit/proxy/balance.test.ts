@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Backend } from "../../../src/proxy/balance.ts";
+import { ActiveCounts, Backend } from "../../../src/proxy/balance.ts";
 import type { BackendSpec, EndpointSpec } from "../../../src/snapshot/snapshot.ts";
 import { mulberry32 } from "../../support/sim-schedule.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
@@ -83,7 +83,7 @@ describe("random", () => {
 
   test("stays within the candidates when chance gives its largest value", () => {
     const spec = backendSpec({ balance: "random", endpoints: [endpointSpec(0), endpointSpec(1), endpointSpec(2)] });
-    const backend = new Backend(spec, new Int32Array(3), () => 1 - 2 ** -53);
+    const backend = new Backend(spec, { active: new ActiveCounts(3), random: () => 1 - 2 ** -53 });
     expect(backend.pick([])).toBe(2);
     expect(backend.pick([2])).toBe(1);
   });
@@ -140,9 +140,9 @@ for (const balance of ["least_connections", "round_robin", "random", "power_of_t
 }
 
 test("backends that share a table of counts see each other's connections", () => {
-  const active = new Int32Array(2);
+  const active = new ActiveCounts(2);
   const spec = backendSpec({ endpoints: [endpointSpec(0), endpointSpec(1)] });
-  const [first, second] = [new Backend(spec, active), new Backend(spec, active)];
+  const [first, second] = [new Backend(spec, { active }), new Backend(spec, { active })];
   first.acquire(0);
   expect(second.pick([])).toBe(1);
 });
@@ -204,5 +204,6 @@ function naivelyBest(endpoints: readonly EndpointSpec[], load: readonly number[]
 
 function backendOf(balance: Balance, parts: readonly Partial<EndpointSpec>[]): Backend {
   const endpoints = parts.map((part, slot) => endpointSpec(slot, part));
-  return new Backend(backendSpec({ balance, endpoints }), new Int32Array(endpoints.length), mulberry32(5));
+  const active = new ActiveCounts(endpoints.length);
+  return new Backend(backendSpec({ balance, endpoints }), { active, random: mulberry32(5) });
 }

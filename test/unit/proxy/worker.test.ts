@@ -115,7 +115,7 @@ describe("dialling", () => {
     client.send("hello");
     sim.settle(600);
     expect(sim.server.text).toBe("hello");
-    const counts = backends[0]?.endpoints.map((endpoint) => sim.worker.backend(0).activeOf(endpoint));
+    const counts = backends[0]?.endpoints.map((endpoint) => sim.worker.backendNamed("backend")?.activeOf(endpoint));
     expect(counts?.toSorted()).toEqual([0, 0, 1]);
     client.link.farResetNow();
     sim.settle();
@@ -154,5 +154,5 @@ test("a defect on the way ends that connection, by name, and gives back what it 
   const client = sim.connect();
   expect([client.resets, client.fins]).toEqual([1, 0]);
   expect(sim.records).toMatchObject([{ closeReason: "internal_error", detail: "this cannot be", termination: "IC" }]);
-  expect([sim.worker.connectionCount, sim.worker.backend(0).activeOf(endpointSpec(0))]).toEqual([0, 0]);
+  expect([sim.worker.connectionCount, sim.worker.backendNamed("backend")?.activeOf(endpointSpec(0))]).toEqual([0, 0]);
 });

@@ -1,0 +1,83 @@
+// TLS towards an endpoint, on an upstream leg that has just connected: nothing is sent to an endpoint that is not the one that was meant.
+
+import { isIp } from "../base/ip.ts";
+import { readCertificate } from "../protocol/certificate.ts";
+import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts";
+import type { EndpointSpec, OriginationSpec } from "../snapshot/snapshot.ts";
+import type { Connection } from "./connection.ts";
+import { Ending } from "./ending.ts";
+import { describeRefused, printable } from "./identity.ts";
+import type { Leg } from "./leg.ts";
+import { legHandlers } from "./relay.ts";
+import { ServerVerifier } from "./server-verifier.ts";
+
+/** What a finished handshake with an endpoint tells. */
+export interface UpstreamTls {
+  readonly version: string;
+  readonly cipher: string;
+  /** The first URI name of the endpoint's certificate, or else its first DNS name. */
+  readonly peer: string;
+}
+
+/** The built TLS context of a backend that speaks TLS, and who its endpoints have to be. */
+export class Origination {
+  readonly spec: OriginationSpec;
+  readonly context: ClientContext;
+  readonly verifier: ServerVerifier;
+
+  constructor(runtime: Runtime, spec: OriginationSpec) {
+    this.spec = spec;
+    this.context = runtime.clientContext(spec);
+    this.verifier = new ServerVerifier(spec);
+  }
+
+  /** The name that an endpoint is asked for, and that its certificate is for unless patterns say otherwise. */
+  serverName(endpoint: EndpointSpec): string {
+    return this.spec.serverName === "" ? endpoint.host : this.spec.serverName;
+  }
+}
+
+/** Secures a plain socket of the upstream leg. Null when that is done; on an Ending the socket has been aborted. */
+export async function originate(
+  connection: Connection,
+  origination: Origination,
+  endpoint: EndpointSpec,
+  socket: StreamSocket<Leg>,
+): Promise<Ending | null> {
+  const { listener, upstream, backend } = connection;
+  const { runtime } = listener.worker;
+  const serverName = origination.serverName(endpoint);
+  // Whoever ends the connection meanwhile aborts it by this socket.
+  upstream.socket = socket;
+  const result = await runtime.originateTls(socket, {
+    context: origination.context,
+    // An address is no server name (RFC 6066, 3).
+    serverName: isIp(serverName) ? "" : serverName,
+    accept: (leaf) => origination.verifier.judge(leaf, serverName),
+    handlers: legHandlers,
+    data: upstream,
+    timeoutMs: backend?.spec.connectTimeoutMs ?? 0,
+  });
+  if (result.ok) {
+    upstream.socket = result.socket;
+    upstream.isTls = true;
+    const names = result.peerCertificate === null ? null : readCertificate(result.peerCertificate);
+    const { version, cipher } = result;
+    connection.upstreamTls = { version, cipher, peer: names?.uris[0] ?? names?.dnsNames[0] ?? "" };
+    if (origination.spec.onExpiry === "close" && names !== null) connection.expireAt(names.notAfterMs);
+    return null;
+  }
+  upstream.socket = null;
+  const said = describeRefused(result.peerCertificate);
+  const detail = printable(`${endpoint.name}: ${result.detail}${said === "" ? "" : `; ${said}`}`);
+  switch (result.failure) {
+    case "certificate":
+      return new Ending("upstream_certificate_rejected", detail);
+    case "timeout":
+      return new Ending("upstream_handshake_timeout", endpoint.name);
+    case "closed":
+      return new Ending("upstream_handshake_failed", `${endpoint.name}: the endpoint left during the handshake`);
+    default:
+      return new Ending("upstream_handshake_failed", detail);
+  }
+}

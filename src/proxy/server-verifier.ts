@@ -1,0 +1,53 @@
+// Whether an endpoint is the one that was meant, by what its certificate says of it. The chain is the TLS library's to verify; this judges the
+// names of a leaf whose chain is good. A common name is never looked at (RFC 9525, 2).
+
+import { isIp } from "../base/ip.ts";
+import { readCertificate } from "../protocol/certificate.ts";
+import { readCertificateDetails } from "../protocol/certificate-details.ts";
+import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
+import { svidProblem } from "../protocol/spiffe-id.ts";
+import type { OriginationSpec } from "../snapshot/snapshot.ts";
+import { mustCompile } from "./compiled.ts";
+
+/** Judges the certificates of one backend's endpoints. */
+export class ServerVerifier {
+  readonly #dns: readonly NamePattern[];
+  readonly #uri: readonly NamePattern[];
+  readonly #needsSvid: boolean;
+
+  constructor({ verifyDns, verifyUri, trustDomains }: OriginationSpec) {
+    this.#dns = verifyDns.map((pattern) => mustCompile(compileDnsPattern(pattern)));
+    this.#uri = verifyUri.map((pattern) => mustCompile(compileUriPattern(pattern)));
+    this.#needsSvid = trustDomains.length > 0;
+  }
+
+  /** "" when the leaf (DER) is of the endpoint that was meant, or why it is not. `serverName` counts where no pattern is given. */
+  judge(leaf: Uint8Array, serverName: string): string {
+    const names = readCertificate(leaf);
+    if (names === null) return "the certificate cannot be read";
+    if (names.suspicious !== "") return names.suspicious;
+    if (this.#needsSvid) {
+      const details = readCertificateDetails(leaf);
+      const problem = details === null ? "the certificate cannot be read" : svidProblem(details);
+      if (problem !== "") return `no X.509-SVID: ${problem}`;
+    }
+    if (this.#dns.length > 0 && !anyMatches(this.#dns, names.dnsNames)) return "no DNS name matches verify.dns";
+    if (this.#uri.length > 0 && !anyMatches(this.#uri, names.uris)) return "no URI name matches verify.uri";
+    if (this.#dns.length > 0 || this.#uri.length > 0) return "";
+    if (isIp(serverName)) return names.ips.includes(serverName) ? "" : `not for the address ${serverName}`;
+    return names.dnsNames.some((name) => isFor(name, serverName)) ? "" : `not for the name ${serverName}`;
+  }
+}
+
+/** Whether a DNS name of a certificate covers a host: a wildcard stands for the whole leftmost label and nothing else (RFC 9525, 6.3). */
+function isFor(name: string, host: string): boolean {
+  if (!name.startsWith("*.")) return name === host;
+  const parent = name.slice(1);
+  const label = host.slice(0, -parent.length);
+  // At least two labels behind it: `*.com` would be for half the world.
+  return parent.indexOf(".", 1) > 0 && host.endsWith(parent) && label !== "" && !label.includes(".");
+}
+
+function anyMatches(patterns: readonly NamePattern[], names: readonly string[]): boolean {
+  return patterns.some((pattern) => names.some((name) => pattern.matches(name)));
+}

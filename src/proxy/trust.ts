@@ -1,0 +1,115 @@
+// Whether a certificate that verified once would verify against other authorities and revocation lists: what a change of them asks of every live
+// connection. A handshake is never judged here; that is the TLS library's. Of a live connection the platform shows only the leaf, so an
+// issuer that the peer sent along, and that is not among the authorities, is unknown: then the answer errs on the side of no.
+
+import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
+import { pemBytes } from "../protocol/pem.ts";
+import { type RevocationList, readRevocationList } from "../protocol/revocation-list.ts";
+import { svidProblem } from "../protocol/spiffe-id.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+
+/** Authorities and lists as a snapshot has them. */
+export interface TrustSpec {
+  /** PEM, one certificate each. */
+  readonly anchorsPem: readonly string[];
+  /** PEM, one CRL each. */
+  readonly crlsPem: readonly string[];
+  /** Empty: any certificate that verifies. Else it has to be an X.509-SVID. */
+  readonly trustDomains: readonly string[];
+}
+
+interface Anchor {
+  readonly pem: string;
+  readonly der: Uint8Array;
+  readonly details: CertificateDetails;
+}
+
+/** A chain of more authorities than this is none that was meant. */
+const CHAIN_LIMIT = 8;
+
+/** Authorities and lists, taken apart when first needed: most never are. */
+export class Trust {
+  readonly spec: TrustSpec;
+  #bySubject: Map<string, Anchor[]> | null = null;
+  #lists: RevocationList[] | null = null;
+
+  constructor(spec: TrustSpec) {
+    this.spec = spec;
+  }
+
+  /** Whether nothing is said here that `other` does not say too. */
+  equals({ spec }: Trust): boolean {
+    return (
+      sameTexts(this.spec.anchorsPem, spec.anchorsPem) &&
+      sameTexts(this.spec.crlsPem, spec.crlsPem) &&
+      sameTexts(this.spec.trustDomains, spec.trustDomains)
+    );
+  }
+
+  /** "" when a leaf (DER) that verified against `before` would here, or why not. */
+  refusal(leaf: Uint8Array, before: Trust, runtime: Pick<Runtime, "isSignedBy">): string {
+    const details = readCertificateDetails(leaf);
+    if (details === null) return "the certificate cannot be read";
+    if (this.spec.trustDomains.length > 0) {
+      const problem = svidProblem(details);
+      if (problem !== "") return `no X.509-SVID: ${problem}`;
+    }
+    let below: { readonly der: Uint8Array; readonly details: CertificateDetails } = { der: leaf, details };
+    for (let depth = 0; depth < CHAIN_LIMIT; depth++) {
+      if (this.#isRevoked(below.details)) return depth === 0 ? "CERT_REVOKED" : "an authority in its chain is revoked";
+      const issuer = this.#issuerOf(below, before, runtime);
+      if (issuer === null)
+        return depth === 0 && before.#hasAllIn(this, below.details) ? "" : "no authority vouches for it";
+      if (issuer.details.issuer === issuer.details.subjectDer) return "";
+      below = issuer;
+    }
+    return "its chain is too long";
+  }
+
+  /** The authority here that signed a certificate, or null. */
+  #issuerOf(
+    { der, details }: { readonly der: Uint8Array; readonly details: CertificateDetails },
+    before: Trust,
+    runtime: Pick<Runtime, "isSignedBy">,
+  ): Anchor | null {
+    const candidates = this.#anchorsNamed(details.issuer);
+    const [only] = candidates;
+    const known = before.#anchorsNamed(details.issuer);
+    // The one that it verified by is still here: no need to verify again.
+    if (candidates.length === 1 && known.length === 1 && only?.pem === known[0]?.pem) return only ?? null;
+    return candidates.find((anchor) => runtime.isSignedBy(der, anchor.der)) ?? null;
+  }
+
+  /** Whether a leaf whose issuer was sent along by the peer may still rest on what it rested on: on one of these, all of which `now` has. */
+  #hasAllIn(now: Trust, leaf: CertificateDetails): boolean {
+    if (this.#anchorsNamed(leaf.issuer).length > 0) return false;
+    return this.spec.anchorsPem.length > 0 && this.spec.anchorsPem.every((pem) => now.spec.anchorsPem.includes(pem));
+  }
+
+  #isRevoked({ issuer, serial }: CertificateDetails): boolean {
+    this.#lists ??= this.spec.crlsPem.flatMap((pem) => {
+      const der = pemBytes(pem);
+      return (der === null ? null : readRevocationList(der)) ?? [];
+    });
+    return this.#lists.some((list) => list.issuer === issuer && list.isRevoked(serial));
+  }
+
+  #anchorsNamed(subject: string): readonly Anchor[] {
+    if (this.#bySubject === null) {
+      this.#bySubject = new Map();
+      for (const pem of this.spec.anchorsPem) {
+        const der = pemBytes(pem);
+        const details = der === null ? null : readCertificateDetails(der);
+        if (der === null || details === null) continue;
+        const same = this.#bySubject.get(details.subjectDer);
+        if (same === undefined) this.#bySubject.set(details.subjectDer, [{ pem, der, details }]);
+        else same.push({ pem, der, details });
+      }
+    }
+    return this.#bySubject.get(subject) ?? [];
+  }
+}
+
+function sameTexts(first: readonly string[], second: readonly string[]): boolean {
+  return first.length === second.length && first.every((text, index) => text === second[index]);
+}
