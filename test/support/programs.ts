@@ -14,12 +14,15 @@ interface Program {
 const PROGRAMS = {
   curl: { package: "curl" },
   haproxy: { package: "haproxy", paths: ["/usr/sbin/haproxy"] },
+  ip: { package: "iproute2", paths: ["/usr/sbin/ip", "/sbin/ip"] },
   nginx: { package: "nginx", paths: ["/usr/sbin/nginx"] },
   openssl: { package: "openssl" },
   postgres: { package: "postgresql" },
   psql: { package: "postgresql-client" },
   "redis-server": { package: "redis-server" },
   "redis-cli": { package: "redis-tools" },
+  tcpdump: { package: "tcpdump", paths: ["/usr/sbin/tcpdump", "/usr/bin/tcpdump"] },
+  tshark: { package: "tshark" },
 } as const satisfies Readonly<Record<string, Program>>;
 
 export type ProgramName = keyof typeof PROGRAMS;

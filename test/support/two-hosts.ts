@@ -1,0 +1,230 @@
+// Two hosts on one machine: two network namespaces with a loopback of their own, joined by a cable (a veth pair) that can be pulled.
+// Each has a home directory, in which `bunnel` is this checkout and `scp` copies to the other's. Needs root and iproute2. Everything
+// that runs in the namespaces is ended with them, by pid.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Child, type ChildOptions, type Outcome, run } from "./child.ts";
+import { bunnel } from "./daemon.ts";
+import { eventually } from "./eventually.ts";
+import { findProgram } from "./programs.ts";
+
+const LINK = "eth0";
+const NAME_PREFIX = "bunnel-test";
+
+let made = 0;
+
+/** Why there can be no two hosts here, for a test's title; "" when there can. Makes a namespace and removes it to know. */
+export function missingForTwoHosts(): string {
+  const ip = findProgram("ip");
+  if (ip === null) return "ip (package iproute2)";
+  if (process.getuid?.() !== 0) return "root, for network namespaces";
+  removeAbandoned(ip);
+  const name = `${NAME_PREFIX}-${process.pid}-probe`;
+  const { status, stderr } = spawnSync(ip, ["netns", "add", name], { encoding: "utf8" });
+  if (status !== 0) return `network namespaces (${stderr.trim()})`;
+  spawnSync(ip, ["netns", "del", name]);
+  return "";
+}
+
+/** One of the two. */
+export class Host {
+  /** Its address on the cable. */
+  readonly address: string;
+  /** Its home, where its programs start. */
+  readonly directory: string;
+  readonly #namespace: string;
+  readonly #environment: Readonly<Record<string, string>>;
+
+  constructor(address: string, place: { namespace: string; root: string }) {
+    this.address = address;
+    this.directory = join(place.root, address);
+    this.#namespace = place.namespace;
+    const path = `${join(place.root, "bin")}:${process.env.PATH ?? ""}`;
+    this.#environment = { HOME: this.directory, PATH: path };
+  }
+
+  /** Starts a program on this host. To be declared with `await using`. */
+  start(command: readonly string[], options: ChildOptions = {}): Child {
+    return new Child(this.#inside(command), this.#at(options));
+  }
+
+  /** Runs a program on this host to its end. */
+  run(command: readonly string[], options: ChildOptions & { readonly input?: string } = {}): Promise<Outcome> {
+    return run(this.#inside(command), this.#at(options));
+  }
+
+  /** Waits until something accepts connections at `port` of this host's loopback, or of `address`. */
+  async accepts(port: number, address = "127.0.0.1"): Promise<void> {
+    const probe = ["bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`];
+    await eventually(
+      () => `something accepted connections at ${address}:${port} of ${this.address}`,
+      async () => (await this.run(probe)).exitCode === 0,
+    );
+  }
+
+  /** A shell on this host, that stops at the first command that fails. To be declared with `await using`. */
+  shell(): Shell {
+    return new Shell(this.start(["sh", "-e"]));
+  }
+
+  /** `ip` about this host: its links, its processes. */
+  ip(...parameters: readonly string[]): string {
+    return ip("-n", this.#namespace, ...parameters);
+  }
+
+  /** Ends everything that runs here. */
+  killAll(): void {
+    for (const pid of ip("netns", "pids", this.#namespace).split("\n").filter(Boolean)) {
+      try {
+        process.kill(Number(pid), "SIGKILL");
+      } catch {
+        // It ended by itself in the meantime.
+      }
+    }
+  }
+
+  #inside(command: readonly string[]): string[] {
+    return [findProgram("ip") ?? "ip", "netns", "exec", this.#namespace, ...command];
+  }
+
+  #at(options: ChildOptions): ChildOptions {
+    return { cwd: this.directory, ...options, env: { ...this.#environment, ...options.env } };
+  }
+}
+
+/** What somebody types into a terminal of a host, and what they see. */
+export class Shell implements AsyncDisposable {
+  readonly #child: Child;
+  #typed = 0;
+
+  constructor(child: Child) {
+    this.#child = child;
+    child.write("exec 2>&1\n");
+  }
+
+  /** Types commands and gives what they print, standard error too. Throws with everything so far when one fails. */
+  async type(commands: string): Promise<string> {
+    const before = this.#child.stdout.length;
+    const mark = `@@ ${++this.#typed} @@\n`;
+    this.#child.write(`${commands}\necho '${mark.trimEnd()}'\n`);
+    await eventually(
+      () => `this was done: ${commands}\n${this.#child.story}`,
+      () => {
+        if (this.#child.stdout.endsWith(mark)) return true;
+        if (this.#child.hasExited) throw new Error(`a command failed: ${commands}\n${this.#child.story}`);
+        return false;
+      },
+      10_000,
+    );
+    return this.#child.stdout.slice(before, -mark.length);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child[Symbol.asyncDispose]();
+  }
+}
+
+/** Both of them. To be declared with `await using`. */
+export class TwoHosts implements AsyncDisposable {
+  readonly a: Host;
+  readonly b: Host;
+  readonly #namespaces: readonly string[];
+  readonly #root: string;
+
+  constructor() {
+    const name = `${NAME_PREFIX}-${process.pid}-${++made}`;
+    this.#root = mkdtempSync(join(tmpdir(), "bunnel-two-hosts-"));
+    this.#namespaces = [`${name}-a`, `${name}-b`];
+    this.a = new Host("10.77.0.1", { namespace: `${name}-a`, root: this.#root });
+    this.b = new Host("10.77.0.2", { namespace: `${name}-b`, root: this.#root });
+    this.#install();
+    for (const namespace of this.#namespaces) ip("netns", "add", namespace);
+    this.a.ip("link", "add", LINK, "type", "veth", "peer", "name", LINK, "netns", `${name}-b`);
+    for (const host of [this.a, this.b]) {
+      host.ip("address", "add", `${host.address}/24`, "dev", LINK);
+      for (const link of ["lo", LINK]) host.ip("link", "set", link, "up");
+    }
+  }
+
+  /** Pulls the cable: packets are lost from now on, and neither side is told. */
+  pull(): void {
+    this.a.ip("link", "set", LINK, "down");
+  }
+
+  /** Puts it back. */
+  plug(): void {
+    this.a.ip("link", "set", LINK, "up");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const host of [this.a, this.b]) host.killAll();
+    for (const namespace of this.#namespaces) ip("netns", "del", namespace);
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+
+  /** The homes, named by address so that a stand-in for scp finds them, and the commands that are not the machine's own. */
+  #install(): void {
+    const bin = join(this.#root, "bin");
+    for (const directory of [bin, this.a.directory, this.b.directory]) mkdirSync(directory);
+    const quoted = bunnel()
+      .map((word) => `'${word}'`)
+      .join(" ");
+    script(join(bin, "bunnel"), `exec ${quoted} "$@"`);
+    // Like scp it writes into a file that is there, and keeps the mode of one that is not.
+    script(
+      join(bin, "scp"),
+      `for last in "$@"; do :; done
+place="${this.#root}/\${last%%:*}/\${last#*:}"
+while [ $# -gt 1 ]; do cp "$1" "$place"; shift; done`,
+    );
+  }
+}
+
+/** What crosses the cable, or the loopback, of a host from now on. */
+export class Capture implements AsyncDisposable {
+  readonly path: string;
+  readonly #child: Child;
+
+  constructor(host: Host, link = LINK) {
+    this.path = join(host.directory, `${link}.pcap`);
+    const program = findProgram("tcpdump") ?? "tcpdump";
+    // As root, since the home is root's; each packet at once, whole, in a buffer that a burst does not overrun.
+    this.#child = host.start([program, "-Z", "root", "-U", "-s", "0", "-B", "65536", "-i", link, "-w", this.path]);
+  }
+
+  async started(): Promise<this> {
+    await this.#child.says("listening on");
+    return this;
+  }
+
+  /** Ends it. Throws when packets were lost, for then it is no proof of anything. */
+  async stop(): Promise<void> {
+    this.#child.signal("SIGINT");
+    await this.#child.exited;
+    if (!/^0 packets dropped by kernel/m.test(this.#child.stderr)) throw new Error(this.#child.story);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child[Symbol.asyncDispose]();
+  }
+}
+
+function script(path: string, text: string): void {
+  writeFileSync(path, `#!/bin/sh\nset -e\n${text}\n`, { mode: 0o755 });
+}
+
+function ip(...parameters: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(findProgram("ip") ?? "ip", [...parameters], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`ip ${parameters.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+/** Namespaces of test processes that were killed before they could remove them. */
+function removeAbandoned(program: string): void {
+  const { stdout } = spawnSync(program, ["netns", "list"], { encoding: "utf8" });
+  for (const [name, pid] of stdout.matchAll(new RegExp(`^${NAME_PREFIX}-(\\d+)-\\w+(?:-[ab])?`, "gm")))
+    if (!existsSync(`/proc/${pid}`)) spawnSync(program, ["netns", "del", name]);
+}
