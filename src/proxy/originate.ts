@@ -58,6 +58,12 @@ export async function originate(
     data: upstream,
     timeoutMs: backend?.spec.connectTimeoutMs ?? 0,
   });
+  const { alpn } = origination.spec;
+  if (result.ok && alpn.length > 0 && !alpn.includes(result.alpn)) {
+    result.socket.terminate();
+    upstream.socket = null;
+    return new Ending("upstream_handshake_failed", `${endpoint.name}: it chose no protocol of tls.alpn`);
+  }
   if (result.ok) {
     upstream.socket = result.socket;
     upstream.isTls = true;
