@@ -243,6 +243,12 @@ export class MaterialReader {
             path,
             `an authority here (${details.subject}) is also one of "${owner}", and could vouch for its names`,
           );
+        else if (details.issuer !== details.subjectDer)
+          // Its own issuer would have to be here too, and only that one could be kept to the domain.
+          this.error(
+            path,
+            `${details.subject}: is not self-signed, and a trust bundle holds roots; its issuer belongs here`,
+          );
         else if (typeof anchor === "string") this.error(path, `${details.subject}: ${anchor}`);
         else anchorsPem.push(encodePem(anchor, CERTIFICATE));
       }
@@ -342,6 +348,9 @@ export class MaterialReader {
     try {
       const text = this.#options.files.readText(file);
       this.#texts.set(file, text);
+      // What comes before the cut is whole and would be taken for all: a bundle without some of its authorities.
+      if (text.split("-----BEGIN ").length !== text.split("-----END ").length)
+        this.error(path, `${file}: ends in the middle of a PEM block: it is being written, or was cut off`);
       return text;
     } catch (error) {
       this.error(path, messageOf(error));
