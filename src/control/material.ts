@@ -168,7 +168,7 @@ export class MaterialReader {
   }
 
   #readCertificate(files: TlsConfig["certificates"][number], path: Path, index: number): CertificateSpec | null {
-    const chain = this.#readBlocks([files.cert], CERTIFICATE, path, "cert");
+    const chain = this.#readBlocks(files.cert, CERTIFICATE, [...path, "cert"]);
     const keyPem = this.#readKey(files.key, [...path, "key"]);
     const leafPem = chain[0];
     if (leafPem === undefined || keyPem === null) return null;
@@ -241,15 +241,15 @@ export class MaterialReader {
         if (owner !== domain)
           this.error(
             path,
-            `an authority here (${details.subject}) is also one of "${owner}", and could vouch for its names`,
+            `an authority here (${titleOf(details)}) is also one of "${owner}", and could vouch for its names`,
           );
         else if (details.issuer !== details.subjectDer)
           // Its own issuer would have to be here too, and only that one could be kept to the domain.
           this.error(
             path,
-            `${details.subject}: is not self-signed, and a trust bundle holds roots; its issuer belongs here`,
+            `${titleOf(details)}: is not self-signed, and a trust bundle holds roots; its issuer belongs here`,
           );
-        else if (typeof anchor === "string") this.error(path, `${details.subject}: ${anchor}`);
+        else if (typeof anchor === "string") this.error(path, `${titleOf(details)}: ${anchor}`);
         else anchorsPem.push(encodePem(anchor, CERTIFICATE));
       }
     }
@@ -274,13 +274,13 @@ export class MaterialReader {
     if (bundles.length === 0) this.error(path, `${folder}: expected a file TRUST-DOMAIN${BUNDLE_SUFFIX}, found none`);
     const trust = this.#constrain(
       bundles.map((name) => {
-        const authorities = this.#readAuthorities([`${folder}/${name}`], path);
+        const authorities = this.#readBundle(`${folder}/${name}`, path);
         return { domain: name.slice(0, -BUNDLE_SUFFIX.length), path, authorities };
       }),
     );
     if (credential === undefined || credentials.length > 1) return { path: folder, certificate: null, trust };
     const file = `${folder}/${credential}`;
-    const chain = this.#readBlocks([file], CERTIFICATE, path);
+    const chain = this.#readBlocks(file, CERTIFICATE, path);
     const keyPem = this.#readKey(file, path);
     if (chain[0] === undefined || keyPem === null) return { path: folder, certificate: null, trust };
     const certificate = this.#judgeChain(chain, keyPem, { path, file, index: 0 });
@@ -290,43 +290,42 @@ export class MaterialReader {
     return { path: folder, certificate, trust };
   }
 
-  #readAuthorities(paths: readonly string[], path: Path): Authority[] {
-    return paths.flatMap((file) => {
-      const blocks = this.#readBlocks([file], CERTIFICATE, path);
-      return blocks.flatMap((pem, index) => {
-        const details = readCertificateDetails(decodePem(pem, CERTIFICATE));
-        const which = `${file}: certificate ${index + 1} of ${blocks.length}`;
-        if (details === null) {
-          this.error(path, `${which} cannot be read`);
-          return [];
-        }
-        if (!details.isCa) this.#suspect(path, `${which} (${details.subject}) is no authority: it vouches for nobody`);
-        this.#noteValidity(details, path, file);
-        return [{ pem, details }];
-      });
+  #readAuthorities(files: readonly string[], path: Path): Authority[] {
+    return files.flatMap((file, index) => this.#readBundle(file, [...path, index]));
+  }
+
+  #readBundle(file: string, path: Path): Authority[] {
+    const blocks = this.#readBlocks(file, CERTIFICATE, path);
+    return blocks.flatMap((pem, index) => {
+      const details = readCertificateDetails(decodePem(pem, CERTIFICATE));
+      const which = `${file}: certificate ${index + 1} of ${blocks.length}`;
+      if (details === null) {
+        this.error(path, `${which} cannot be read`);
+        return [];
+      }
+      if (!details.isCa) this.#suspect(path, `${which} (${titleOf(details)}) is no authority: it vouches for nobody`);
+      this.#noteValidity(details, path, file);
+      return [{ pem, details }];
     });
   }
 
-  #readRevocationLists(paths: readonly string[], path: Path): string[] {
-    return this.#readBlocks(paths, CRL, path);
+  #readRevocationLists(files: readonly string[], path: Path): string[] {
+    return files.flatMap((file, index) => this.#readBlocks(file, CRL, [...path, index]));
   }
 
-  /** The blocks with this label of all the files, each of which must have one that is sound base64. */
-  #readBlocks(paths: readonly string[], label: string, path: Path, field?: string): string[] {
-    return paths.flatMap((file, index) => {
-      const place = [...path, field ?? index];
-      const text = this.#readText(file, place);
-      if (text === null) return [];
-      const blocks = splitPem(text, label);
-      if (blocks.length === 0) this.error(place, `${file}: expected a PEM block "${label}", found ${foundIn(text)}`);
-      return blocks.filter((block) => {
-        try {
-          return decodePem(block, label).length > 0;
-        } catch (error) {
-          this.error(place, `${file}: ${messageOf(error)}`);
-          return false;
-        }
-      });
+  /** The blocks with this label of a file, which must have one and be sound base64. */
+  #readBlocks(file: string, label: string, path: Path): string[] {
+    const text = this.#readText(file, path);
+    if (text === null) return [];
+    const blocks = splitPem(text, label);
+    if (blocks.length === 0) this.error(path, `${file}: expected a PEM block "${label}", found ${foundIn(text)}`);
+    return blocks.filter((block) => {
+      try {
+        return decodePem(block, label).length > 0;
+      } catch (error) {
+        this.error(path, `${file}: ${messageOf(error)}`);
+        return false;
+      }
     });
   }
 
@@ -368,8 +367,10 @@ export class MaterialReader {
     }
   }
 
-  #noteValidity({ subject, notBeforeMs, notAfterMs }: CertificateDetails, path: Path, file: string): void {
+  #noteValidity(details: CertificateDetails, path: Path, file: string): void {
     const { nowMs } = this.#options;
+    const { notBeforeMs, notAfterMs } = details;
+    const subject = titleOf(details);
     this.#expiring.set(`${file} ${subject} ${notAfterMs}`, { file, subject, notBeforeMs, notAfterMs });
     if (notAfterMs < nowMs)
       this.#suspect(path, `${file}: ${subject}: expired on ${new Date(notAfterMs).toISOString()}`);
@@ -385,6 +386,11 @@ export class MaterialReader {
   #warn(path: Path, message: string): void {
     this.warnings.push(this.#places.place({ path, message }));
   }
+}
+
+/** What to call a certificate, whose subject may be empty. */
+function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails): string {
+  return subject || uris[0] || dnsNames[0] || `serial ${serial}`;
 }
 
 function foundIn(text: string): string {

@@ -122,8 +122,8 @@ describe("TLS material", () => {
     const late = await compiled(TLS, { nowMs: Date.now() + 20 * 86_400_000 });
     expect(late.ok ? late.warnings.map(formatProblem).join("\n") : "").toMatch(/certs\/edge.pem: .*: expired on /);
     const early = await compiled(TLS, { nowMs: Date.now() - 86_400_000 });
-    expect(early.ok ? early.warnings.map(formatProblem).join("\n") : "").toContain(
-      "certs/edge.pem: is not valid before ",
+    expect(early.ok ? early.warnings.map(formatProblem).join("\n") : "").toMatch(
+      /certs\/edge.pem: .*: is not valid before /,
     );
   });
 });
