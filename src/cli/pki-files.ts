@@ -69,10 +69,7 @@ export async function readAuthority(files: Files, dir: string): Promise<Authorit
       `${dir} holds no authority (ca.pem, ca.key): make one with bunnel pki init --dir ${dir}`,
     );
   const { certificatePem, keyPem } = readPair(files, dir, AUTHORITY);
-  const [{ splitPem }, { ownsKey }] = await Promise.all([
-    import("../tls-tools/pem.ts"),
-    import("../tls-tools/keys.ts"),
-  ]);
+  const [{ splitPem }, { ownsKey }] = await Promise.all([import("../protocol/pem.ts"), import("../tls-tools/keys.ts")]);
   const certificates = splitPem(certificatePem, "CERTIFICATE");
   const keys = splitPem(keyPem, "PRIVATE KEY");
   const [key] = keys;

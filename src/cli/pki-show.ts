@@ -70,7 +70,7 @@ export function utc(date: Date): string {
 /** At least one. Throws the file's ProxyError, or `BAD_PEM` with the path in it. */
 async function readCertificates(io: PkiIo, path: string): Promise<FoundCertificate[]> {
   const text = io.files.readText(path);
-  const [{ certificateSummaries }, { splitPem }] = await Promise.all([tlsTools(), import("../tls-tools/pem.ts")]);
+  const [{ certificateSummaries }, { splitPem }] = await Promise.all([tlsTools(), import("../protocol/pem.ts")]);
   const blocks = splitPem(text, "CERTIFICATE");
   if (blocks.length === 0) throw new ProxyError("BAD_PEM", `${path}: no certificate in it`);
   const found: FoundCertificate[] = [];

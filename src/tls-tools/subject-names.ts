@@ -4,6 +4,7 @@
 import type { JsonGeneralNames } from "@peculiar/x509";
 import { ProxyError } from "../base/errors.ts";
 import { formatIp, parseIp } from "../base/ip.ts";
+import { parseSpiffeId } from "../protocol/spiffe-id.ts";
 
 /** The names that a certificate stands for. */
 export interface SubjectNames {
@@ -17,8 +18,6 @@ export interface SubjectNames {
 
 /** ub-common-name (RFC 5280, appendix A). OpenSSL refuses more. */
 const MAX_COMMON_NAME_LENGTH = 64;
-/** The length that SPIFFE-ID, 2.3 asks every implementation to support, and none to exceed. */
-const MAX_SPIFFE_ID_LENGTH = 2048;
 const DNS_NAME = /^(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
 
 /** The names in the library's form. Throws ProxyError `BAD_NAME` for the first that a verifier would refuse or misread. */
@@ -54,22 +53,9 @@ function checkedDnsName(name: string): string {
 }
 
 function checkedSpiffeId(uri: string): string {
-  const problem = spiffeIdProblem(uri);
-  if (problem !== null) throw new ProxyError("BAD_NAME", `"${uri}" is not a SPIFFE ID: ${problem}`);
+  const id = parseSpiffeId(uri);
+  if (typeof id === "string") throw new ProxyError("BAD_NAME", `"${uri}" is not a SPIFFE ID: ${id}`);
+  // X509-SVID, 5.2: a workload's path is not empty.
+  if (id.path === "") throw new ProxyError("BAD_NAME", `"${uri}" names a trust domain: add a path, such as /workload`);
   return uri;
-}
-
-/** Null for the SPIFFE ID of a workload: SPIFFE-ID, 2.1 and 2.2, and a path that is not empty (X509-SVID, 5.2). */
-export function spiffeIdProblem(uri: string): string | null {
-  if (!uri.startsWith("spiffe://")) return "it begins with spiffe://";
-  if (uri.length > MAX_SPIFFE_ID_LENGTH) return `it has at most ${MAX_SPIFFE_ID_LENGTH} characters`;
-  const [trustDomain = "", ...segments] = uri.slice("spiffe://".length).split("/");
-  if (!/^[a-z0-9._-]{1,255}$/.test(trustDomain))
-    return "a trust domain has 1 to 255 lower-case letters, digits, dots, hyphens and underscores, and no port";
-  if (segments.length === 0) return "a path must follow the trust domain, such as /workload";
-  for (const segment of segments) {
-    if (segment === "" || segment === "." || segment === "..") return "no path segment is empty, . or ..";
-    if (!/^[A-Za-z0-9._-]+$/.test(segment)) return `"${segment}" has characters other than letters, digits, . - _`;
-  }
-  return null;
 }

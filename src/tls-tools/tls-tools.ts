@@ -8,6 +8,9 @@
 import type { Extension, JsonGeneralNames, X509Certificate } from "@peculiar/x509";
 import { hex } from "../base/bytes.ts";
 import { ProxyError } from "../base/errors.ts";
+import { readCertificateDetails } from "../protocol/certificate-details.ts";
+import { splitPem } from "../protocol/pem.ts";
+import { svidProblem } from "../protocol/spiffe-id.ts";
 import { crlNumberExtension, type NameConstraints, nameConstraintsExtension } from "./extensions.ts";
 import {
   generateKeys,
@@ -18,11 +21,9 @@ import {
   ownsKey,
   parseCertificate,
 } from "./keys.ts";
-import { splitPem } from "../protocol/pem.ts";
 import { base64, encodePem } from "./pem.ts";
 import { optionsOf } from "./renewal.ts";
 import { checkedCommonName, type SubjectNames, subjectAlternativeNames } from "./subject-names.ts";
-import { svidProblem } from "./svid.ts";
 import { x509 } from "./x509-library.ts";
 
 /** A certificate and its private key (PKCS#8), both PEM. */
@@ -292,6 +293,7 @@ async function loadAuthority(authority: KeyPair): Promise<Issuer> {
 async function summarise(certificate: X509Certificate): Promise<CertificateSummary> {
   const names = certificate.getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
   const usages = certificate.getExtension(x509.ExtendedKeyUsageExtension)?.usages ?? [];
+  const details = readCertificateDetails(new Uint8Array(certificate.rawData));
   return {
     subject: certificate.subject,
     issuer: certificate.issuer,
@@ -303,7 +305,7 @@ async function summarise(certificate: X509Certificate): Promise<CertificateSumma
     usages: usages.map((id) => (id === USAGE_IDS.server ? "server" : id === USAGE_IDS.client ? "client" : String(id))),
     isAuthority: certificate.getExtension(x509.BasicConstraintsExtension)?.ca ?? false,
     fingerprint: hex(new Uint8Array(await crypto.subtle.digest("SHA-256", certificate.rawData))),
-    svidProblem: svidProblem(certificate),
+    svidProblem: details === null ? "the daemon cannot read it" : svidProblem(details),
     keyPin: base64(await crypto.subtle.digest("SHA-256", certificate.publicKey.rawData)),
   };
 }

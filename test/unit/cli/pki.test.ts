@@ -145,7 +145,7 @@ describe("pki show", () => {
       /issuer +CN=My CA\n/,
       new RegExp(`web\\.pem\n(?:.*\n)+? +signed by +${dir}/ca\\.pem\n`),
       /CN=My CA\n +signed by +itself\n/,
-      /names +dns:a\.test, ip:::1\n +SPIFFE +no X509-SVID: it has no URI\n/,
+      /names +dns:a\.test, ip:::1\n +SPIFFE +no X509-SVID: it has no URI name\n/,
       /expires in 29 days\n/,
       /key +ECDSA P-256\n/,
       /usage +server, client\n/,
@@ -178,9 +178,9 @@ describe("pki show", () => {
     const spiffe = async (path: string): Promise<string> =>
       /SPIFFE +(.*)\n/.exec((await pki("show", path)).out)?.[1] ?? "";
     expect(await spiffe(client.certificatePath)).toBe("an X509-SVID");
-    expect(await spiffe(dnsClient.certificatePath)).toBe("no X509-SVID: it has no URI");
-    expect(await spiffe(twoUris.certificatePath)).toBe("no X509-SVID: it has 2 URIs, and may have one");
-    expect(await spiffe(oddNames.certificatePath)).toBe("no X509-SVID: it has 4 URIs, and may have one");
+    expect(await spiffe(dnsClient.certificatePath)).toBe("no X509-SVID: it has no URI name");
+    expect(await spiffe(twoUris.certificatePath)).toBe("no X509-SVID: it has 2 URI names, and exactly one is allowed");
+    expect(await spiffe(oddNames.certificatePath)).toBe("no X509-SVID: it has 4 URI names, and exactly one is allowed");
   });
 
   test("does not let odd names break a line or pass for two", async () => {
