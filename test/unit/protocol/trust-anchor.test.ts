@@ -67,14 +67,17 @@ describe("the copy", () => {
     expect(found.replace(/\s+/g, " ")).toBe(printed);
   });
 
-  test.each([["permitted;URI:b"], ["permitted;URI:.a"], ["permitted;URI:x.a,permitted;URI:b"]])(
-    "is not made when %s does not permit the trust domain exactly",
-    (own) => {
-      expect(constrainAnchor(constrainedByOpenssl(own), "a")).toBe(
-        'it may vouch for other trust domains only: its name constraints do not permit "a"',
-      );
-    },
-  );
+  test.each([
+    ["permitted;URI:b", "a"],
+    ["permitted;URI:.a", "a"],
+    ["permitted;URI:.a", "x.a"],
+    ["permitted;URI:x.a,permitted;URI:b", "a"],
+    ["permitted;URI:a", "x.a"],
+  ])("is not made when %s does not permit %s exactly", (own, trustDomain) => {
+    expect(constrainAnchor(constrainedByOpenssl(own), trustDomain)).toBe(
+      `it may vouch for other trust domains only: its name constraints do not permit "${trustDomain}"`,
+    );
+  });
 
   test("a certificate that another one issued stays as it is", () => {
     const original = derOf(middleB);
