@@ -8,13 +8,14 @@ import type { Path, PlacedProblem } from "../config/problems.ts";
 import type { BackendTlsConfig, ListenerConfig, TlsConfig } from "../config/schema.ts";
 import type { Places } from "../config/yaml.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
-import { pemLabels, splitPem } from "../protocol/pem.ts";
+import { readRevocationList } from "../protocol/revocation-list.ts";
 import { svidProblem } from "../protocol/spiffe-id.ts";
 import { constrainAnchor } from "../protocol/trust-anchor.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CertificateSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem, encodePem } from "../tls-tools/pem.ts";
+import { PemFiles } from "./pem-files.ts";
 
 export interface MaterialOptions {
   readonly files: Pick<Files, "readText" | "list" | "stamp">;
@@ -40,8 +41,6 @@ export interface ExpiringCertificate {
 
 const CERTIFICATE = "CERTIFICATE";
 const CRL = "X509 CRL";
-/** PKCS #8 (RFC 5958), and the older forms that openssl still writes. */
-const KEY_LABELS = ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"];
 
 /** Ends of the names of files in a SPIFFE folder. */
 const CREDENTIAL_SUFFIX = ".private-key.pem";
@@ -68,20 +67,19 @@ interface SpiffeFolder {
   readonly trust: Trust;
 }
 
-/** Reads each file once, however many routes name it, and gathers what is wrong. */
+/** Reads what routes and backends name, and gathers what is wrong. */
 export class MaterialReader {
   readonly problems: PlacedProblem[] = [];
   readonly warnings: PlacedProblem[] = [];
   readonly #places: Places;
   readonly #options: MaterialOptions;
-  /** By path: many routes name the same files. */
-  readonly #texts = new Map<string, string>();
+  readonly #files: PemFiles;
   readonly #expiring = new Map<string, ExpiringCertificate>();
-  readonly #stamps = new Map<string, string>();
 
   constructor(places: Places, options: MaterialOptions) {
     this.#places = places;
     this.#options = options;
+    this.#files = new PemFiles(options.files, (path, message) => this.error(path, message));
   }
 
   error(path: Path, message: string): void {
@@ -90,7 +88,7 @@ export class MaterialReader {
 
   /** Every file and folder that was looked for, and its stamp just before: what to watch. */
   get stamps(): ReadonlyMap<string, string> {
-    return this.#stamps;
+    return this.#files.stamps;
   }
 
   /** Every certificate that was read, authorities included. */
@@ -168,8 +166,8 @@ export class MaterialReader {
   }
 
   #readCertificate(files: TlsConfig["certificates"][number], path: Path, index: number): CertificateSpec | null {
-    const chain = this.#readBlocks(files.cert, CERTIFICATE, [...path, "cert"]);
-    const keyPem = this.#readKey(files.key, [...path, "key"]);
+    const chain = this.#files.blocks(files.cert, CERTIFICATE, [...path, "cert"]);
+    const keyPem = this.#files.key(files.key, [...path, "key"]);
     const leafPem = chain[0];
     if (leafPem === undefined || keyPem === null) return null;
     return this.#judgeChain(chain, keyPem, { path: [...path, "cert"], file: files.cert, index });
@@ -258,14 +256,8 @@ export class MaterialReader {
 
   /** A folder as SPIFFE's file-system delivery lays it out: one bundle of key and certificates, and a trust bundle for each domain. */
   #readFolder(folder: string, path: Path): SpiffeFolder | null {
-    this.#stamps.set(folder, this.#options.files.stamp(folder));
-    let names: readonly string[];
-    try {
-      names = this.#options.files.list(folder);
-    } catch (error) {
-      this.error(path, messageOf(error));
-      return null;
-    }
+    const names = this.#files.names(folder, path);
+    if (names === null) return null;
     const credentials = names.filter((name) => name.endsWith(CREDENTIAL_SUFFIX));
     const bundles = names.filter((name) => name.endsWith(BUNDLE_SUFFIX) && name.length > BUNDLE_SUFFIX.length);
     const [credential] = credentials;
@@ -280,8 +272,8 @@ export class MaterialReader {
     );
     if (credential === undefined || credentials.length > 1) return { path: folder, certificate: null, trust };
     const file = `${folder}/${credential}`;
-    const chain = this.#readBlocks(file, CERTIFICATE, path);
-    const keyPem = this.#readKey(file, path);
+    const chain = this.#files.blocks(file, CERTIFICATE, path);
+    const keyPem = this.#files.key(file, path);
     if (chain[0] === undefined || keyPem === null) return { path: folder, certificate: null, trust };
     const certificate = this.#judgeChain(chain, keyPem, { path, file, index: 0 });
     const leaf = readCertificateDetails(decodePem(chain[0], CERTIFICATE));
@@ -295,7 +287,7 @@ export class MaterialReader {
   }
 
   #readBundle(file: string, path: Path): Authority[] {
-    const blocks = this.#readBlocks(file, CERTIFICATE, path);
+    const blocks = this.#files.blocks(file, CERTIFICATE, path);
     return blocks.flatMap((pem, index) => {
       const details = readCertificateDetails(decodePem(pem, CERTIFICATE));
       const which = `${file}: certificate ${index + 1} of ${blocks.length}`;
@@ -310,51 +302,16 @@ export class MaterialReader {
   }
 
   #readRevocationLists(files: readonly string[], path: Path): string[] {
-    return files.flatMap((file, index) => this.#readBlocks(file, CRL, [...path, index]));
-  }
-
-  /** The blocks with this label of a file, which must have one and be sound base64. */
-  #readBlocks(file: string, label: string, path: Path): string[] {
-    const text = this.#readText(file, path);
-    if (text === null) return [];
-    const blocks = splitPem(text, label);
-    if (blocks.length === 0) this.error(path, `${file}: expected a PEM block "${label}", found ${foundIn(text)}`);
-    return blocks.filter((block) => {
-      try {
-        return decodePem(block, label).length > 0;
-      } catch (error) {
-        this.error(path, `${file}: ${messageOf(error)}`);
-        return false;
+    return files.flatMap((file, index) => {
+      const place = [...path, index];
+      const lists = this.#files.blocks(file, CRL, place);
+      for (const pem of lists) {
+        const list = readRevocationList(decodePem(pem, CRL));
+        const problem = list === null ? "cannot be read" : list.problem;
+        if (problem !== "") this.error(place, `${file}: the revocation list ${problem}`);
       }
+      return lists;
     });
-  }
-
-  #readKey(file: string, path: Path): string | null {
-    const text = this.#readText(file, path);
-    if (text === null) return null;
-    const key = KEY_LABELS.flatMap((label) => splitPem(text, label))[0];
-    const encrypted = text.includes("BEGIN ENCRYPTED PRIVATE KEY") || key?.includes("Proc-Type: 4,ENCRYPTED") === true;
-    if (encrypted) this.error(path, `${file}: the key is encrypted, and there is nobody to ask for its password`);
-    else if (key === undefined) this.error(path, `${file}: expected a PEM block "PRIVATE KEY", found ${foundIn(text)}`);
-    return encrypted ? null : (key ?? null);
-  }
-
-  #readText(file: string, path: Path): string | null {
-    const known = this.#texts.get(file);
-    if (known !== undefined) return known;
-    // Before it is read: what is written meanwhile counts as new.
-    this.#stamps.set(file, this.#options.files.stamp(file));
-    try {
-      const text = this.#options.files.readText(file);
-      this.#texts.set(file, text);
-      // What comes before the cut is whole and would be taken for all: a bundle without some of its authorities.
-      if (text.split("-----BEGIN ").length !== text.split("-----END ").length)
-        this.error(path, `${file}: ends in the middle of a PEM block: it is being written, or was cut off`);
-      return text;
-    } catch (error) {
-      this.error(path, messageOf(error));
-      return null;
-    }
   }
 
   #validate(path: Path, which: string, build: (runtime: NonNullable<MaterialOptions["runtime"]>) => void): void {
@@ -391,8 +348,4 @@ export class MaterialReader {
 /** What to call a certificate, whose subject may be empty. */
 function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails): string {
   return subject || uris[0] || dnsNames[0] || `serial ${serial}`;
-}
-
-function foundIn(text: string): string {
-  return pemLabels(text).join(", ") || "no PEM block";
 }

@@ -1,7 +1,9 @@
 // Terminating TLS on the downstream leg: picks the certificate for the SNI, hands over what was peeked, and gives back what was negotiated.
 
 import { assert } from "../base/assert.ts";
+import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
+import { pemBytes, splitPem } from "../protocol/pem.ts";
 import type { Runtime, ServerContext } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
@@ -16,12 +18,23 @@ export interface Secured {
   readonly resumed: boolean;
   readonly alpn: string;
   readonly handshakeMs: number;
+  /** The certificate that we showed. */
+  readonly shown: ShownCertificate;
+}
+
+/** What an endpoint may want to know of a certificate of ours. */
+export type ShownCertificate = Pick<CertificateDetails, "signatureAlgorithm" | "keyAlgorithm">;
+
+interface CertificateContext {
+  readonly names: readonly NamePattern[];
+  readonly context: ServerContext;
+  readonly shown: ShownCertificate;
 }
 
 /** The built TLS contexts of one terminating route. */
 export class Termination {
   readonly spec: TerminationSpec;
-  readonly #contexts: readonly { readonly names: readonly NamePattern[]; readonly context: ServerContext }[];
+  readonly #contexts: readonly CertificateContext[];
 
   constructor(runtime: Runtime, spec: TerminationSpec) {
     this.spec = spec;
@@ -29,6 +42,7 @@ export class Termination {
       // A name in a certificate that is no host name cannot be asked for by SNI.
       names: certificate.names.map((name) => compileDnsPattern(name)).filter((name) => typeof name !== "string"),
       context: runtime.serverContext({ ...spec, chainPem: certificate.chainPem, keyPem: certificate.keyPem }),
+      shown: shownCertificate(certificate.chainPem),
     }));
     assert(this.#contexts.length > 0, "a terminating route has a certificate");
   }
@@ -39,8 +53,8 @@ export class Termination {
     return Math.max(match, 0);
   }
 
-  context(index: number): ServerContext {
-    return (this.#contexts[index] as { context: ServerContext }).context;
+  context(index: number): CertificateContext {
+    return this.#contexts[index] as CertificateContext;
   }
 }
 
@@ -65,8 +79,9 @@ export async function handshake(connection: Connection, termination: Termination
     downstream.paused = false;
     plain.resume();
   }
+  const { context, shown } = termination.context(termination.choose(connection.sni));
   const result = await runtime.terminateTls(plain, {
-    context: termination.context(termination.choose(connection.sni)),
+    context,
     initialData,
     handlers: legHandlers,
     data: downstream,
@@ -79,7 +94,7 @@ export async function handshake(connection: Connection, termination: Termination
     if (connection.ended) result.socket.terminate();
     const { peerCertificate, version, cipher, resumed, alpn } = result;
     const handshakeMs = runtime.preciseNowMs() - startedMs;
-    return { secured: { version, cipher, resumed, alpn, handshakeMs }, peerCertificate };
+    return { secured: { version, cipher, resumed, alpn, handshakeMs, shown }, peerCertificate };
   }
   connection.refusedCertificate = describeRefused(result.peerCertificate);
   downstream.closed = true;
@@ -93,4 +108,10 @@ export async function handshake(connection: Connection, termination: Termination
     default:
       return new Ending("handshake_failed", result.detail);
   }
+}
+
+function shownCertificate(chainPem: string): ShownCertificate {
+  const der = splitPem(chainPem, "CERTIFICATE").map(pemBytes)[0] ?? null;
+  const details = der === null ? null : readCertificateDetails(der);
+  return { signatureAlgorithm: details?.signatureAlgorithm ?? "", keyAlgorithm: details?.keyAlgorithm ?? "" };
 }

@@ -2,7 +2,6 @@
 // TLS handshake with the endpoint included, so it travels in the clear; what it says of the client is for this host or a trusted network.
 
 import { readCertificate } from "../protocol/certificate.ts";
-import { readCertificateDetails } from "../protocol/certificate-details.ts";
 import { type ProxyAddress, TLV, type Tlv } from "../protocol/proxy-protocol.ts";
 import {
   alpnTlv,
@@ -45,7 +44,6 @@ function ownTlvs(connection: Connection): Tlv[] {
   tlvs.push(uniqueIdTlv(new TextEncoder().encode(connection.uniqueId)));
   if (secured === null || downstream.socket === null) return tlvs;
   const certificate = listener.worker.runtime.peerCertificate(downstream.socket);
-  const details = certificate === null ? null : readCertificateDetails(certificate);
   tlvs.push(
     sslTlv({
       presented: certificate === null ? "none" : secured.resumed ? "session" : "connection",
@@ -54,8 +52,9 @@ function ownTlvs(connection: Connection): Tlv[] {
       version: secured.version,
       cipher: secured.cipher,
       commonName: (certificate === null ? null : readCertificate(certificate))?.commonNames[0] ?? "",
-      signatureAlgorithm: details?.signatureAlgorithm ?? "",
-      keyAlgorithm: details?.keyAlgorithm ?? "",
+      // Of our own certificate, unlike the rest (2.2.6).
+      signatureAlgorithm: secured.shown.signatureAlgorithm,
+      keyAlgorithm: secured.shown.keyAlgorithm,
       certificate,
     }),
   );

@@ -86,12 +86,16 @@ export class Trust {
     return this.spec.anchorsPem.length > 0 && this.spec.anchorsPem.every((pem) => now.spec.anchorsPem.includes(pem));
   }
 
-  #isRevoked({ issuer, serial }: CertificateDetails): boolean {
+  #isRevoked({ issuer, serial, authorityKeyId }: CertificateDetails): boolean {
     this.#lists ??= this.spec.crlsPem.flatMap((pem) => {
       const der = pemBytes(pem);
       return (der === null ? null : readRevocationList(der)) ?? [];
     });
-    return this.#lists.some((list) => list.issuer === issuer && list.isRevoked(serial));
+    // Of two authorities with one name, the key tells whose list it is.
+    const isAbout = (list: RevocationList): boolean =>
+      list.issuer === issuer &&
+      (list.authorityKeyId === "" || authorityKeyId === "" || list.authorityKeyId === authorityKeyId);
+    return this.#lists.some((list) => isAbout(list) && list.isRevoked(serial));
   }
 
   #anchorsNamed(subject: string): readonly Anchor[] {
