@@ -7,6 +7,7 @@ import type { Runtime } from "../../src/runtime/runtime.ts";
 import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { listenConformance } from "./listening.ts";
+import { originationVerificationConformance } from "./origination-verification.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
 import { tlsSessionConformance } from "./tls-sessions.ts";
@@ -24,5 +25,6 @@ export function runtimeConformance(runtime: Runtime): void {
   tlsHandshakeConformance(runtime);
   tlsSessionConformance(runtime);
   tlsStreamConformance(runtime);
+  originationVerificationConformance(runtime);
   transferConformance(runtime);
 }
