@@ -163,7 +163,10 @@ export interface OriginateTlsOptions<S> {
   readonly timeoutMs: number;
 }
 
-/** Contract, line 5. On failure the socket has been aborted, and none of `handlers` is or will be called. */
+/**
+ * Contract, line 5. On failure the socket has been aborted, and none of `handlers` is or will be called. Until there is a result, `terminate` of the
+ * plain socket aborts the handshake (`closed`); afterwards the plain socket is dead.
+ */
 export type TlsResult<S> =
   | {
       readonly ok: true;

@@ -187,7 +187,7 @@ export interface OriginateOptions {
   accept?(leaf: Uint8Array): string;
   readonly timeoutMs?: number;
   /** Runs when the plain socket is there, before `originateTls`. */
-  onDialled?(session: Session): Promise<void> | void;
+  onDialled?(session: Session): unknown;
   /** Runs when `originateTls` has been called. */
   onStarted?(session: Session): void;
 }

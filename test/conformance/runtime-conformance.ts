@@ -7,6 +7,7 @@ import type { Runtime } from "../../src/runtime/runtime.ts";
 import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { listenConformance } from "./listening.ts";
+import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
@@ -26,5 +27,6 @@ export function runtimeConformance(runtime: Runtime): void {
   tlsSessionConformance(runtime);
   tlsStreamConformance(runtime);
   originationVerificationConformance(runtime);
+  originationHandshakeConformance(runtime);
   transferConformance(runtime);
 }

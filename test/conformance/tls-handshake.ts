@@ -137,6 +137,19 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
       }
     });
 
+    test("the caller aborts the plain socket meanwhile", async () => {
+      const descriptors = openDescriptors();
+      const server = serveTls(runtime, () => context, { onStarted: ({ plain }) => plain.live.terminate() });
+      const peer = await connectPeer(server.port);
+      peer.socket.write(Uint8Array.of(22));
+      assert.equal(refused(await server.settled(0)).failure, "closed");
+      await eventually("the peer was sent away", () => peer.ended || peer.closed);
+      peer.socket.destroy();
+      server.close();
+      await eventually("every descriptor was closed", () => openDescriptors() <= descriptors);
+      assert.equal(runtime.clock.armed, 0);
+    });
+
     test("a socket that was paused while its hello was being thought about", async () => {
       const server = serveTls(runtime, () => context, { peekBytes: 1_000_000 });
       const client = tlsClient(server.port, { certificate: pki.client, greeting: "hello" });

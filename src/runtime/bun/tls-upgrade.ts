@@ -85,6 +85,8 @@ export function upgrade<S>(
     const [raw, secured] = plain.upgradeTLS(upgradeOptions);
     raw.data = twin;
     securing.opened(secured);
+    // Bun has detached this one, and its own `terminate` does nothing any more.
+    plain.terminate = () => securing.abort();
   } catch (thrown) {
     securing.fail("handshake", messageOf(thrown));
     plain.terminate();
@@ -105,6 +107,8 @@ export function reasonOf(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };
   const reason = typeof message === "string" ? /OPENSSL_internal:(\w+)/.exec(message)?.[1] : undefined;
   if (reason !== undefined) return reason;
+  // Bun has no code for name constraints, but the words of BoringSSL.
+  if (code === "UNSPECIFIED" && typeof message === "string" && /^[ -~]{1,80}$/.test(message)) return message;
   return typeof code === "string" ? code : "";
 }
 
@@ -151,6 +155,12 @@ class Securing<S> {
     this.fail(failure, detail, certificate);
     if (alerts) socket.close();
     else socket.terminate();
+  }
+
+  abort(): void {
+    if (this.#settled) return;
+    this.fail("closed", "");
+    this.#socket?.terminate();
   }
 
   fail(failure: Refused["failure"], detail: string, peerCertificate: Uint8Array | null = null): void {
