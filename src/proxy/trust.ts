@@ -5,7 +5,8 @@
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { pemBytes } from "../protocol/pem.ts";
 import { type RevocationList, readRevocationList } from "../protocol/revocation-list.ts";
-import { svidProblem } from "../protocol/spiffe-id.ts";
+import { parseSpiffeId, svidProblem } from "../protocol/spiffe-id.ts";
+import { constrainAnchor } from "../protocol/trust-anchor.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 
 /** Authorities and lists as a snapshot has them. */
@@ -56,14 +57,24 @@ export class Trust {
     }
     let below: { readonly der: Uint8Array; readonly details: CertificateDetails } = { der: leaf, details };
     for (let depth = 0; depth < CHAIN_LIMIT; depth++) {
-      if (this.#isRevoked(below.details)) return depth === 0 ? "CERT_REVOKED" : "an authority in its chain is revoked";
+      const revocation = this.#revocation(below.details);
+      if (revocation !== "") return depth === 0 ? revocation : `an authority in its chain: ${revocation}`;
       const issuer = this.#issuerOf(below, before, runtime);
       if (issuer === null)
         return depth === 0 && before.#hasAllIn(this, below.details) ? "" : "no authority vouches for it";
-      if (issuer.details.issuer === issuer.details.subjectDer) return "";
+      if (issuer.details.issuer === issuer.details.subjectDer) return this.#domainProblem(details, issuer);
       below = issuer;
     }
     return "its chain is too long";
+  }
+
+  /** Why a root is not one of the leaf's trust domain, or "". */
+  #domainProblem({ uris }: CertificateDetails, root: Anchor): string {
+    if (this.spec.trustDomains.length === 0) return "";
+    const id = parseSpiffeId(uris[0] ?? "");
+    const domain = typeof id === "string" ? "" : id.trustDomain;
+    // A root that is kept to a domain can be kept to that one again, and to no other.
+    return typeof constrainAnchor(root.der, domain) === "string" ? `its authority does not vouch for "${domain}"` : "";
   }
 
   /** The authority here that signed a certificate, or null. */
@@ -73,11 +84,11 @@ export class Trust {
     runtime: Pick<Runtime, "isSignedBy">,
   ): Anchor | null {
     const candidates = this.#anchorsNamed(details.issuer);
-    const [only] = candidates;
-    const known = before.#anchorsNamed(details.issuer);
-    // The one that it verified by is still here: no need to verify again.
-    if (candidates.length === 1 && known.length === 1 && only?.pem === known[0]?.pem) return only ?? null;
-    return candidates.find((anchor) => runtime.isSignedBy(der, anchor.der)) ?? null;
+    const known = before.#anchorsNamed(details.issuer).filter((anchor) => mayHaveSigned(anchor, details));
+    const [key, ...others] = known.map((anchor) => anchor.details.spki);
+    // One key can have signed it, and did. With that key still here there is no need to verify again, which would take longer than all the rest.
+    const same = others.length > 0 ? undefined : candidates.find((anchor) => sameBytes(anchor.details.spki, key));
+    return same ?? candidates.find((anchor) => runtime.isSignedBy(der, anchor.der)) ?? null;
   }
 
   /** Whether a leaf whose issuer was sent along by the peer may still rest on what it rested on: on one of these, all of which `now` has. */
@@ -86,16 +97,16 @@ export class Trust {
     return this.spec.anchorsPem.length > 0 && this.spec.anchorsPem.every((pem) => now.spec.anchorsPem.includes(pem));
   }
 
-  #isRevoked({ issuer, serial, authorityKeyId }: CertificateDetails): boolean {
+  /** What the TLS library would say of a certificate by the lists: "", that it is revoked, or that its issuer has no list although there are some. */
+  #revocation(certificate: CertificateDetails): string {
+    if (this.spec.crlsPem.length === 0) return "";
     this.#lists ??= this.spec.crlsPem.flatMap((pem) => {
       const der = pemBytes(pem);
       return (der === null ? null : readRevocationList(der)) ?? [];
     });
-    // Of two authorities with one name, the key tells whose list it is.
-    const isAbout = (list: RevocationList): boolean =>
-      list.issuer === issuer &&
-      (list.authorityKeyId === "" || authorityKeyId === "" || list.authorityKeyId === authorityKeyId);
-    return this.#lists.some((list) => isAbout(list) && list.isRevoked(serial));
+    const lists = this.#lists.filter((list) => isAbout(list, certificate));
+    if (lists.length === 0) return "UNABLE_TO_GET_CRL";
+    return lists.some((list) => list.isRevoked(certificate.serial)) ? "CERT_REVOKED" : "";
   }
 
   #anchorsNamed(subject: string): readonly Anchor[] {
@@ -112,6 +123,20 @@ export class Trust {
     }
     return this.#bySubject.get(subject) ?? [];
   }
+}
+
+/** Whether the key identifiers allow it (RFC 5280, 4.2.1.1); authorities of one name are told apart by them. */
+function mayHaveSigned({ details: { subjectKeyId } }: Anchor, { authorityKeyId }: CertificateDetails): boolean {
+  return subjectKeyId === "" || authorityKeyId === "" || subjectKeyId === authorityKeyId;
+}
+
+function isAbout(list: RevocationList, { issuer, authorityKeyId }: CertificateDetails): boolean {
+  const { authorityKeyId: listKeyId } = list;
+  return list.issuer === issuer && (listKeyId === "" || authorityKeyId === "" || listKeyId === authorityKeyId);
+}
+
+function sameBytes(first: Uint8Array, second: Uint8Array | undefined): boolean {
+  return first.length === second?.length && first.every((byte, index) => byte === second[index]);
 }
 
 function sameTexts(first: readonly string[], second: readonly string[]): boolean {
