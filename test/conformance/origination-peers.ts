@@ -225,6 +225,8 @@ export interface OpensslServer {
   readonly port: number;
   /** Both outputs so far. */
   readonly output: string;
+  /** A line for its standard input, where "r" means to begin the handshake anew. */
+  write(line: string): void;
   close(): Promise<void>;
 }
 
@@ -247,6 +249,7 @@ export async function opensslServer(files: CertificateFiles, args: readonly stri
     get output() {
       return output;
     },
+    write: (line) => void child.stdin.write(line),
     async close() {
       child.kill("SIGKILL");
       if (child.exitCode === null && child.signalCode === null) await once(child, "close");

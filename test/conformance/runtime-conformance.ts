@@ -8,6 +8,7 @@ import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { listenConformance } from "./listening.ts";
 import { originationHandshakeConformance } from "./origination-handshake.ts";
+import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
@@ -28,5 +29,6 @@ export function runtimeConformance(runtime: Runtime): void {
   tlsStreamConformance(runtime);
   originationVerificationConformance(runtime);
   originationHandshakeConformance(runtime);
+  originationStreamConformance(runtime);
   transferConformance(runtime);
 }
