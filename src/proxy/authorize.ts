@@ -6,6 +6,7 @@ import { compileDnsPattern, compileUriPattern, type NamePattern } from "../proto
 import type { PolicyRule, PolicySpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
 import type { Identity } from "./identity.ts";
+import { RuleIndex } from "./rule-index.ts";
 import { containsSource, type Source } from "./source-address.ts";
 
 /** What a policy said, and which rule said it. */
@@ -16,7 +17,8 @@ export interface Verdict {
   readonly rule: string;
 }
 
-interface CompiledRule {
+/** A rule with its patterns and ranges compiled. */
+export interface CompiledRule {
   readonly allows: boolean;
   readonly label: string;
   readonly needsIdentity: boolean;
@@ -33,16 +35,19 @@ export class Policy {
   readonly name: string;
   readonly #enforced: boolean;
   readonly #rules: readonly CompiledRule[];
+  readonly #index: RuleIndex;
 
   constructor(spec: PolicySpec) {
     this.name = spec.name;
     this.#enforced = spec.mode === "enforce";
     this.#rules = spec.rules.map(compileRule);
+    this.#index = new RuleIndex(spec.rules);
   }
 
   /** `identity` is null when the client showed no certificate. */
   evaluate(identity: Identity | null, source: Source): Verdict {
-    for (const rule of this.#rules) {
+    for (const index of this.#index.candidates(identity, source)) {
+      const rule = this.#rules[index] as CompiledRule;
       if (matches(rule, identity, source)) return this.#verdict(rule.allows, rule.label);
     }
     return this.#verdict(false, "default");
@@ -54,7 +59,8 @@ export class Policy {
   }
 }
 
-function compileRule(rule: PolicyRule, index: number): CompiledRule {
+/** One rule, ready to be asked. */
+export function compileRule(rule: PolicyRule, index: number): CompiledRule {
   return {
     allows: rule.action === "allow",
     label: `${rule.action}[${index}]`,
@@ -68,7 +74,8 @@ function compileRule(rule: PolicyRule, index: number): CompiledRule {
   };
 }
 
-function matches(rule: CompiledRule, identity: Identity | null, source: Source): boolean {
+/** Whether a rule matches, judged by all its fields. */
+export function matches(rule: CompiledRule, identity: Identity | null, source: Source): boolean {
   if (rule.source !== null && !containsSource(rule.source, source)) return false;
   if (!rule.needsIdentity) return true;
   if (identity === null) return false;
