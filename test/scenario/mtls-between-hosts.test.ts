@@ -14,7 +14,7 @@ import { Capture, type Host, missingForTwoHosts, TwoHosts } from "../support/two
 import { missingLine, readWalkThrough, type Step } from "../support/walk-through.ts";
 
 const CONFIG = join(import.meta.dir, "../../config");
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 const TLS_PORT = 9443;
 const noHosts = missingForTwoHosts();
 const page = readWalkThrough(readFileSync(join(CONFIG, "mtls-between-hosts.md"), "utf8"));
@@ -170,8 +170,8 @@ describe("applications", () => {
 
 /** Does what the page says, as somebody with a terminal on each host would. */
 async function follow(hosts: TwoHosts, steps: readonly Step[]): Promise<void> {
-  await using a = hosts.a.shell();
-  await using b = hosts.b.shell();
+  using a = hosts.a.shell();
+  using b = hosts.b.shell();
   for (const { kind, host, text, until, prints } of steps) {
     const [place, shell] = host === "host-a" ? [hosts.a, a] : [hosts.b, b];
     if (kind === "config") {
@@ -186,7 +186,7 @@ async function follow(hosts: TwoHosts, steps: readonly Step[]): Promise<void> {
     };
     const complaint = (): string =>
       `${host} printed "${missingLine(printed, prints)}" for:\n${text}It printed:\n${printed}\n${logsOf(hosts)}`;
-    if (until) await eventually(complaint, isRight, 10_000);
+    if (until) await eventually(complaint, isRight, 20_000);
     else if (!(await isRight())) throw new Error(`not so: ${complaint()}`);
   }
 }

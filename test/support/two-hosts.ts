@@ -12,20 +12,22 @@ import { eventually } from "./eventually.ts";
 import { findProgram } from "./programs.ts";
 
 const LINK = "eth0";
+/** For a block of commands, each of them a program to be started, on a busy machine. */
+const SHELL_PATIENCE_MS = 30_000;
 const NAME_PREFIX = "bunnel-test";
 
 let made = 0;
 
 /** Why there can be no two hosts here, for a test's title; "" when there can. Makes a namespace and removes it to know. */
 export function missingForTwoHosts(): string {
-  const ip = findProgram("ip");
-  if (ip === null) return "ip (package iproute2)";
+  const program = findProgram("ip");
+  if (program === null) return "ip (package iproute2)";
   if (process.getuid?.() !== 0) return "root, for network namespaces";
-  removeAbandoned(ip);
+  removeAbandoned();
   const name = `${NAME_PREFIX}-${process.pid}-probe`;
-  const { status, stderr } = spawnSync(ip, ["netns", "add", name], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(program, ["netns", "add", name], { encoding: "utf8" });
   if (status !== 0) return `network namespaces (${stderr.trim()})`;
-  spawnSync(ip, ["netns", "del", name]);
+  spawnSync(program, ["netns", "del", name]);
   return "";
 }
 
@@ -65,7 +67,7 @@ export class Host {
     );
   }
 
-  /** A shell on this host, that stops at the first command that fails. To be declared with `await using`. */
+  /** A shell on this host, that stops at the first command that fails. To be declared with `using`. */
   shell(): Shell {
     return new Shell(this.start(["sh", "-e"]));
   }
@@ -77,13 +79,7 @@ export class Host {
 
   /** Ends everything that runs here. */
   killAll(): void {
-    for (const pid of ip("netns", "pids", this.#namespace).split("\n").filter(Boolean)) {
-      try {
-        process.kill(Number(pid), "SIGKILL");
-      } catch {
-        // It ended by itself in the meantime.
-      }
-    }
+    killAllIn(this.#namespace);
   }
 
   #inside(command: readonly string[]): string[] {
@@ -96,7 +92,7 @@ export class Host {
 }
 
 /** What somebody types into a terminal of a host, and what they see. */
-export class Shell implements AsyncDisposable {
+export class Shell implements Disposable {
   readonly #child: Child;
   #typed = 0;
 
@@ -117,13 +113,14 @@ export class Shell implements AsyncDisposable {
         if (this.#child.hasExited) throw new Error(`a command failed: ${commands}\n${this.#child.story}`);
         return false;
       },
-      10_000,
+      SHELL_PATIENCE_MS,
     );
     return this.#child.stdout.slice(before, -mark.length);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#child[Symbol.asyncDispose]();
+  /** Does not wait for its end: what was started from it in the background may still hold its output open. It ends with its host. */
+  [Symbol.dispose](): void {
+    this.#child.signal("SIGKILL");
   }
 }
 
@@ -222,9 +219,25 @@ function ip(...parameters: readonly string[]): string {
   return stdout;
 }
 
-/** Namespaces of test processes that were killed before they could remove them. */
-function removeAbandoned(program: string): void {
-  const { stdout } = spawnSync(program, ["netns", "list"], { encoding: "utf8" });
-  for (const [name, pid] of stdout.matchAll(new RegExp(`^${NAME_PREFIX}-(\\d+)-\\w+(?:-[ab])?`, "gm")))
-    if (!existsSync(`/proc/${pid}`)) spawnSync(program, ["netns", "del", name]);
+function killAllIn(namespace: string): void {
+  for (const pid of ip("netns", "pids", namespace).split("\n").filter(Boolean)) {
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // It ended by itself in the meantime.
+    }
+  }
+}
+
+/** What test processes that were killed before they could clean up have left: the process in the name of a namespace is no more. */
+function removeAbandoned(): void {
+  for (const [name, pid] of ip("netns", "list").matchAll(new RegExp(`^${NAME_PREFIX}-(\\d+)-\\w+(?:-[ab])?`, "gm"))) {
+    if (existsSync(`/proc/${pid}`)) continue;
+    try {
+      killAllIn(name);
+      ip("netns", "del", name);
+    } catch {
+      // Another test process was faster.
+    }
+  }
 }
