@@ -9,7 +9,7 @@ import { type DialPlan, SimRuntime } from "./sim-runtime.ts";
 import { Schedule } from "./sim-schedule.ts";
 import { snapshotSpec } from "./sim-snapshot.ts";
 
-const ORDERLY: Quirks = {
+export const ORDERLY: Quirks = {
   latencyMs: 0,
   maxReadBytes: 65_536,
   sendBufferBytes: 65_536,

@@ -1,5 +1,15 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProxyError } from "../../../src/base/errors.ts";
@@ -68,11 +78,57 @@ describe("files", () => {
     expect(files.exists(join(directory, "nothing"))).toBe(false);
   });
 
+  test("are told apart by their stamp, however they are replaced", () => {
+    const at = (name: string): string => join(directory, "stamps", name);
+    mkdirSync(at("one"), { recursive: true });
+    mkdirSync(at("two"));
+    for (const folder of ["one", "two"]) writeFileSync(at(`${folder}/key.pem`), "same");
+    // As Kubernetes mounts a secret: the file is reached through a link to a folder, and that link is swapped.
+    symlinkSync("one", at("data"));
+    symlinkSync("data/key.pem", at("key.pem"));
+    const seen = [files.stamp(at("key.pem"))];
+    expect(files.stamp(at("key.pem"))).toBe(seen[0] as string);
+    expect(files.stamp(at("one/key.pem"))).toBe(seen[0] as string);
+
+    symlinkSync("two", at("next"));
+    renameSync(at("next"), at("data"));
+    seen.push(files.stamp(at("key.pem")));
+
+    const { atime, mtime } = statSync(at("key.pem"));
+    writeFileSync(at("two/key.pem"), "SAME");
+    utimesSync(at("two/key.pem"), atime, mtime);
+    seen.push(files.stamp(at("key.pem")));
+
+    writeFileSync(at("fresh"), "SAME");
+    renameSync(at("fresh"), at("two/key.pem"));
+    seen.push(files.stamp(at("key.pem")));
+
+    for (const stamp of seen) expect(stamp).toMatch(/^\d+(:\d+){4}$/);
+    expect(new Set(seen).size).toBe(seen.length);
+  });
+
+  test("that are not there have the errno's name for a stamp", () => {
+    symlinkSync("loop", join(directory, "loop"));
+    expect(files.stamp(join(directory, "nothing"))).toBe("ENOENT");
+    expect(files.stamp("/dev/null/x")).toBe("ENOTDIR");
+    expect(files.stamp(join(directory, "loop"))).toBe("ELOOP");
+    expect(files.stamp("\0")).not.toBe("");
+  });
+
+  test("of a directory are listed in order", () => {
+    const path = join(directory, "listed");
+    mkdirSync(join(path, "b"), { recursive: true });
+    for (const name of ["c", "a", ".hidden"]) writeFileSync(join(path, name), "");
+    expect(files.list(path)).toEqual([".hidden", "a", "b", "c"]);
+  });
+
   test("fail with the errno's name and the path", () => {
     const absent = join(directory, "absent/file");
     const cases: [() => unknown, string, string][] = [
       [() => files.readText(absent), "ENOENT", absent],
       [() => files.readText(directory), "EISDIR", directory],
+      [() => files.list(absent), "ENOENT", absent],
+      [() => files.list("/dev/null"), "ENOTDIR", "/dev/null"],
       [() => files.writeText(absent, "x", { mode: 0o600 }), "ENOENT", absent],
       [() => files.makeDirectory("/dev/null/x", { mode: 0o700 }), "ENOTDIR", "/dev/null/x"],
     ];
