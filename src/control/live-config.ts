@@ -31,11 +31,13 @@ export class LiveConfig {
   readonly #options: LiveConfigOptions;
   readonly #expiry: ExpiryWatch;
   readonly #slots = new Map<string, number>();
-  /** Addresses of host names, as of the last reload: certificates must be replaceable while a name server is down. */
-  readonly #addresses = new Map<string, string>();
+  /** What a restart would change: as the process was started with. */
+  readonly #started: LoadedConfig;
+  /** Addresses of host names that are served: certificates must be replaceable while a name server is down. */
+  #addresses: ReadonlyMap<string, string> = new Map();
   #loaded: LoadedConfig;
   #generation = 0;
-  /** Stamps of what was read last, whether it is served or was refused. */
+  /** Stamps of the files of the served config as they were read last, whether what was in them is served or was refused. */
   #read: ReadonlyMap<string, string> = new Map();
   /** Stamps that differ from those, as of the last look. */
   #changed: ReadonlyMap<string, string> | null = null;
@@ -43,8 +45,11 @@ export class LiveConfig {
   #stopped = false;
   /** One at a time: the next waits for the one before. */
   #work: Promise<void> = Promise.resolve();
+  /** How many are not done. */
+  #pending = 0;
 
   constructor(loaded: LoadedConfig, options: LiveConfigOptions) {
+    this.#started = loaded;
     this.#loaded = loaded;
     this.#options = options;
     this.#expiry = new ExpiryWatch(options.log);
@@ -52,12 +57,9 @@ export class LiveConfig {
 
   /** The first snapshot, or what is wrong. Nothing is published. */
   async compileFirst(): Promise<CompileResult> {
-    const result = await this.#compile(this.#loaded, { strict: false, anew: true });
-    if (result.ok) {
-      this.#generation = result.snapshot.generation;
-      this.#expiry.replace(result.expiring);
-    }
-    return result;
+    const compiled = await this.#compile(this.#loaded, { strict: false, anew: true });
+    if (compiled.result.ok) this.#adopt(this.#loaded, compiled.result, compiled.addresses);
+    return compiled.result;
   }
 
   /** Looks at the files from now on. */
@@ -66,12 +68,12 @@ export class LiveConfig {
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
   }
 
-  /** Publishes nothing from now on. Resolves when what was under way has ended. */
+  /** Publishes nothing from now on. What is under way ends without effect, and is not waited for: a name server may keep it waiting for long. */
   stop(): Promise<void> {
     if (this.#looking !== null) clearInterval(this.#looking);
     this.#looking = null;
     this.#stopped = true;
-    return this.#work;
+    return Promise.resolve();
   }
 
   /** Reads the config itself anew, and names are resolved anew. Resolves when that is done, or refused. */
@@ -95,6 +97,8 @@ export class LiveConfig {
 
   #look(): void {
     this.#expiry.look(Date.now());
+    // It reads the files itself, and the look after it goes by what it has read.
+    if (this.#pending > 0) return;
     const { files } = this.#options.runtime;
     const now = new Map([...this.#read.keys()].map((path) => [path, files.stamp(path)]));
     if (sameStamps(now, this.#read)) {
@@ -118,9 +122,11 @@ export class LiveConfig {
     { anew, what, refused }: { readonly anew: boolean; readonly what: string; readonly refused: string },
   ): Promise<void> {
     const { log, publish } = this.#options;
-    const result = await this.#compile(loaded, { strict: true, anew });
-    if (!result.ok) return this.#refused(refused, result.problems);
+    const { result, addresses } = await this.#compile(loaded, { strict: true, anew });
     if (this.#stopped) return;
+    // A config that is refused says nothing about the files of the one that is served: those may have changed with it, and are still to be read.
+    if (loaded === this.#loaded) this.#read = result.stamps;
+    if (!result.ok) return this.#refused(refused, result.problems);
     try {
       publish(result.snapshot);
     } catch (thrown) {
@@ -128,37 +134,44 @@ export class LiveConfig {
       log.error({ problem: messageOf(thrown) }, refused);
       return;
     }
-    this.#loaded = loaded;
-    this.#generation = result.snapshot.generation;
-    this.#expiry.replace(result.expiring);
+    this.#adopt(loaded, result, addresses);
     for (const warning of result.warnings) log.warn(formatProblem(warning));
     log.info({ generation: this.#generation }, what);
+  }
+
+  /** What was compiled is what is served. */
+  #adopt(
+    loaded: LoadedConfig,
+    { snapshot, expiring, stamps }: Extract<CompileResult, { ok: true }>,
+    addresses: ReadonlyMap<string, string>,
+  ): void {
+    this.#loaded = loaded;
+    this.#generation = snapshot.generation;
+    this.#expiry.replace(expiring);
+    this.#read = stamps;
+    this.#addresses = addresses;
   }
 
   async #compile(
     loaded: LoadedConfig,
     { strict, anew }: { readonly strict: boolean; readonly anew: boolean },
-  ): Promise<CompileResult> {
+  ): Promise<{ readonly result: CompileResult; readonly addresses: ReadonlyMap<string, string> }> {
     const { runtime } = this.#options;
+    const addresses = new Map(anew ? [] : this.#addresses);
     const result = await compile(loaded, {
       generation: this.#generation + 1,
       files: runtime.files,
       runtime,
-      resolve: (name) => this.#resolve(name, anew),
+      resolve: async (name) => {
+        const address = addresses.get(name) ?? (await runtime.resolve(name));
+        addresses.set(name, address);
+        return address;
+      },
       slots: this.#slots,
       nowMs: Date.now(),
       strict,
     });
-    this.#read = result.stamps;
-    return result;
-  }
-
-  async #resolve(name: string, anew: boolean): Promise<string> {
-    const known = this.#addresses.get(name);
-    if (known !== undefined && !anew) return known;
-    const address = await this.#options.runtime.resolve(name);
-    this.#addresses.set(name, address);
-    return address;
+    return { result, addresses };
   }
 
   #refused(message: string, problems: readonly PlacedProblem[]): void {
@@ -168,15 +181,21 @@ export class LiveConfig {
   /** Tells of changes that only a restart brings about. */
   #noteFixed({ config }: LoadedConfig): void {
     for (const field of ["log", "access_log"] as const) {
-      if (JSON.stringify(config[field]) !== JSON.stringify(this.#loaded.config[field]))
+      if (JSON.stringify(config[field]) !== JSON.stringify(this.#started.config[field]))
         this.#options.log.warn(`\`${field}\` was changed: that takes a restart`);
     }
   }
 
   #enqueue(task: () => Promise<void>): Promise<void> {
-    this.#work = this.#work.then(task).catch((thrown) => {
-      this.#options.log.error({ err: messageOf(thrown) }, "a defect in bunnel; please report it");
-    });
+    this.#pending++;
+    this.#work = this.#work
+      .then(() => (this.#stopped ? undefined : task()))
+      .catch((thrown) => {
+        this.#options.log.error({ err: messageOf(thrown) }, "a defect in bunnel; please report it");
+      })
+      .finally(() => {
+        this.#pending--;
+      });
     return this.#work;
   }
 }

@@ -1,0 +1,418 @@
+// How a served config follows its files: when they are read, what is published, what is said when they are wrong. On files and names in memory, and
+// with looks that the test takes; certificates and their judgement are real.
+
+import { afterEach, beforeAll, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { messageOf, ProxyError } from "../../../src/base/errors.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import { LiveConfig, LOOK_MS } from "../../../src/control/live-config.ts";
+import { runtime as platform } from "../../../src/runtime/bun/bun-runtime.ts";
+import type { Files } from "../../../src/runtime/files.ts";
+import type { Runtime } from "../../../src/runtime/runtime.ts";
+import type { Snapshot } from "../../../src/snapshot/snapshot.ts";
+import type { Log } from "../../../src/telemetry/log.ts";
+import { issueCertificate, type KeyPair } from "../../../src/tls-tools/tls-tools.ts";
+import { type TestPki, testPki } from "../../support/certificates.ts";
+
+const CONFIG = `listeners:
+  - name: in
+    address: 127.0.0.1:1
+    tls: { certificates: [{ cert: edge.pem, key: edge.key }], client_ca: [ca.pem] }
+    routes: [{ name: r, tls: terminate, policy: any, backend: b }]
+backends: { b: { allow_plaintext: true, endpoints: ["app.internal:80"] } }
+`;
+const REFUSED = "new certificates refused: the old ones are still served";
+const RELOAD_REFUSED = "reload refused: the old config is still served";
+
+let pki: TestPki;
+let renewed: KeyPair;
+let look: () => void;
+let live: LiveConfig | null;
+let files: MemoryFiles;
+let names: Map<string, string | Promise<string>>;
+let published: Snapshot[];
+let lines: { level: string; message: string; problem: string }[];
+let text: string;
+let publishFails: Error | null;
+
+/** Files whose every write shows in their stamp. */
+class MemoryFiles implements Pick<Files, "readText" | "list" | "stamp"> {
+  readonly #contents = new Map<string, { readonly text: string; readonly stamp: number }>();
+  #writes = 0;
+  /** Called before a file is read. */
+  onRead: (path: string) => void = () => {};
+
+  write(path: string, content: string): void {
+    this.#contents.set(path, { text: content, stamp: ++this.#writes });
+  }
+
+  remove(path: string): void {
+    this.#contents.delete(path);
+  }
+
+  readText(path: string): string {
+    const file = this.#contents.get(path);
+    if (file === undefined) throw new ProxyError("ENOENT", `cannot read ${path}: no such file or directory`);
+    this.onRead(path);
+    return file.text;
+  }
+
+  stamp(path: string): string {
+    return String(this.#contents.get(path)?.stamp ?? "ENOENT");
+  }
+
+  list(): readonly string[] {
+    return [];
+  }
+}
+
+beforeAll(async () => {
+  pki = await testPki();
+  renewed = await issueCertificate(pki.authority, { usage: "server", lifetimeMs: 86_400_000, dns: ["localhost"] });
+});
+
+beforeEach(() => {
+  files = new MemoryFiles();
+  install(pki.server);
+  files.write("ca.pem", pki.authority.certificatePem);
+  names = new Map([["app.internal", "192.0.2.1"]]);
+  published = [];
+  lines = [];
+  text = CONFIG;
+  publishFails = null;
+  live = null;
+});
+
+afterEach(() => live?.stop());
+
+function install({ certificatePem, keyPem }: KeyPair): void {
+  files.write("edge.pem", certificatePem);
+  files.write("edge.key", keyPem);
+}
+
+function load() {
+  return loadConfig(text, { file: "f.yaml", environment: {} });
+}
+
+/** Compiles for the first time and starts looking, at the test's word only. */
+async function start({ canReload = true } = {}): Promise<LiveConfig> {
+  const loaded = load();
+  if (!loaded.ok) throw new Error("the config is good");
+  const runtime: Runtime = {
+    ...platform,
+    files: files as unknown as Files,
+    resolve: async (name) => {
+      const address = await names.get(name);
+      if (address === undefined) throw new ProxyError("ENOTFOUND", `${name}: ENOTFOUND`);
+      return address;
+    },
+  };
+  const say =
+    (level: string) =>
+    (fields: object | string, message?: string): void => {
+      const { problem = "", err = "" } = typeof fields === "string" ? {} : (fields as Record<string, string>);
+      lines.push({ level, message: message ?? String(fields), problem: problem || err });
+    };
+  const log = { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error"), fatal: say("fatal") };
+  live = new LiveConfig(loaded, {
+    runtime,
+    // pino's own type has many forms; two of them are used.
+    log: log as unknown as Log,
+    load: canReload ? load : null,
+    publish(snapshot) {
+      if (publishFails !== null) throw publishFails;
+      published.push(snapshot);
+    },
+  });
+  const first = await live.compileFirst();
+  if (!first.ok) throw new Error("the files are good");
+  const timer = spyOn(globalThis, "setInterval").mockImplementation(((callback: () => void, periodMs: number) => {
+    expect(periodMs).toBe(LOOK_MS);
+    look = callback;
+    return 0;
+  }) as unknown as typeof setInterval);
+  live.start();
+  timer.mockRestore();
+  return live;
+}
+
+/** So many looks, each with time for all that it set going. */
+async function looks(count: number): Promise<void> {
+  for (let index = 0; index < count; index++) {
+    look();
+    await settled();
+  }
+}
+
+/** Everything that can go on without the test has gone on. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+function servedChain(): string | undefined {
+  return published.at(-1)?.listeners[0]?.routes[0]?.termination?.certificates[0]?.chainPem;
+}
+
+function servedAuthorities(): readonly string[] | undefined {
+  return published.at(-1)?.listeners[0]?.routes[0]?.termination?.clientCaPem;
+}
+
+function said(): string[] {
+  return lines.map(({ level, message }) => `${level}: ${message}`);
+}
+
+describe("files", () => {
+  test("that stay as they are: nothing is published or said", async () => {
+    await start();
+    await looks(5);
+    expect([published, said()]).toEqual([[], []]);
+  });
+
+  test("that changed are served once they stood still from one look to the next, once", async () => {
+    await start();
+    install(renewed);
+    await looks(1);
+    expect(published).toEqual([]);
+    await looks(1);
+    expect(servedChain()).toBe(renewed.certificatePem);
+    await looks(4);
+    expect(said()).toEqual(["info: certificates replaced"]);
+    expect(published.map(({ generation }) => generation)).toEqual([2]);
+  });
+
+  test("key and certificate written one after the other are never served or refused half", async () => {
+    await start();
+    files.write("edge.key", renewed.keyPem);
+    await looks(1);
+    files.write("edge.pem", renewed.certificatePem);
+    await looks(1);
+    expect(said()).toEqual([]);
+    await looks(1);
+    expect(servedChain()).toBe(renewed.certificatePem);
+    expect(said()).toEqual(["info: certificates replaced"]);
+  });
+
+  test("with more than a look between key and certificate: refused once, with file and reason, and served when the set is whole", async () => {
+    await start();
+    files.write("edge.key", renewed.keyPem);
+    await looks(6);
+    expect(published).toEqual([]);
+    expect(said()).toEqual([`error: ${REFUSED}`]);
+    expect(lines[0]?.problem).toContain("edge.pem with edge.key: the private key is not the certificate's");
+    files.write("edge.pem", renewed.certificatePem);
+    await looks(2);
+    expect(servedChain()).toBe(renewed.certificatePem);
+  });
+
+  const broken: Readonly<Record<string, readonly [wrong: () => void, reason: RegExp]>> = {
+    "cut off": [
+      () => files.write("edge.pem", renewed.certificatePem.slice(0, 300)),
+      /edge\.pem: ends in the middle of a PEM block/,
+    ],
+    empty: [() => files.write("edge.pem", ""), /edge\.pem: expected a PEM block "CERTIFICATE"/],
+    gone: [() => files.remove("edge.pem"), /cannot read edge\.pem: no such file or directory/],
+    "an expired certificate": [() => install(pki.expired), /edge\.pem: .*: expired on /],
+    "a certificate of tomorrow": [() => install(pki.notYetValid), /edge\.pem: .*: is not valid before /],
+    "a bundle that is cut off": [
+      () => files.write("ca.pem", pki.authority.certificatePem.slice(0, -40)),
+      /ca\.pem: ends in the middle/,
+    ],
+  };
+  for (const [what, [wrong, reason]] of Object.entries(broken)) {
+    test(`${what}: the old ones stay, it is said once, and mended it is served`, async () => {
+      await start();
+      wrong();
+      await looks(6);
+      expect(published).toEqual([]);
+      expect(new Set(said())).toEqual(new Set([`error: ${REFUSED}`]));
+      const problems = lines.map(({ problem }) => problem);
+      expect(problems.some((problem) => reason.test(problem))).toBe(true);
+      expect(new Set(problems).size).toBe(problems.length);
+      install(renewed);
+      files.write("ca.pem", pki.authority.certificatePem);
+      await looks(2);
+      expect(servedChain()).toBe(renewed.certificatePem);
+      expect(said().at(-1)).toBe("info: certificates replaced");
+    });
+  }
+
+  test("put back as they were before anybody read them: nothing happens", async () => {
+    await start();
+    const stamp = spyOn(files, "stamp").mockReturnValue("other");
+    await looks(1);
+    stamp.mockRestore();
+    await looks(3);
+    expect([published, said()]).toEqual([[], []]);
+  });
+
+  test("written while they are being read are read again", async () => {
+    await start();
+    install(renewed);
+    files.onRead = (path) => {
+      if (path !== "ca.pem") return;
+      files.onRead = () => {};
+      files.write("ca.pem", pki.authority.certificatePem + pki.otherAuthority.certificatePem);
+    };
+    await looks(2);
+    expect(servedAuthorities()).toHaveLength(1);
+    await looks(2);
+    expect(servedAuthorities()).toHaveLength(2);
+  });
+
+  test("are replaced while no name can be resolved: endpoints keep their addresses", async () => {
+    await start();
+    names.clear();
+    install(renewed);
+    await looks(2);
+    expect(servedChain()).toBe(renewed.certificatePem);
+    expect(published[0]?.backends[0]?.endpoints[0]?.address).toMatchObject({ host: "192.0.2.1" });
+  });
+
+  test("that the data plane cannot take: the old ones stay, said once", async () => {
+    await start();
+    publishFails = new ProxyError("BAD_TLS_MATERIAL", "no");
+    install(renewed);
+    await looks(5);
+    expect(lines).toEqual([{ level: "error", message: REFUSED, problem: "no" }]);
+  });
+
+  test("a defect in publishing is told, and does not stop what comes after", async () => {
+    await start();
+    publishFails = new TypeError("x is not a function");
+    install(renewed);
+    await looks(3);
+    expect(lines).toEqual([
+      { level: "error", message: "a defect in bunnel; please report it", problem: messageOf(publishFails) },
+    ]);
+    publishFails = null;
+    install(pki.databaseServer);
+    await looks(2);
+    expect(servedChain()).toBe(pki.databaseServer.certificatePem);
+  });
+});
+
+describe("a reload", () => {
+  const SHORT = CONFIG.replace("name: r,", "name: other,");
+
+  test("takes over config, files and names, whatever the looks saw", async () => {
+    const running = await start();
+    text = SHORT;
+    names.set("app.internal", "192.0.2.2");
+    install(renewed);
+    await running.reload();
+    expect(servedChain()).toBe(renewed.certificatePem);
+    expect(published[0]).toMatchObject({ generation: 2, listeners: [{ routes: [{ name: "other" }] }] });
+    expect(published[0]?.backends[0]?.endpoints[0]?.address).toMatchObject({ host: "192.0.2.2" });
+    await looks(4);
+    expect(said()).toEqual(["info: config reloaded"]);
+  });
+
+  test("of a bad config changes nothing, and names every problem with its place", async () => {
+    const running = await start();
+    text = CONFIG.replace("backend: b", "backend: c").replace("name: in", "nmae: in");
+    await running.reload();
+    expect(published).toEqual([]);
+    expect(new Set(said())).toEqual(new Set([`error: ${RELOAD_REFUSED}`]));
+    expect(lines.length).toBeGreaterThanOrEqual(2);
+    for (const { problem } of lines) expect(problem).toMatch(/^f\.yaml:\d+:\d+: /);
+  });
+
+  test("that is refused hides no change of the files that are served", async () => {
+    const running = await start();
+    text = SHORT;
+    names.clear();
+    install(renewed);
+    await running.reload();
+    expect(said()).toEqual([`error: ${RELOAD_REFUSED}`]);
+    expect(lines[0]?.problem).toContain('"app.internal" cannot be resolved');
+    await looks(2);
+    expect(servedChain()).toBe(renewed.certificatePem);
+    expect(published[0]).toMatchObject({ listeners: [{ routes: [{ name: "r" }] }] });
+  });
+
+  test("that is refused, or cannot be published, does not make other files be watched", async () => {
+    const running = await start();
+    text = CONFIG.replace("edge.pem", "new.pem").replace("edge.key", "new.key");
+    await running.reload();
+    files.write("new.pem", renewed.certificatePem);
+    await looks(3);
+    expect(said()).toEqual([`error: ${RELOAD_REFUSED}`, `error: ${RELOAD_REFUSED}`]);
+    install(renewed);
+    await looks(2);
+    expect(servedChain()).toBe(renewed.certificatePem);
+  });
+
+  test("that is refused leaves endpoints at the addresses that are served", async () => {
+    const running = await start();
+    publishFails = new ProxyError("EADDRINUSE", "cannot listen on 127.0.0.1:1");
+    names.set("app.internal", "192.0.2.2");
+    await running.reload();
+    expect(lines).toMatchObject([{ message: RELOAD_REFUSED, problem: "cannot listen on 127.0.0.1:1" }]);
+    publishFails = null;
+    install(renewed);
+    await looks(2);
+    expect(published[0]?.backends[0]?.endpoints[0]?.address).toMatchObject({ host: "192.0.2.1" });
+  });
+
+  test("while one is under way waits for it, and looks wait too", async () => {
+    const running = await start();
+    const slow = Promise.withResolvers<string>();
+    names.set("app.internal", slow.promise);
+    install(renewed);
+    const first = running.reload();
+    text = SHORT;
+    const second = running.reload();
+    await looks(6);
+    expect(published).toEqual([]);
+    slow.resolve("192.0.2.3");
+    await Promise.all([first, second]);
+    await looks(3);
+    expect(said()).toEqual(["info: config reloaded", "info: config reloaded"]);
+    expect(published.map(({ generation }) => generation)).toEqual([2, 3]);
+  });
+
+  test("of the embedded default is a warning", async () => {
+    const running = await start({ canReload: false });
+    await running.reload();
+    expect(said()).toEqual(["warn: the embedded default has no config file to reload"]);
+  });
+
+  test("tells of what takes a restart, as long as it differs from what was started with", async () => {
+    const running = await start();
+    text = `log: { level: debug }\n${CONFIG}`;
+    await running.reload();
+    await running.reload();
+    text = CONFIG;
+    await running.reload();
+    const warning = "warn: `log` was changed: that takes a restart";
+    const done = "info: config reloaded";
+    expect(said()).toEqual([warning, done, warning, done, done]);
+  });
+
+  test("keeps the slots of endpoints that stay, and gives none of one that went to another", async () => {
+    const running = await start();
+    text = CONFIG.replace('["app.internal:80"]', '["127.0.0.1:81", "app.internal:80"]');
+    await running.reload();
+    text = CONFIG.replace('["app.internal:80"]', '["127.0.0.1:82", "127.0.0.1:81"]');
+    await running.reload();
+    const slots = published.map(({ backends }) => backends[0]?.endpoints.map(({ slot }) => slot));
+    expect(slots).toEqual([
+      [1, 0],
+      [2, 1],
+    ]);
+    expect(published.at(-1)?.slotCount).toBe(3);
+  });
+});
+
+describe("stop", () => {
+  test("publishes nothing of what is under way, and does not wait for a name server", async () => {
+    const running = await start();
+    const slow = Promise.withResolvers<string>();
+    names.set("app.internal", slow.promise);
+    const first = running.reload();
+    const second = running.reload();
+    await running.stop();
+    slow.resolve("192.0.2.3");
+    await Promise.all([first, second]);
+    expect([published, said()]).toEqual([[], []]);
+  });
+});
