@@ -37,16 +37,27 @@ export function program(name: ProgramName): string {
 }
 
 /** nginx, with `servers` as the inside of its `http` block; PORT in it stands for the port. */
-export async function startNginx(servers: string): Promise<RealServer> {
-  return await startServer("nginx", ({ directory, port }) => {
+export function startNginx(servers: string): Promise<RealServer> {
+  return startNginxWith((directory) => {
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
       .map((name) => `${name}_temp_path ${directory}/${name};`)
       .join(" ");
+    return `http { access_log off; ${temporary} ${servers} }`;
+  });
+}
+
+/** nginx, with `servers` as the inside of its `stream` block. Needs the program "nginx-stream" too, which is a module of it. */
+export function startNginxStream(servers: string): Promise<RealServer> {
+  return startNginxWith(() => `stream { ${servers} }`, `load_module ${program("nginx-stream")};`);
+}
+
+function startNginxWith(block: (directory: string) => string, first = ""): Promise<RealServer> {
+  return startServer("nginx", ({ directory, port }) => {
     writeFileSync(
       join(directory, "nginx.conf"),
-      `daemon off; master_process off; pid ${directory}/pid; error_log stderr; worker_rlimit_nofile 1024;
+      `${first} daemon off; master_process off; pid ${directory}/pid; error_log stderr; worker_rlimit_nofile 1024;
 events { worker_connections 512; }
-http { access_log off; ${temporary} ${servers.replaceAll("PORT", String(port))} }\n`,
+${block(directory).replaceAll("PORT", String(port))}\n`,
     );
     return [program("nginx"), "-p", directory, "-c", join(directory, "nginx.conf"), "-e", "stderr"];
   });
