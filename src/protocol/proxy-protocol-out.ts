@@ -140,8 +140,9 @@ export function sslTlv(content: SslTlvContent): Tlv {
   ].filter(({ value }) => value.length > 0);
   const value = new Uint8Array(5 + tlvsLength(parts));
   let client: number = SSL_CLIENT.SSL;
+  // A certificate of this connection is one of its session too: so says the specification, and so does HAProxy.
+  if (presented !== "none") client |= SSL_CLIENT.CERT_SESS;
   if (presented === "connection") client |= SSL_CLIENT.CERT_CONN;
-  if (presented === "session") client |= SSL_CLIENT.CERT_SESS;
   value[0] = client;
   new DataView(value.buffer).setUint32(1, presented !== "none" && verified ? 0 : NOT_VERIFIED);
   writeTlvs(value, 5, parts);

@@ -239,7 +239,8 @@ function withTlvs(header: Uint8Array, addresses: Addresses, tlvs: readonly Tlv[]
 
 /** 2.2.3: computed over the whole header with zeros in the checksum's own place. `value` is a view into `header`. */
 function checksumHolds(header: Uint8Array, value: Uint8Array): boolean {
-  const zeroed = header.slice();
+  // `slice` of a Buffer, which is a Uint8Array too, would be no copy.
+  const zeroed = new Uint8Array(header);
   const at = value.byteOffset - header.byteOffset;
   zeroed.fill(0, at, at + 4);
   return crc32c(zeroed) === new Reader(value).u32();

@@ -119,12 +119,12 @@ describe("the TLV of TLS", () => {
     });
     const tlv = sslTlv(SSL);
     expect(tlv.type).toBe(0x20);
-    expect(tlv.value.toHex()).toBe(`0300000000${parts.join("")}`);
+    expect(tlv.value.toHex()).toBe(`0700000000${parts.join("")}`);
   });
 
   test.each([
-    ["a certificate that was verified", "connection", true, "0300000000"],
-    ["one that was not", "connection", false, "0300000001"],
+    ["a certificate that was verified", "connection", true, "0700000000"],
+    ["one that was not", "connection", false, "0700000001"],
     ["one of the session that is resumed", "session", true, "0500000000"],
     ["one of the session that was not verified", "session", false, "0500000001"],
     ["none", "none", false, "0100000001"],

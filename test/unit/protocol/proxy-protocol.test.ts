@@ -222,6 +222,7 @@ describe("TLVs", () => {
       const offset = new Uint8Array(bytes.length + 20).fill(0xee);
       offset.set(bytes, 7);
       expect(parseProxyHeader(offset.subarray(7)).kind).toBe("header");
+      expect(parseProxyHeader(Buffer.from(bytes)).kind).toBe("header");
       expect(bytes.length).toBeGreaterThan(at);
       for (let bit = 16 * 8; bit < bytes.length * 8; bit++) {
         const flipped = bytes.slice();
