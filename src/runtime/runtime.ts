@@ -139,7 +139,7 @@ export interface ClientIdentity {
   /** One CRL each; when given, every CA in a server's chain must have one (BoringSSL). */
   readonly serverCrlPem: readonly string[];
   readonly minVersion: "1.2" | "1.3";
-  /** Offered in this order; none when empty. */
+  /** Offered in this order; none when empty. A server that chooses none of them is refused (`handshake`, `NO_APPLICATION_PROTOCOL`). */
   readonly alpn: readonly string[];
 }
 

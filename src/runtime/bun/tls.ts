@@ -133,6 +133,9 @@ function judgeServer(options: OriginateTlsOptions<unknown>, socket: TlsSocket, {
   if (!chainIsGood) return refused(reasonOf(error), certificate);
   const fault = options.accept(certificate.raw);
   if (fault !== "") return refused(fault, certificate);
+  // A server may pass over what we offer (RFC 7301, 3.2), and then speak anything.
+  if (options.context.identity.alpn.length > 0 && typeof socket.alpnProtocol !== "string")
+    return { ...refused("NO_APPLICATION_PROTOCOL", certificate), failure: "handshake" };
   // TLS 1.2 only: whom we talk to has been judged, and is not to change.
   socket.disableRenegotiation();
   return accepted(certificate);
