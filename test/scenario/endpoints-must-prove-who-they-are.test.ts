@@ -379,6 +379,12 @@ const BAD: readonly Bad[] = [
     names: "",
   },
   {
+    name: "alpn-passed-over",
+    reason: "upstream_handshake_failed",
+    tls: "server_name: localhost, alpn: [postgresql]",
+    detail: "NO_APPLICATION_PROTOCOL",
+  },
+  {
     name: "alpn-of-another-kind",
     reason: "upstream_handshake_failed",
     tls: "server_name: localhost, alpn: [postgresql]",
@@ -495,23 +501,22 @@ test.skipIf(missing !== "")(
   async () => {
     await using stranger = await startTlsEndpoint(await made.issue({}, pki.otherAuthority));
     await using silent = await startEndpoint(() => {});
-    await using good = await startTlsEndpoint(await made.issue());
+    await using passingOver = await startTlsEndpoint(await made.issue());
+    await using good = await startTlsEndpoint(await made.issue(), { alpn: ["h2"] });
     const more = "balance: round_robin, connect_timeout: 300ms, ";
-    const tls = "server_name: localhost";
-    await using daemon = await startDaemon(
-      configOf([
-        { name: "stranger", endpoints: [stranger.address, good.address], tls, more },
-        { name: "silent", endpoints: [silent.address, good.address], tls, more },
-        { name: "both", endpoints: [stranger.address, silent.address, good.address], tls, more },
-      ]),
-    );
-    for (const [index, [name, attempts]] of (
-      [
-        ["stranger", 2],
-        ["silent", 2],
-        ["both", 3],
-      ] as const
-    ).entries()) {
+    const cases = [
+      ["stranger", [stranger.address]],
+      ["silent", [silent.address]],
+      ["alpn", [passingOver.address]],
+      ["all", [stranger.address, silent.address, passingOver.address]],
+    ] as const;
+    const rows = cases.map(([name, bad]) => {
+      // Without ALPN the one that passes it over would be as good as the other.
+      const tls = `server_name: localhost${name === "alpn" || name === "all" ? ", alpn: [h2]" : ""}`;
+      return { name, endpoints: [...bad, good.address], tls, more: `connect_attempts: 4, ${more}` };
+    });
+    await using daemon = await startDaemon(configOf(rows));
+    for (const [index, [name, bad]] of cases.entries()) {
       const client = await connectTo(await daemon.address(name));
       client.socket.write("question");
       const session = await good.session(index);
@@ -520,9 +525,14 @@ test.skipIf(missing !== "")(
       await eventually("the answer came, and the end", () => client.text === "answer" && client.ended);
       client.socket.end();
       const record = await daemon.record(({ listener }) => listener === name);
-      expect([record.close_reason, record.attempts, record.endpoint]).toEqual(["completed", attempts, good.address]);
+      expect([record.close_reason, record.attempts, record.endpoint]).toEqual([
+        "completed",
+        bad.length + 1,
+        good.address,
+      ]);
     }
-    for (const link of stranger.links) expect(recordTypes(link)).toEqual(HELLO);
+    for (const link of [...stranger.links, ...passingOver.links]) expect(recordTypes(link)).toEqual(HELLO);
+    expect([stranger.links.length, passingOver.links.length]).toEqual([2, 2]);
   },
 );
 
