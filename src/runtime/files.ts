@@ -6,6 +6,10 @@
  * errno's name (ENOENT, EACCES, EISDIR, ENOSPC …) and whose message names the path.
  */
 export interface Files {
+  /**
+   * The whole of a regular file of at most 16 MiB. Never waits for a writer: refuses a directory (EISDIR), a FIFO, a device or another special
+   * file (EINVAL, or the errno of opening it) and a larger file (EFBIG).
+   */
   readText(path: string): string;
   /** Whether something is there. False also when a directory above it cannot be entered. */
   exists(path: string): boolean;

@@ -6,6 +6,7 @@
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
+import { fileConformance } from "./files.ts";
 import { listenConformance } from "./listening.ts";
 import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
@@ -19,6 +20,7 @@ import { transferConformance } from "./transferring.ts";
 
 /** Registers every test of the suite for `runtime`. */
 export function runtimeConformance(runtime: Runtime): void {
+  fileConformance(runtime);
   streamConformance(runtime);
   closeConformance(runtime);
   dialConformance(runtime);

@@ -2,8 +2,10 @@
 
 import {
   closeSync,
+  constants,
   existsSync,
   fchmodSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -17,9 +19,11 @@ import {
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { Files } from "../files.ts";
 
+const TEXT_MAX_BYTES = 16 * 1024 * 1024;
+
 /** The file system, through node:fs. */
 export const files: Files = {
-  readText: (path) => attempt("read", path, () => readFileSync(path, "utf8")),
+  readText: (path) => attempt("read", path, () => readWhole(path)),
   exists: (path) => existsSync(path),
   stamp: stampOf,
   list: (directory) => attempt("list", directory, () => readdirSync(directory).sort()),
@@ -37,6 +41,22 @@ function stampOf(path: string): string {
     return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
   } catch (error) {
     return codeOf(error) || "EIO";
+  }
+}
+
+/** A FIFO without a writer, a terminal or /dev/zero would hold up the whole process: all that is read here is looked at first. */
+function readWhole(path: string): string {
+  // Without the flag, opening a FIFO waits for its writer.
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = fstatSync(descriptor);
+    if (found.isDirectory()) throw new ProxyError("EISDIR", "it is a directory");
+    if (!found.isFile()) throw new ProxyError("EINVAL", "it is no regular file but a FIFO, a device or the like");
+    if (found.size > TEXT_MAX_BYTES)
+      throw new ProxyError("EFBIG", `it has ${found.size} bytes, and ${TEXT_MAX_BYTES} is the most that is read`);
+    return readFileSync(descriptor, "utf8");
+  } finally {
+    closeSync(descriptor);
   }
 }
 
