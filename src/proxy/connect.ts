@@ -11,6 +11,8 @@ import { originate } from "./originate.ts";
 import { proxyHeader } from "./proxy-header.ts";
 import { legHandlers } from "./relay.ts";
 
+const NO_HEADER = new Uint8Array(0);
+
 /** The endpoint that took the connection, which counts there until `close`. */
 export async function connect(connection: Connection, backend: Backend): Promise<EndpointSpec | Ending> {
   const { runtime } = connection.listener.worker;
@@ -18,6 +20,9 @@ export async function connect(connection: Connection, backend: Backend): Promise
   const startedMs = runtime.preciseNowMs();
   const tried: number[] = [];
   let failure: Ending | null = null;
+  const header = backend.spec.sendProxyProtocol === "off" ? NO_HEADER : proxyHeader(connection, backend.spec);
+  if (header === null) return new Ending("connect_refused", "the PROXY header would be too long");
+  const isPrepared = header.length > 0 || backend.origination !== null;
   while (tried.length < connectAttempts) {
     const index = backend.pick(tried);
     if (index < 0) break;
@@ -35,9 +40,10 @@ export async function connect(connection: Connection, backend: Backend): Promise
     const result = await dial.result;
     connection.dial = null;
     connection.connectMs = runtime.preciseNowMs() - startedMs;
-    if (result.ok && connection.ended) result.socket.terminate();
-    else
-      failure = result.ok ? await prepare(connection, backend, endpoint, result.socket) : failedDial(endpoint, result);
+    failure = result.ok ? null : failedDial(endpoint, result);
+    if (result.ok) connection.upstream.socket = result.socket;
+    if (result.ok && isPrepared && !connection.ended)
+      failure = await prepare(connection, { backend, endpoint, header }, result.socket);
     if (connection.ended) {
       // It ended meanwhile: `close` has given the endpoint back and cancelled the dial, but what had just become ready is ours.
       connection.upstream.socket?.terminate();
@@ -46,30 +52,30 @@ export async function connect(connection: Connection, backend: Backend): Promise
     if (failure === null) return endpoint;
     connection.acquired = null;
     backend.release(endpoint);
+    connection.upstream.renew();
   }
   return failure ?? new Ending("no_endpoint", `every endpoint of ${backend.spec.name} is at its limit`);
 }
 
-/** Makes a connected socket the upstream leg: what the endpoint has to be told first, then TLS. On an Ending the socket has been aborted. */
+interface Target {
+  readonly backend: Backend;
+  readonly endpoint: EndpointSpec;
+  /** What it has to be told before anything else. */
+  readonly header: Uint8Array;
+}
+
+/** Tells a connected endpoint what it has to know, then secures the leg. On an Ending the socket has been aborted. */
 async function prepare(
   connection: Connection,
-  backend: Backend,
-  endpoint: EndpointSpec,
+  { backend, endpoint, header }: Target,
   socket: StreamSocket<Leg>,
 ): Promise<Ending | null> {
-  const { spec, origination } = backend;
-  if (spec.sendProxyProtocol !== "off") {
-    const header = proxyHeader(connection, spec);
-    // A header always fits into the empty buffer of a new socket; and one that does not must not be sent in part.
-    if (header === null || socket.write(header) < header.length) {
-      socket.terminate();
-      const why = header === null ? "the PROXY header would be too long" : "the PROXY header was not taken";
-      return new Ending("connect_refused", `${endpoint.name}: ${why}`);
-    }
+  // It always fits into the empty buffer of a new socket; and one that does not must not be sent in part.
+  if (header.length > 0 && socket.write(header) < header.length) {
+    socket.terminate();
+    return new Ending("upstream_reset", `${endpoint.name}: the PROXY header was not taken`);
   }
-  if (origination !== null) return originate(connection, origination, endpoint, socket);
-  connection.upstream.socket = socket;
-  return null;
+  return backend.origination === null ? null : originate(connection, backend.origination, endpoint, socket);
 }
 
 function failedDial({ name }: EndpointSpec, { code }: { readonly code: string }): Ending {

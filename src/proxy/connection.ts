@@ -50,7 +50,9 @@ export async function serve(connection: Connection): Promise<void> {
     const peeked = await peekHello(connection);
     if (connection.ended) return;
     if (peeked instanceof Ending) return connection.end(peeked);
+    connection.spokeTls = peeked.hello !== null;
     connection.sni = peeked.hello?.sni ?? "";
+    if (listener.router.usesAlpn) connection.offeredAlpn = peeked.hello?.alpn ?? [];
     routeIndex = listener.router.route(peeked.hello, connection.source);
     if (routeIndex === NO_ROUTE && peeked.hello === null) return connection.end(new Ending("not_tls", peeked.detail));
   }
@@ -102,6 +104,8 @@ export async function serve(connection: Connection): Promise<void> {
   startRelay(connection);
 }
 
+const NOTHING_OFFERED: readonly string[] = [];
+
 /** What is known of a connection so far, and the two legs that it owns. */
 export class Connection {
   readonly id: number;
@@ -136,6 +140,10 @@ export class Connection {
   countedSource = false;
   /** "" when none was sent or none was looked for. */
   sni = "";
+  /** Whether its first bytes were looked at and are a ClientHello. */
+  spokeTls = false;
+  /** What its ClientHello offers; kept only where a route asks for it. */
+  offeredAlpn: readonly string[] = NOTHING_OFFERED;
   route: RouteSpec | null = null;
   /** What a trusted proxy's header said beside the source. */
   received: { readonly destination: ProxyAddress | null; readonly tlvs: readonly Tlv[] } | null = null;

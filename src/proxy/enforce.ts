@@ -4,6 +4,7 @@
 import { type Clock, Timer } from "../base/clock.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
+import type { Policy } from "./authorize.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import type { ActiveRoute } from "./listener.ts";
@@ -31,8 +32,8 @@ export class Enforcement {
 
   #slice(): void {
     for (const connection of this.#left.splice(-SLICE)) {
-      // Before the relay `serve` itself looks, because only then is everything known.
-      if (connection.ended || connection.phase !== "relay") continue;
+      // Until it has been authorised there is nothing to be taken back; what was so by then is looked at again before the relay.
+      if (connection.ended || (connection.phase !== "relay" && connection.phase !== "connect")) continue;
       const ending = refusalNow(connection);
       if (ending !== null) connection.end(ending);
     }
@@ -40,14 +41,38 @@ export class Enforcement {
   }
 }
 
-/** Why a connection that was let through would be refused by the rules of now, or null. Where its route is gone nothing refuses it. */
+/**
+ * Why a connection that was let through would be refused by the rules of now, or null. It is judged by the route that it would take now, whatever
+ * that is called; where it would find none, by the policy that it was let through by.
+ */
 export function refusalNow(connection: Connection): Ending | null {
-  const { listener, route } = connection;
-  const now = route === null || listener.isClosed ? undefined : listener.routeNamed(route.name);
-  return (now === undefined ? null : downstreamRefusal(connection, now)) ?? upstreamRefusal(connection);
+  return downstreamRefusal(connection) ?? upstreamRefusal(connection);
 }
 
-function downstreamRefusal(connection: Connection, now: ActiveRoute): Ending | null {
+function downstreamRefusal(connection: Connection): Ending | null {
+  const now = routeNow(connection);
+  const policy = now === null ? connection.listener.worker.policyNamed(connection.policy) : now.policy;
+  const refused = (now === null ? null : trustRefusalOf(connection, now)) ?? policyRefusal(connection, policy ?? null);
+  if (refused === null && now !== null) connection.route = now.spec;
+  return refused;
+}
+
+/** Null when it would be turned away, or its listener is gone: that alone ends no connection. */
+function routeNow({ listener, sni, offeredAlpn, source, spokeTls }: Connection): ActiveRoute | null {
+  const rules = listener.worker.rulesOf(listener);
+  if (rules === undefined) return null;
+  return rules.routes[rules.router.route(spokeTls ? { sni, alpn: offeredAlpn } : null, source)] ?? null;
+}
+
+function policyRefusal(connection: Connection, policy: Policy | null): Ending | null {
+  if (policy === null) return null;
+  const verdict = policy.evaluate(connection.identity, connection.source);
+  connection.policy = policy.name;
+  connection.policyRule = verdict.rule;
+  return verdict.allowed ? null : new Ending("policy_revoked", verdict.rule);
+}
+
+function trustRefusalOf(connection: Connection, now: ActiveRoute): Ending | null {
   const { route, downstream, identity, listener } = connection;
   const before = route?.termination ?? null;
   const { termination } = now.spec;
@@ -57,13 +82,6 @@ function downstreamRefusal(connection: Connection, now: ActiveRoute): Ending | n
   }
   if (identity === null && termination?.clientAuth === "required" && connection.secured !== null)
     return new Ending("policy_revoked", "a client certificate is required now");
-  if (now.policy !== null) {
-    const verdict = now.policy.evaluate(identity, connection.source);
-    connection.policy = now.policy.name;
-    connection.policyRule = verdict.rule;
-    if (!verdict.allowed) return new Ending("policy_revoked", verdict.rule);
-  }
-  connection.route = now.spec;
   return null;
 }
 

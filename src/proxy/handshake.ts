@@ -8,7 +8,7 @@ import type { Runtime, ServerContext } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { describeRefused } from "./identity.ts";
+import { describeRefused, refusalReason } from "./identity.ts";
 import { legHandlers } from "./relay.ts";
 
 /** What a finished handshake tells. */
@@ -100,7 +100,10 @@ export async function handshake(connection: Connection, termination: Termination
   downstream.closed = true;
   switch (result.failure) {
     case "certificate":
-      return new Ending("certificate_rejected", result.detail);
+      return new Ending(
+        "certificate_rejected",
+        refusalReason(result.detail, result.peerCertificate, termination.spec.trustDomains),
+      );
     case "timeout":
       return new Ending("handshake_timeout");
     case "closed":

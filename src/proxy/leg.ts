@@ -75,6 +75,16 @@ export class Leg {
     if (rest.length > 0) this.keep(rest);
   }
 
+  /** Forgets all of a socket that came to nothing, so that another one can take its place. */
+  renew(): void {
+    this.dropPending();
+    this.socket = null;
+    this.isTls = false;
+    this.paused = false;
+    this.readEnded = false;
+    this.closed = false;
+  }
+
   /** Forgets all that is pending, as if it had never been read. */
   dropPending(): void {
     this.bytesRead -= this.pendingBytes;

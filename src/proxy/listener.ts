@@ -96,10 +96,6 @@ export class Listener {
     return this.#rules.router;
   }
 
-  get isClosed(): boolean {
-    return this.#closed;
-  }
-
   /** Goes by other rules from the next connection on. */
   replaceRules(rules: ListenerRules): void {
     this.#rules = rules;
@@ -113,11 +109,6 @@ export class Listener {
 
   route(index: number): ActiveRoute {
     return this.#rules.routes[index] as ActiveRoute;
-  }
-
-  /** The route of that name, as of now. */
-  routeNamed(name: string): ActiveRoute | undefined {
-    return this.#rules.routes.find(({ spec }) => spec.name === name);
   }
 
   /** The address that the client dialled. Only a wildcard listener has to ask the kernel. */

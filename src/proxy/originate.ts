@@ -6,7 +6,7 @@ import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts
 import type { EndpointSpec, OriginationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { describeRefused, printable } from "./identity.ts";
+import { describeRefused, printable, refusalReason } from "./identity.ts";
 import type { Leg } from "./leg.ts";
 import { legHandlers } from "./relay.ts";
 import { ServerVerifier } from "./server-verifier.ts";
@@ -47,8 +47,6 @@ export async function originate(
   const { listener, upstream, backend } = connection;
   const { runtime } = listener.worker;
   const serverName = origination.serverName(endpoint);
-  // Whoever ends the connection meanwhile aborts it by this socket.
-  upstream.socket = socket;
   const result = await runtime.originateTls(socket, {
     context: origination.context,
     // An address is no server name (RFC 6066, 3).
@@ -58,12 +56,6 @@ export async function originate(
     data: upstream,
     timeoutMs: backend?.spec.connectTimeoutMs ?? 0,
   });
-  const { alpn } = origination.spec;
-  if (result.ok && alpn.length > 0 && !alpn.includes(result.alpn)) {
-    result.socket.terminate();
-    upstream.socket = null;
-    return new Ending("upstream_handshake_failed", `${endpoint.name}: it chose no protocol of tls.alpn`);
-  }
   if (result.ok) {
     upstream.socket = result.socket;
     upstream.isTls = true;
@@ -75,7 +67,8 @@ export async function originate(
   }
   upstream.socket = null;
   const said = describeRefused(result.peerCertificate);
-  const detail = printable(`${endpoint.name}: ${result.detail}${said === "" ? "" : `; ${said}`}`);
+  const reason = refusalReason(result.detail, result.peerCertificate, origination.spec.trustDomains);
+  const detail = printable(`${endpoint.name}: ${reason}${said === "" ? "" : `; ${said}`}`);
   switch (result.failure) {
     case "certificate":
       return new Ending("upstream_certificate_rejected", detail);

@@ -26,8 +26,10 @@ export function proxyHeader(connection: Connection, spec: BackendSpec): Uint8Arr
   const own = spec.sendProxyProtocol === "v2-tls" ? ownTlvs(connection) : [];
   const received = spec.forwardProxyTlvs ? (connection.received?.tlvs ?? []) : [];
   // What we know ourselves stands for what we were told of the same kind.
-  const ownTypes = own.map(({ type }) => type);
-  const passedOn = received.filter(({ type }) => !ownTypes.includes(type) && !OF_THE_HEADER.includes(type));
+  const ownTypes: readonly number[] = own.map(({ type }) => type);
+  // Where TLS ends here, what somebody before us says of the client's TLS is about another one.
+  const known = connection.secured === null ? ownTypes : [...ownTypes, TLV.SSL, TLV.ALPN];
+  const passedOn = received.filter(({ type }) => !known.includes(type) && !OF_THE_HEADER.includes(type));
   return encodeProxyV2({
     source,
     destination,

@@ -28,9 +28,12 @@ interface CompiledRoute {
 
 /** The routes of one listener. */
 export class Router {
+  /** Whether a route asks for the protocols that a client offers. */
+  readonly usesAlpn: boolean;
   readonly #routes: readonly CompiledRoute[];
 
   constructor(routes: readonly RouteSpec[]) {
+    this.usesAlpn = routes.some(({ match }) => match.alpn.length > 0);
     this.#routes = routes.map((route) => ({
       looksAtHello: route.tls !== "none",
       sni: route.match.sni.map((pattern) => mustCompile(compileDnsPattern(pattern, { allowEmpty: true }))),

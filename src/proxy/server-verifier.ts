@@ -2,35 +2,30 @@
 // names of a leaf whose chain is good. A common name is never looked at (RFC 9525, 2).
 
 import { isIp } from "../base/ip.ts";
-import { readCertificate } from "../protocol/certificate.ts";
 import { readCertificateDetails } from "../protocol/certificate-details.ts";
 import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
-import { svidProblem } from "../protocol/spiffe-id.ts";
 import type { OriginationSpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
+import { leafProblem } from "./identity.ts";
 
 /** Judges the certificates of one backend's endpoints. */
 export class ServerVerifier {
   readonly #dns: readonly NamePattern[];
   readonly #uri: readonly NamePattern[];
-  readonly #needsSvid: boolean;
+  readonly #trustDomains: readonly string[];
 
   constructor({ verifyDns, verifyUri, trustDomains }: OriginationSpec) {
     this.#dns = verifyDns.map((pattern) => mustCompile(compileDnsPattern(pattern)));
     this.#uri = verifyUri.map((pattern) => mustCompile(compileUriPattern(pattern)));
-    this.#needsSvid = trustDomains.length > 0;
+    this.#trustDomains = trustDomains;
   }
 
   /** "" when the leaf (DER) is of the endpoint that was meant, or why it is not. `serverName` counts where no pattern is given. */
   judge(leaf: Uint8Array, serverName: string): string {
-    const names = readCertificate(leaf);
+    const names = readCertificateDetails(leaf);
     if (names === null) return "the certificate cannot be read";
-    if (names.suspicious !== "") return names.suspicious;
-    if (this.#needsSvid) {
-      const details = readCertificateDetails(leaf);
-      const problem = details === null ? "the certificate cannot be read" : svidProblem(details);
-      if (problem !== "") return `no X.509-SVID: ${problem}`;
-    }
+    const problem = leafProblem(names, this.#trustDomains);
+    if (problem !== "") return problem;
     if (this.#dns.length > 0 && !anyMatches(this.#dns, names.dnsNames)) return "no DNS name matches verify.dns";
     if (this.#uri.length > 0 && !anyMatches(this.#uri, names.uris)) return "no URI name matches verify.uri";
     if (this.#dns.length > 0 || this.#uri.length > 0) return "";

@@ -91,10 +91,18 @@ export class Trust {
     return same ?? candidates.find((anchor) => runtime.isSignedBy(der, anchor.der)) ?? null;
   }
 
-  /** Whether a leaf whose issuer was sent along by the peer may still rest on what it rested on: on one of these, all of which `now` has. */
+  /**
+   * Whether a leaf whose issuer was sent along by the peer may still rest on what it rested on: on one of these, and `now` has the keys of all
+   * that may vouch for it.
+   */
   #hasAllIn(now: Trust, leaf: CertificateDetails): boolean {
     if (this.#anchorsNamed(leaf.issuer).length > 0) return false;
-    return this.spec.anchorsPem.length > 0 && this.spec.anchorsPem.every((pem) => now.spec.anchorsPem.includes(pem));
+    const anchors = [...this.#anchors().values()].flat().filter((anchor) => this.#domainProblem(leaf, anchor) === "");
+    const isStill = ({ details }: Anchor): boolean =>
+      now
+        .#anchorsNamed(details.subjectDer)
+        .some((other) => sameBytes(other.details.spki, details.spki) && now.#domainProblem(leaf, other) === "");
+    return anchors.length > 0 && anchors.every(isStill);
   }
 
   /** What the TLS library would say of a certificate by the lists: "", that it is revoked, or that its issuer has no list although there are some. */
@@ -110,18 +118,21 @@ export class Trust {
   }
 
   #anchorsNamed(subject: string): readonly Anchor[] {
-    if (this.#bySubject === null) {
-      this.#bySubject = new Map();
-      for (const pem of this.spec.anchorsPem) {
-        const der = pemBytes(pem);
-        const details = der === null ? null : readCertificateDetails(der);
-        if (der === null || details === null) continue;
-        const same = this.#bySubject.get(details.subjectDer);
-        if (same === undefined) this.#bySubject.set(details.subjectDer, [{ pem, der, details }]);
-        else same.push({ pem, der, details });
-      }
+    return this.#anchors().get(subject) ?? [];
+  }
+
+  #anchors(): ReadonlyMap<string, Anchor[]> {
+    if (this.#bySubject !== null) return this.#bySubject;
+    this.#bySubject = new Map();
+    for (const pem of this.spec.anchorsPem) {
+      const der = pemBytes(pem);
+      const details = der === null ? null : readCertificateDetails(der);
+      if (der === null || details === null) continue;
+      const same = this.#bySubject.get(details.subjectDer);
+      if (same === undefined) this.#bySubject.set(details.subjectDer, [{ pem, der, details }]);
+      else same.push({ pem, der, details });
     }
-    return this.#bySubject.get(subject) ?? [];
+    return this.#bySubject;
   }
 }
 

@@ -3,6 +3,7 @@
 import { formatAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import { Timer } from "../base/clock.ts";
+import { ProxyError } from "../base/errors.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { ListenerSpec, Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
@@ -32,6 +33,7 @@ export interface WorkerOptions {
 /** A snapshot, built: all that can fail but binding has succeeded. */
 interface Built {
   readonly snapshot: Snapshot;
+  readonly policies: readonly Policy[];
   readonly backends: readonly Backend[];
   readonly rules: readonly ListenerRules[];
 }
@@ -86,6 +88,16 @@ export class Worker {
     return this.#connections.size >= connectionLimit(this.#built.snapshot.maxConnections, this.#descriptorLimit);
   }
 
+  /** What a listener goes by now; undefined when no listener has its name any more. */
+  rulesOf({ spec: { name } }: Listener): ListenerRules | undefined {
+    return this.#built.rules.find(({ spec }) => spec.name === name);
+  }
+
+  /** The policy of that name, as of now. */
+  policyNamed(name: string): Policy | undefined {
+    return this.#built.policies.find((policy) => policy.name === name);
+  }
+
   /** The backend of that name, as of now. */
   backendNamed(name: string): Backend | undefined {
     return this.#built.backends.find(({ spec }) => spec.name === name);
@@ -97,20 +109,10 @@ export class Worker {
    * that the new rules would refuse are ended within a second.
    */
   apply(snapshot: Snapshot): void {
-    assert(this.#drained === null, "a worker that drains takes no snapshot");
     const built = this.#build(snapshot);
-    const kept = new Map(this.#listeners.map((listener) => [placeOf(listener.spec), listener]));
-    const added = this.#bind(built.rules.filter(({ spec }) => !kept.has(placeOf(spec))));
+    // What drains listens no more, but what it still relays is held to the rules.
+    if (this.#drained === null) this.#listenAs(built);
     this.#built = built;
-    const before = this.#listeners;
-    this.#listeners = built.rules.map((rules) => {
-      const place = placeOf(rules.spec);
-      const listener = kept.get(place) ?? added.find(({ spec }) => placeOf(spec) === place);
-      assert(listener !== undefined, "a listener was kept or added");
-      listener.replaceRules(rules);
-      return listener;
-    });
-    for (const listener of before) if (!this.#listeners.includes(listener)) this.#retire(listener);
     this.#updateAccepting();
     this.#enforcement.start(this.#connections);
   }
@@ -165,7 +167,7 @@ export class Worker {
       return new Backend(spec, { active: this.#active, origination, random: this.#random });
     });
     const rules = snapshot.listeners.map((spec) => listenerRules(runtime, spec, policies, backends));
-    return { snapshot, backends, rules };
+    return { snapshot, policies, backends, rules };
   }
 
   #bind(rules: readonly ListenerRules[]): readonly Listener[] {
@@ -179,14 +181,49 @@ export class Worker {
     return listeners;
   }
 
-  /** Accepts no more on a listener, and gives its connections the drain time-out. */
-  #retire(listener: Listener): void {
+  /** Binds what is new, lets what stays go by its new rules, and retires the rest. */
+  #listenAs({ snapshot, rules }: Built): void {
+    const before = this.#listeners;
+    const kept = new Map(before.map((listener) => [placeOf(listener.spec), listener]));
+    const wanted = new Set(rules.map(({ spec }) => placeOf(spec)));
+    const retired = before.filter(({ spec }) => !wanted.has(placeOf(spec)));
+    const added = this.#bindBeside(
+      rules.filter(({ spec }) => !kept.has(placeOf(spec))),
+      retired,
+    );
+    this.#listeners = rules.map((each) => {
+      const place = placeOf(each.spec);
+      const listener = kept.get(place) ?? added.find(({ spec }) => placeOf(spec) === place);
+      assert(listener !== undefined, "a listener was kept or added");
+      listener.replaceRules(each);
+      return listener;
+    });
+    for (const listener of retired) this.#retire(listener, snapshot.drainTimeoutMs);
+  }
+
+  /** As `#bind`, and says so when the address in use is one that we are about to give up. */
+  #bindBeside(rules: readonly ListenerRules[], retired: readonly Listener[]): readonly Listener[] {
+    try {
+      return this.#bind(rules);
+    } catch (thrown) {
+      const ours = retired.find(({ spec }) => rules.some((each) => samePort(spec, each.spec)));
+      if (!(thrown instanceof ProxyError) || thrown.code !== "EADDRINUSE" || ours === undefined) throw thrown;
+      const where = formatAddress(ours.spec.address);
+      throw new ProxyError(
+        thrown.code,
+        `${thrown.message}; or it is our own listener "${ours.spec.name}" (${where}), which this config replaces: take it out in a reload of its own first, or restart`,
+      );
+    }
+  }
+
+  /** Accepts no more on a listener, and gives its connections this long. */
+  #retire(listener: Listener, drainTimeoutMs: number): void {
     listener.close();
     const deadline = new Timer(() => {
       for (const connection of [...this.#connections])
         if (connection.listener === listener) connection.end(new Ending("drain_timeout", "the listener was removed"));
     });
-    this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
+    this.runtime.clock.arm(deadline, drainTimeoutMs);
   }
 
   #updateAccepting(): void {
@@ -198,6 +235,10 @@ export class Worker {
 function placeOf({ name, address }: ListenerSpec): string {
   const text = formatAddress(address);
   return address.kind === "tcp" && address.port === 0 ? `${name} ${text}` : text;
+}
+
+function samePort({ address: first }: ListenerSpec, { address: second }: ListenerSpec): boolean {
+  return first.kind === "tcp" && second.kind === "tcp" && first.port === second.port;
 }
 
 function connectionLimit(configured: number, descriptorLimit: number): number {

@@ -228,11 +228,17 @@ describe("routes", () => {
   });
 });
 
-test("a snapshot after a drain has begun is a defect of the caller", () => {
-  const sim = new SimWorker();
+test("a snapshot after a drain has begun binds nothing, and what still drains is held to it", () => {
+  const deny = { name: "all", mode: "enforce", rules: [ruleSpec({ action: "deny" })] } as const;
+  const allow = { ...deny, rules: [ruleSpec()] };
+  const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
+  const sim = new SimWorker({ snapshot: { policies: [allow], listeners } });
   sim.connect();
   void sim.worker.drain();
-  expect(() => sim.worker.apply(next())).toThrow("takes no snapshot");
+  sim.worker.apply(next({ policies: [deny], listeners: [...listeners, SECOND] }));
+  sim.settle(100);
+  expect(arrives(sim, SECOND)).toBe(false);
+  expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", policyRule: "deny[0]" }]);
 });
 
 test("a policy that stays as it is, applied a hundred times, ends nobody", () => {

@@ -205,11 +205,12 @@ describe("certificates of clients", () => {
     expect(flows(sim, other, sim.server)).toBe(true);
   });
 
-  test("of a route that is gone are nobody's to refuse", () => {
-    const { sim, client } = withTwo();
-    const first = sim.servers[0] as Probe;
+  test("are judged by the route that they would take now, whatever its name", () => {
+    const { sim, other } = withTwo();
     sim.worker.apply(rulesSpec(2, { route: "renamed", rules: ONLY_OTHER }));
-    expect(flows(sim, client, first)).toBe(true);
+    sim.settle(100);
+    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked" }]);
+    expect(flows(sim, other, sim.servers[1] as Probe)).toBe(true);
   });
 });
 
