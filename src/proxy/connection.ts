@@ -145,6 +145,8 @@ export class Connection {
   /** What its ClientHello offers; kept only where a route asks for it. */
   offeredAlpn: readonly string[] = NOTHING_OFFERED;
   route: RouteSpec | null = null;
+  /** The route by which a later snapshot let it go on; null while there was none. */
+  judgedBy: RouteSpec | null = null;
   /** What a trusted proxy's header said beside the source. */
   received: { readonly destination: ProxyAddress | null; readonly tlvs: readonly Tlv[] } | null = null;
   secured: Secured | null = null;

@@ -53,7 +53,7 @@ function downstreamRefusal(connection: Connection): Ending | null {
   const now = routeNow(connection);
   const policy = now === null ? connection.listener.worker.policyNamed(connection.policy) : now.policy;
   const refused = (now === null ? null : trustRefusalOf(connection, now)) ?? policyRefusal(connection, policy ?? null);
-  if (refused === null && now !== null) connection.route = now.spec;
+  if (refused === null && now !== null) connection.judgedBy = now.spec;
   return refused;
 }
 
@@ -73,8 +73,8 @@ function policyRefusal(connection: Connection, policy: Policy | null): Ending | 
 }
 
 function trustRefusalOf(connection: Connection, now: ActiveRoute): Ending | null {
-  const { route, downstream, identity, listener } = connection;
-  const before = route?.termination ?? null;
+  const { downstream, identity, listener } = connection;
+  const before = (connection.judgedBy ?? connection.route)?.termination ?? null;
   const { termination } = now.spec;
   if (identity !== null && before !== null && termination !== null && termination.clientAuth !== "none") {
     const reason = trustRefusal(downstream.socket, trustOf(before), trustOf(termination), listener.worker.runtime);
