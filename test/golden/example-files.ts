@@ -1,27 +1,34 @@
 // The files that examples and golden configs name under certs/, made once for each test process and held in memory: nothing here has to be
-// renewed, and no private key is in the repository.
+// renewed, and no private key is in the repository. There are SPIFFE folders among them, as a SPIFFE agent would write them.
 
-import type { ConfigFiles } from "../../src/config/load.ts";
+import type { Files } from "../../src/runtime/files.ts";
 import {
   type CertificateOptions,
   createAuthority,
   createRevocationList,
   issueCertificate,
+  type KeyPair,
 } from "../../src/tls-tools/tls-tools.ts";
 
 const DAY_MS = 86_400_000;
 let made: Promise<ReadonlyMap<string, string>> | null = null;
 
-/** Reads `…/certs/NAME` from memory and everything else from `beneath`. */
-export async function exampleFiles<F extends ConfigFiles>(beneath: F): Promise<F> {
+/** Reads and lists `…/certs/…` from memory, and everything else from `beneath`. */
+export async function exampleFiles<F extends Pick<Files, "readText" | "list" | "stamp">>(beneath: F): Promise<F> {
   made ??= make();
   const certificates = await made;
+  const nameOf = (path: string): string => /(?:^|\/)certs\/(.+)$/.exec(path)?.[1] ?? "";
+  const listed = (path: string): string[] => {
+    const folder = `${nameOf(path)}/`;
+    const names = [...certificates.keys()].filter((name) => name.startsWith(folder));
+    return names.map((name) => name.slice(folder.length)).sort();
+  };
   return {
     ...beneath,
-    readText: (path: string) => {
-      const name = /(?:^|\/)certs\/([^/]+)$/.exec(path)?.[1] ?? "";
-      return certificates.get(name) ?? beneath.readText(path);
-    },
+    readText: (path: string) => certificates.get(nameOf(path)) ?? beneath.readText(path),
+    list: (path: string) => (listed(path).length > 0 ? listed(path) : beneath.list(path)),
+    // They never change.
+    stamp: (path: string) => (certificates.has(nameOf(path)) ? "in memory" : beneath.stamp(path)),
   };
 }
 
@@ -55,5 +62,48 @@ async function make(): Promise<Map<string, string>> {
   files.set("garbage.pem", "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n");
   files.set("not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
   files.set("empty.pem", "");
+  await addSpiffeFolders(files);
   return files;
+}
+
+/** `svid/` is sound; `svid-…/` are wrong, each in the way that its name says. Beside them their bundles and lists, and `prod-sub.pem`, which is no root. */
+async function addSpiffeFolders(files: Map<string, string>): Promise<void> {
+  const root = (commonName: string): Promise<KeyPair> => createAuthority({ commonName, lifetimeMs: 30 * DAY_MS });
+  const [prod, staging] = [await root("prod CA"), await root("staging CA")];
+  const middle = await createAuthority({ commonName: "prod intermediate", lifetimeMs: 10 * DAY_MS, issuer: prod });
+  const svid = (issuer: KeyPair): Promise<KeyPair> =>
+    issueCertificate(issuer, { uri: "spiffe://prod/node/edge", usage: "both", lifetimeMs: DAY_MS });
+  const leaf = await svid(middle);
+  const pem = leaf.keyPem + leaf.certificatePem + middle.certificatePem;
+  const other = await svid(prod);
+  const nameless = await issueCertificate(prod, { dns: ["edge.prod"], usage: "both", lifetimeMs: DAY_MS });
+  files.set("prod.pem", prod.certificatePem);
+  files.set("staging.pem", staging.certificatePem);
+  files.set("prod-sub.pem", middle.certificatePem);
+  const nextUpdate = new Date(Date.now() + DAY_MS);
+  files.set("prod.crl", await createRevocationList(prod, { revokedSerials: [], nextUpdate }));
+  files.set("staging.crl", await createRevocationList(staging, { revokedSerials: [], nextUpdate }));
+  const bundles: Readonly<Record<string, string>> = {
+    "prod.spiffe-trust-bundle.pem": prod.certificatePem,
+    "staging.spiffe-trust-bundle.pem": staging.certificatePem,
+  };
+  const folder = (name: string, content: Readonly<Record<string, string>>): void => {
+    for (const [file, text] of Object.entries(content)) files.set(`${name}/${file}`, text);
+  };
+  const credential = { "edge.private-key.pem": pem };
+  folder("svid", { ...credential, ...bundles });
+  folder("svid-two-keys", { ...credential, "other.private-key.pem": pem, ...bundles });
+  folder("svid-no-key", bundles);
+  folder("svid-no-bundle", credential);
+  folder("svid-no-svid", { "edge.private-key.pem": nameless.keyPem + nameless.certificatePem, ...bundles });
+  folder("svid-mismatch", {
+    "edge.private-key.pem": other.keyPem + leaf.certificatePem + middle.certificatePem,
+    ...bundles,
+  });
+  folder("svid-bad-domain", { ...credential, "Prod.spiffe-trust-bundle.pem": prod.certificatePem });
+  folder("svid-one-root-twice", {
+    ...credential,
+    ...bundles,
+    "other.spiffe-trust-bundle.pem": prod.certificatePem,
+  });
 }
