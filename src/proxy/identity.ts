@@ -24,9 +24,23 @@ export function identify(
   if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read");
   const problem = leafProblem(details, trustDomains) || authorityProblem(details);
   if (problem !== "") return new Ending("certificate_rejected", problem);
-  const { uris, dnsNames, ips, commonNames, organizationalUnits, notAfterMs } = details;
-  return { uris, dnsNames, ips, commonNames, organizationalUnits, notAfterMs, fingerprint: sha256(certificate) };
+  return {
+    uris: kept(details.uris),
+    dnsNames: kept(details.dnsNames),
+    ips: kept(details.ips),
+    commonNames: kept(details.commonNames),
+    organizationalUnits: kept(details.organizationalUnits),
+    notAfterMs: details.notAfterMs,
+    fingerprint: sha256(certificate),
+  };
 }
+
+/** Most connections have no names of most kinds, and there are many connections: these share one empty list. */
+function kept(names: readonly string[]): readonly string[] {
+  return names.length === 0 ? NO_NAMES : names;
+}
+
+const NO_NAMES: readonly string[] = [];
 
 /** "" or why nobody on either side may be who a leaf says, whoever vouches for it. `trustDomains` is empty where none are configured. */
 export function leafProblem(leaf: CertificateDetails, trustDomains: readonly string[]): string {
@@ -46,12 +60,15 @@ function authorityProblem({ isCa, keyUsage }: CertificateDetails): string {
   return keyUsage?.keyCertSign === true ? "its key may sign certificates" : "";
 }
 
+/** All that BoringSSL says of names that an authority may not vouch for (x509_txt.cc); what it has a code for are other faults. */
+const NAME_CONSTRAINTS = /subtree violation$|name constraint|^unsupported or invalid name syntax$/i;
+
 /**
  * The reason to tell for a leaf (DER; null when none was seen) that the TLS library refused. Trust domains are name constraints to it
  * (protocol/trust-anchor.ts), of which it speaks in words instead of a code; this says in terms of trust domains what was wrong.
  */
 export function refusalReason(reason: string, leaf: Uint8Array | null, trustDomains: readonly string[]): string {
-  if (!reason.includes(" ") || leaf === null || trustDomains.length === 0) return reason;
+  if (!NAME_CONSTRAINTS.test(reason) || leaf === null || trustDomains.length === 0) return reason;
   const details = readCertificateDetails(leaf);
   const problem = details === null ? "" : leafProblem(details, trustDomains);
   if (problem !== "") return problem;

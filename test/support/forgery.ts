@@ -51,6 +51,9 @@ export async function forge(authority: KeyPair, options: ForgeryOptions): Promis
   if (usage !== "none") extensions.push(new x509.ExtendedKeyUsageExtension([purposes[usage]]));
   if (names.length > 0) extensions.push(new x509.SubjectAlternativeNameExtension(names));
   const issuer = parseCertificate(authority.certificatePem);
+  // It tells authorities of the same name apart, of which there are many: SPIRE's all have the same.
+  const keyId = issuer.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId;
+  if (keyId !== undefined) extensions.push(new x509.AuthorityKeyIdentifierExtension(keyId));
   const keys = await generateKeys();
   const certificate = await x509.X509CertificateGenerator.create({
     subject: new x509.Name([{ CN: [{ utf8String: commonName }] }]),
