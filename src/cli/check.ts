@@ -96,7 +96,7 @@ async function judge(io: ConfigIo, loaded: LoadResult): Promise<CheckedConfig | 
     resolve: null,
     slots: new Map(),
     nowMs: Date.now(),
-    strict: false,
+    served: null,
   });
   if (!compiled.ok) return printProblems(io, compiled.problems);
   for (const warning of compiled.warnings) io.err(`warning: ${formatProblem(warning)}`);

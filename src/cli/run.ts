@@ -136,7 +136,8 @@ function untilDrained(io: RunIo, { worker, liveConfig, log }: Serving): Promise<
     }
     stopping = true;
     log.info({ signal, connections: worker.connectionCount }, "draining");
-    resolve(liveConfig.stop().then(() => worker.drain()));
+    liveConfig.drain();
+    resolve(worker.drain().finally(() => liveConfig.stop()));
   };
   io.onSignal("SIGTERM", () => stop("SIGTERM"));
   io.onSignal("SIGINT", () => stop("SIGINT"));

@@ -10,7 +10,8 @@ import type { LoadedConfig } from "../config/load.ts";
 import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
 import type { Config, ListenerConfig } from "../config/schema.ts";
 import type { BackendSpec, EndpointSpec, ListenerSpec, PolicySpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
-import { type ExpiringCertificate, type MaterialOptions, MaterialReader } from "./material.ts";
+import type { Expiring } from "./findings.ts";
+import { type MaterialOptions, MaterialReader } from "./material.ts";
 
 export interface CompileOptions extends MaterialOptions {
   /** Number of the snapshot. */
@@ -30,9 +31,11 @@ export type CompileResult =
       readonly snapshot: Snapshot;
       /** Of the config and of the files it names, in the order of the config. */
       readonly warnings: readonly PlacedProblem[];
-      /** Every certificate that was read, for telling of their end ahead of time. */
-      readonly expiring: readonly ExpiringCertificate[];
+      /** Every certificate and revocation list that was read, for telling of their end ahead of time. */
+      readonly expiring: readonly Expiring[];
       readonly stamps: ReadonlyMap<string, string>;
+      /** Of the files that were read, for `served` of the next time. Never to be logged: keys are among them. */
+      readonly texts: ReadonlyMap<string, string>;
     }
   | {
       readonly ok: false;
@@ -48,13 +51,24 @@ export type CompileResult =
 export async function compile(loaded: LoadedConfig, options: CompileOptions): Promise<CompileResult> {
   const compiler = new Compiler(loaded, options);
   const snapshot = await compiler.compile();
-  const { problems, warnings, expiring, stamps } = compiler.material;
+  const { problems, warnings, expiring } = compiler.material.findings;
+  const { stamps, texts } = compiler.material.files;
   if (problems.length > 0) return { ok: false, problems: sortProblems(problems), stamps };
-  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]), expiring, stamps };
+  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]), expiring, stamps, texts };
+}
+
+/** The host names of the endpoints of a config, once each: what `resolve` will be asked. */
+export function hostNamesOf({ backends }: Config): ReadonlySet<string> {
+  const addresses = Object.values(backends).flatMap(({ endpoints }) => endpoints.map(({ address }) => address));
+  return new Set(addresses.flatMap((address) => (needsResolving(address) ? [address.host] : [])));
+}
+
+function needsResolving(address: Address): address is Extract<Address, { kind: "tcp" }> {
+  return address.kind === "tcp" && !isIp(address.host);
 }
 
 class Compiler {
-  /** Also keeps the problems, whoever finds them. */
+  /** Also keeps the findings, whoever makes them. */
   readonly material: MaterialReader;
   readonly #config: Config;
   readonly #options: CompileOptions;
@@ -156,14 +170,14 @@ class Compiler {
 
   async #resolved(address: Address, path: Path): Promise<Address> {
     const { resolve } = this.#options;
-    if (resolve === null || address.kind === "unix" || isIp(address.host)) return address;
+    if (resolve === null || !needsResolving(address)) return address;
     try {
       const ip = await resolve(address.host);
       const bytes = parseIp(ip);
       if (bytes !== null) return { ...address, host: formatIp(bytes) };
-      this.material.error(path, `"${address.host}" resolved to "${ip}", which is no IP address`);
+      this.material.findings.error(path, `"${address.host}" resolved to "${ip}", which is no IP address`);
     } catch (error) {
-      this.material.error(path, `"${address.host}" cannot be resolved: ${messageOf(error)}`);
+      this.material.findings.error(path, `"${address.host}" cannot be resolved: ${messageOf(error)}`);
     }
     return address;
   }

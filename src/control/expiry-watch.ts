@@ -1,16 +1,16 @@
-// Says ahead of time that a certificate is about to expire: 30 days, 7 days and 1 day before, and when it has. A certificate that does not live long
-// enough for any of these is told of when a quarter of its life is left, for it should have been renewed by then.
+// Says ahead of time that a certificate or a revocation list is about to expire: 30 days, 7 days and 1 day before, and when it has. One that does
+// not live long enough for any of these is told of when a quarter of its life is left, for it should have been renewed by then.
 
 import type { Log } from "../telemetry/log.ts";
-import type { ExpiringCertificate } from "./material.ts";
+import type { Expiring } from "./findings.ts";
 
 const DAY_MS = 86_400_000;
 const AHEAD_MS: readonly number[] = [30 * DAY_MS, 7 * DAY_MS, DAY_MS];
 
-/** Tells of each certificate once for each stage that it has come to. */
+/** Tells of each once for each stage that it has come to. */
 export class ExpiryWatch {
   readonly #log: Pick<Log, "warn" | "error">;
-  #certificates: readonly ExpiringCertificate[] = [];
+  #expiring: readonly Expiring[] = [];
   readonly #told = new Map<string, number>();
 
   constructor(log: Pick<Log, "warn" | "error">) {
@@ -18,36 +18,35 @@ export class ExpiryWatch {
   }
 
   /** Watches these instead of those before. */
-  replace(certificates: readonly ExpiringCertificate[]): void {
-    this.#certificates = certificates;
-    const keys = new Set(certificates.map(keyOf));
+  replace(expiring: readonly Expiring[]): void {
+    this.#expiring = expiring;
+    const keys = new Set(expiring.map(keyOf));
     for (const key of [...this.#told.keys()]) if (!keys.has(key)) this.#told.delete(key);
   }
 
   /** Says what is new at this moment (ms since 1970). */
   look(nowMs: number): void {
-    for (const certificate of this.#certificates) {
-      const leftMs = certificate.notAfterMs - nowMs;
-      const stage = stagesOf(certificate).find((aheadMs) => leftMs <= aheadMs);
-      const key = keyOf(certificate);
+    for (const one of this.#expiring) {
+      const leftMs = one.notAfterMs - nowMs;
+      const stage = stagesOf(one).find((aheadMs) => leftMs <= aheadMs);
+      const key = keyOf(one);
       if (stage === undefined || (this.#told.get(key) ?? Number.POSITIVE_INFINITY) <= stage) continue;
       this.#told.set(key, stage);
-      const { file, subject, notAfterMs } = certificate;
+      const { what, file, subject, notAfterMs } = one;
       const fields = { file, subject, not_after: new Date(notAfterMs).toISOString() };
-      if (leftMs <= 0) this.#log.error(fields, "a certificate has expired");
-      else
-        this.#log.warn({ ...fields, days_left: Math.floor((leftMs / DAY_MS) * 10) / 10 }, "a certificate expires soon");
+      if (leftMs <= 0) this.#log.error(fields, `${what} has expired`);
+      else this.#log.warn({ ...fields, days_left: Math.floor((leftMs / DAY_MS) * 10) / 10 }, `${what} expires soon`);
     }
   }
 }
 
 /** How long before the end to tell, the latest moment first. */
-function stagesOf({ notBeforeMs, notAfterMs }: ExpiringCertificate): readonly number[] {
+function stagesOf({ notBeforeMs, notAfterMs }: Expiring): readonly number[] {
   const lifetimeMs = notAfterMs - notBeforeMs;
   const ahead = AHEAD_MS.filter((aheadMs) => 2 * aheadMs <= lifetimeMs);
   return [0, ...(ahead.length > 0 ? ahead.toReversed() : [lifetimeMs / 4])];
 }
 
-function keyOf({ file, subject, notAfterMs }: ExpiringCertificate): string {
-  return `${file} ${subject} ${notAfterMs}`;
+function keyOf({ what, file, subject, notAfterMs }: Expiring): string {
+  return `${what} ${file} ${subject} ${notAfterMs}`;
 }

@@ -4,18 +4,19 @@
 import { hex } from "../base/bytes.ts";
 import { messageOf } from "../base/errors.ts";
 import { type PlacedRoute, terminationOf, tlsFieldPath } from "../config/effective.ts";
-import type { Path, PlacedProblem } from "../config/problems.ts";
+import type { Path } from "../config/problems.ts";
 import type { BackendTlsConfig, ListenerConfig, TlsConfig } from "../config/schema.ts";
 import type { Places } from "../config/yaml.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
-import { readRevocationList } from "../protocol/revocation-list.ts";
-import { svidProblem } from "../protocol/spiffe-id.ts";
+import { parseSpiffeId, svidProblem } from "../protocol/spiffe-id.ts";
 import { constrainAnchor } from "../protocol/trust-anchor.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CertificateSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem, encodePem } from "../tls-tools/pem.ts";
+import { Findings, titleOf } from "./findings.ts";
 import { PemFiles } from "./pem-files.ts";
+import { readRevocationLists } from "./revocation-lists.ts";
 
 export interface MaterialOptions {
   readonly files: Pick<Files, "readText" | "list" | "stamp">;
@@ -24,23 +25,13 @@ export interface MaterialOptions {
   /** Unix time in ms, for what has expired. */
   readonly nowMs: number;
   /**
-   * Whether what is merely suspect is an error: dates, the order of a chain. A daemon starts with such a set, for there is no better one;
-   * a set that would replace one that works must be sound.
+   * Texts of the files that are served, by path; null when nothing is yet. What is merely suspect, such as dates and the order of a chain, is an
+   * error only in files that would be served anew. A daemon starts with such a set, for there is no better one.
    */
-  readonly strict: boolean;
-}
-
-/** A certificate that expires, as an operator knows it. */
-export interface ExpiringCertificate {
-  /** The file it was read from. */
-  readonly file: string;
-  readonly subject: string;
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
+  readonly served: ReadonlyMap<string, string> | null;
 }
 
 const CERTIFICATE = "CERTIFICATE";
-const CRL = "X509 CRL";
 
 /** Ends of the names of files in a SPIFFE folder. */
 const CREDENTIAL_SUFFIX = ".private-key.pem";
@@ -51,14 +42,22 @@ interface Authority {
   readonly details: CertificateDetails;
 }
 
+/** The authorities of a trust domain, and the place that names them. */
+interface Bundle {
+  readonly domain: string;
+  readonly path: Path;
+  readonly authorities: readonly Authority[];
+}
+
 /** Who vouches for a peer. */
 interface Trust {
+  readonly authorities: readonly CertificateDetails[];
   readonly anchorsPem: readonly string[];
   /** Empty where the anchors are not those of trust domains. */
   readonly domains: readonly string[];
 }
 
-const NO_TRUST: Trust = { anchorsPem: [], domains: [] };
+const NO_TRUST: Trust = { authorities: [], anchorsPem: [], domains: [] };
 
 interface SpiffeFolder {
   readonly path: string;
@@ -69,31 +68,17 @@ interface SpiffeFolder {
 
 /** Reads what routes and backends name, and gathers what is wrong. */
 export class MaterialReader {
-  readonly problems: PlacedProblem[] = [];
-  readonly warnings: PlacedProblem[] = [];
-  readonly #places: Places;
+  readonly findings: Findings;
+  /** What has been read so far. */
+  readonly files: PemFiles;
   readonly #options: MaterialOptions;
-  readonly #files: PemFiles;
-  readonly #expiring = new Map<string, ExpiringCertificate>();
 
   constructor(places: Places, options: MaterialOptions) {
-    this.#places = places;
+    const { nowMs, served } = options;
+    const isServed = (file: string): boolean => served === null || served.get(file) === this.files.texts.get(file);
+    this.findings = new Findings(places, { nowMs, isServed });
+    this.files = new PemFiles(options.files, (path, message) => this.findings.error(path, message));
     this.#options = options;
-    this.#files = new PemFiles(options.files, (path, message) => this.error(path, message));
-  }
-
-  error(path: Path, message: string): void {
-    this.problems.push(this.#places.place({ path, message }));
-  }
-
-  /** Every file and folder that was looked for, and its stamp just before: what to watch. */
-  get stamps(): ReadonlyMap<string, string> {
-    return this.#files.stamps;
-  }
-
-  /** Every certificate that was read, authorities included. */
-  get expiring(): readonly ExpiringCertificate[] {
-    return [...this.#expiring.values()];
   }
 
   /** What a route presents and demands, with all PEM texts; null for one that does not terminate. */
@@ -101,13 +86,13 @@ export class MaterialReader {
     const tls = terminationOf(listener, placed.route);
     if (tls === null) return null;
     const at = (field: keyof TlsConfig): Path => tlsFieldPath(listenerPath, placed, field);
-    const problemsBefore = this.problems.length;
+    const problemsBefore = this.findings.problems.length;
     const folder = tls.spiffe_folder === undefined ? null : this.#readFolder(tls.spiffe_folder, at("spiffe_folder"));
     // A route that asks for no certificate may stand on a listener whose other routes do.
     const asks = tls.client_auth !== "none";
     const trust = asks ? this.#readTrust({ ...tls, ca: tls.client_ca }, folder, at, "client_ca") : NO_TRUST;
-    const clientCrlPem = asks ? this.#readRevocationLists(tls.client_crl, at("client_crl")) : [];
-    const demandsAreSound = this.problems.length === problemsBefore;
+    const clientCrlPem = asks ? this.#readRevocationLists(tls.client_crl, at("client_crl"), trust) : [];
+    const demandsAreSound = this.findings.problems.length === problemsBefore;
     const demands = {
       clientAuth: tls.client_auth,
       clientCaPem: trust.anchorsPem,
@@ -138,10 +123,10 @@ export class MaterialReader {
     if (tls === undefined) return null;
     const path: Path = ["backends", backendName, "tls"];
     const at = (field: keyof BackendTlsConfig): Path => [...path, field];
-    const problemsBefore = this.problems.length;
+    const problemsBefore = this.findings.problems.length;
     const folder = tls.spiffe_folder === undefined ? null : this.#readFolder(tls.spiffe_folder, at("spiffe_folder"));
     const trust = this.#readTrust(tls, folder, at, "ca");
-    const serverCrlPem = this.#readRevocationLists(tls.crl, at("crl"));
+    const serverCrlPem = this.#readRevocationLists(tls.crl, at("crl"), trust);
     let shown: CertificateSpec | null = folder?.certificate ?? null;
     if (tls.cert !== undefined && tls.key !== undefined)
       shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, path, 0);
@@ -153,7 +138,7 @@ export class MaterialReader {
       minVersion: tls.min_version,
       alpn: tls.alpn,
     };
-    if (this.problems.length === problemsBefore)
+    if (this.findings.problems.length === problemsBefore)
       this.#validate(path, tls.cert ?? tls.spiffe_folder ?? "ca", (runtime) => runtime.clientContext(identity));
     return {
       ...identity,
@@ -166,8 +151,8 @@ export class MaterialReader {
   }
 
   #readCertificate(files: TlsConfig["certificates"][number], path: Path, index: number): CertificateSpec | null {
-    const chain = this.#files.blocks(files.cert, CERTIFICATE, [...path, "cert"]);
-    const keyPem = this.#files.key(files.key, [...path, "key"]);
+    const chain = this.files.blocks(files.cert, CERTIFICATE, [...path, "cert"]);
+    const keyPem = this.files.key(files.key, [...path, "key"]);
     const leafPem = chain[0];
     if (leafPem === undefined || keyPem === null) return null;
     return this.#judgeChain(chain, keyPem, { path: [...path, "cert"], file: files.cert, index });
@@ -183,14 +168,15 @@ export class MaterialReader {
       const der = decodePem(pem, CERTIFICATE);
       const details = readCertificateDetails(der);
       if (details === null) {
-        this.error(path, `${file}: ${certificates.length === 0 ? "the" : "a"} certificate cannot be read`);
+        this.findings.error(path, `${file}: ${certificates.length === 0 ? "the" : "a"} certificate cannot be read`);
         return null;
       }
-      this.#noteValidity(details, path, file);
+      this.#noteValidity(details, path, file, { endIsFatal: true });
       const below = certificates.at(-1);
       if (below !== undefined && this.#options.runtime?.isSignedBy(below.der, der) === false)
-        this.#suspect(
+        this.findings.suspect(
           path,
+          [file],
           `${file}: certificate ${certificates.length + 1} did not sign the one before it; the order is leaf first, then each one's issuer`,
         );
       certificates.push({ der, details });
@@ -198,7 +184,10 @@ export class MaterialReader {
     const leaf = certificates[0]?.details;
     if (leaf === undefined) return null;
     if (index > 0 && leaf.dnsNames.length === 0)
-      this.#warn(path, `${file}: has no DNS names, so no SNI picks it; only the first certificate is a default`);
+      this.findings.warn(
+        path,
+        `${file}: has no DNS names, so no SNI picks it; only the first certificate is a default`,
+      );
     return { chainPem: chain.join(""), keyPem, names: leaf.dnsNames };
   }
 
@@ -213,7 +202,11 @@ export class MaterialReader {
     const bundles = Object.entries(trust_domains);
     if (bundles.length === 0) {
       const authorities = this.#readAuthorities(ca, at(caField));
-      return { anchorsPem: authorities.map(({ pem }) => pem), domains: [] };
+      return {
+        authorities: authorities.map(({ details }) => details),
+        anchorsPem: authorities.map(({ pem }) => pem),
+        domains: [],
+      };
     }
     return this.#constrain(
       bundles.map(([domain, files]) => {
@@ -227,7 +220,7 @@ export class MaterialReader {
    * One list of anchors that keeps trust domains apart: each anchor may vouch only for names of its own (trust-anchor.ts), so a platform that
    * knows a single list of authorities never merges them.
    */
-  #constrain(bundles: readonly { domain: string; path: Path; authorities: readonly Authority[] }[]): Trust {
+  #constrain(bundles: readonly Bundle[]): Trust {
     const anchorsPem: string[] = [];
     const domainOfKey = new Map<string, string>();
     for (const { domain, path, authorities } of bundles) {
@@ -237,49 +230,92 @@ export class MaterialReader {
         domainOfKey.set(key, domain);
         const anchor = constrainAnchor(decodePem(pem, CERTIFICATE), domain);
         if (owner !== domain)
-          this.error(
+          this.findings.error(
             path,
             `an authority here (${titleOf(details)}) is also one of "${owner}", and could vouch for its names`,
           );
         else if (details.issuer !== details.subjectDer)
           // Its own issuer would have to be here too, and only that one could be kept to the domain.
-          this.error(
+          this.findings.error(
             path,
             `${titleOf(details)}: is not self-signed, and a trust bundle holds roots; its issuer belongs here`,
           );
-        else if (typeof anchor === "string") this.error(path, `${titleOf(details)}: ${anchor}`);
+        else if (typeof anchor === "string") this.findings.error(path, `${titleOf(details)}: ${anchor}`);
         else anchorsPem.push(encodePem(anchor, CERTIFICATE));
       }
     }
-    return { anchorsPem, domains: bundles.map(({ domain }) => domain) };
+    const details = bundles.flatMap(({ authorities }) => authorities.map((authority) => authority.details));
+    return { authorities: details, anchorsPem, domains: bundles.map(({ domain }) => domain) };
   }
 
   /** A folder as SPIFFE's file-system delivery lays it out: one bundle of key and certificates, and a trust bundle for each domain. */
   #readFolder(folder: string, path: Path): SpiffeFolder | null {
-    const names = this.#files.names(folder, path);
+    const names = this.files.names(folder, path);
     if (names === null) return null;
     const credentials = names.filter((name) => name.endsWith(CREDENTIAL_SUFFIX));
     const bundles = names.filter((name) => name.endsWith(BUNDLE_SUFFIX) && name.length > BUNDLE_SUFFIX.length);
     const [credential] = credentials;
     if (credential === undefined || credentials.length > 1)
-      this.error(path, `${folder}: expected one file *${CREDENTIAL_SUFFIX}, found ${credentials.join(", ") || "none"}`);
-    if (bundles.length === 0) this.error(path, `${folder}: expected a file TRUST-DOMAIN${BUNDLE_SUFFIX}, found none`);
-    const trust = this.#constrain(
-      bundles.map((name) => {
-        const authorities = this.#readBundle(`${folder}/${name}`, path);
-        return { domain: name.slice(0, -BUNDLE_SUFFIX.length), path, authorities };
-      }),
-    );
+      this.findings.error(
+        path,
+        `${folder}: expected one file *${CREDENTIAL_SUFFIX}, found ${credentials.join(", ") || "none"}`,
+      );
+    if (bundles.length === 0)
+      this.findings.error(path, `${folder}: expected a file TRUST-DOMAIN${BUNDLE_SUFFIX}, found none`);
+    const domains = bundles.map((name): Bundle => {
+      const authorities = this.#readBundle(`${folder}/${name}`, path);
+      return { domain: name.slice(0, -BUNDLE_SUFFIX.length), path, authorities };
+    });
+    const trust = this.#constrain(domains);
     if (credential === undefined || credentials.length > 1) return { path: folder, certificate: null, trust };
     const file = `${folder}/${credential}`;
-    const chain = this.#files.blocks(file, CERTIFICATE, path);
-    const keyPem = this.#files.key(file, path);
+    const chain = this.files.blocks(file, CERTIFICATE, path);
+    const keyPem = this.files.key(file, path);
     if (chain[0] === undefined || keyPem === null) return { path: folder, certificate: null, trust };
     const certificate = this.#judgeChain(chain, keyPem, { path, file, index: 0 });
     const leaf = readCertificateDetails(decodePem(chain[0], CERTIFICATE));
     const problem = leaf === null ? "" : svidProblem(leaf);
-    if (problem !== "") this.error(path, `${file}: the first certificate is no X.509-SVID: ${problem}`);
+    if (problem !== "") this.findings.error(path, `${file}: the first certificate is no X.509-SVID: ${problem}`);
+    else if (leaf !== null) this.#judgeSvid(leaf, chain, { folder, file, path, bundles: domains });
     return { path: folder, certificate, trust };
+  }
+
+  /** Peers of its own domain have the same bundle: one that does not vouch for the SVID makes all of them refuse it. */
+  #judgeSvid(
+    leaf: CertificateDetails,
+    chain: readonly string[],
+    { folder, file, path, bundles }: { folder: string; file: string; path: Path; bundles: readonly Bundle[] },
+  ): void {
+    const id = parseSpiffeId(leaf.uris[0] ?? "");
+    if (typeof id === "string") return;
+    const bundle = bundles.find(({ domain }) => domain === id.trustDomain);
+    const bundleFile = `${folder}/${id.trustDomain}${BUNDLE_SUFFIX}`;
+    if (bundle === undefined) {
+      this.findings.suspect(
+        path,
+        [file],
+        `${file}: is of "${id.trustDomain}", which has no trust bundle here: ${bundleFile}`,
+      );
+    } else if (!this.#isVouchedFor(chain, bundle.authorities))
+      this.findings.suspect(
+        path,
+        [file, bundleFile],
+        `${file}: no authority in ${bundleFile} signed it, nor a certificate in its chain that leads to one`,
+      );
+  }
+
+  #isVouchedFor(chain: readonly string[], authorities: readonly Authority[]): boolean {
+    const { runtime } = this.#options;
+    if (runtime === null) return true;
+    const anchors = authorities.map(({ pem }) => decodePem(pem, CERTIFICATE));
+    let below: Uint8Array | null = null;
+    for (const pem of chain) {
+      const der = decodePem(pem, CERTIFICATE);
+      if (below !== null && !runtime.isSignedBy(below, der)) return false;
+      if (anchors.some((anchor) => runtime.isSignedBy(der, anchor))) return true;
+      below = der;
+    }
+    return false;
   }
 
   #readAuthorities(files: readonly string[], path: Path): Authority[] {
@@ -287,31 +323,25 @@ export class MaterialReader {
   }
 
   #readBundle(file: string, path: Path): Authority[] {
-    const blocks = this.#files.blocks(file, CERTIFICATE, path);
+    const blocks = this.files.blocks(file, CERTIFICATE, path);
     return blocks.flatMap((pem, index) => {
       const details = readCertificateDetails(decodePem(pem, CERTIFICATE));
       const which = `${file}: certificate ${index + 1} of ${blocks.length}`;
       if (details === null) {
-        this.error(path, `${which} cannot be read`);
+        this.findings.error(path, `${which} cannot be read`);
         return [];
       }
-      if (!details.isCa) this.#suspect(path, `${which} (${titleOf(details)}) is no authority: it vouches for nobody`);
-      this.#noteValidity(details, path, file);
+      if (!details.isCa)
+        this.findings.suspect(path, [file], `${which} (${titleOf(details)}) is no authority: it vouches for nobody`);
+      // One of several that has had its time is no reason to refuse the others, and those it vouched for are refused by that.
+      this.#noteValidity(details, path, file, { endIsFatal: false });
       return [{ pem, details }];
     });
   }
 
-  #readRevocationLists(files: readonly string[], path: Path): string[] {
-    return files.flatMap((file, index) => {
-      const place = [...path, index];
-      const lists = this.#files.blocks(file, CRL, place);
-      for (const pem of lists) {
-        const list = readRevocationList(decodePem(pem, CRL));
-        const problem = list === null ? "cannot be read" : list.problem;
-        if (problem !== "") this.error(place, `${file}: the revocation list ${problem}`);
-      }
-      return lists;
-    });
+  #readRevocationLists(paths: readonly string[], path: Path, { authorities }: Trust): string[] {
+    const { files, findings } = this;
+    return readRevocationLists(paths, { path, files, findings, authorities, served: this.#options.served });
   }
 
   #validate(path: Path, which: string, build: (runtime: NonNullable<MaterialOptions["runtime"]>) => void): void {
@@ -320,32 +350,18 @@ export class MaterialReader {
     try {
       build(runtime);
     } catch (error) {
-      this.error(path, `${which}: ${messageOf(error)}`);
+      this.findings.error(path, `${which}: ${messageOf(error)}`);
     }
   }
 
-  #noteValidity(details: CertificateDetails, path: Path, file: string): void {
-    const { nowMs } = this.#options;
+  #noteValidity(
+    details: CertificateDetails,
+    path: Path,
+    file: string,
+    options: { readonly endIsFatal: boolean },
+  ): void {
     const { notBeforeMs, notAfterMs } = details;
     const subject = titleOf(details);
-    this.#expiring.set(`${file} ${subject} ${notAfterMs}`, { file, subject, notBeforeMs, notAfterMs });
-    if (notAfterMs < nowMs)
-      this.#suspect(path, `${file}: ${subject}: expired on ${new Date(notAfterMs).toISOString()}`);
-    else if (notBeforeMs > nowMs)
-      this.#suspect(path, `${file}: ${subject}: is not valid before ${new Date(notBeforeMs).toISOString()}`);
+    this.findings.noteValidity(path, { what: "a certificate", file, subject, notBeforeMs, notAfterMs }, options);
   }
-
-  #suspect(path: Path, message: string): void {
-    if (this.#options.strict) this.error(path, message);
-    else this.#warn(path, message);
-  }
-
-  #warn(path: Path, message: string): void {
-    this.warnings.push(this.#places.place({ path, message }));
-  }
-}
-
-/** What to call a certificate, whose subject may be empty. */
-function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails): string {
-  return subject || uris[0] || dnsNames[0] || `serial ${serial}`;
 }

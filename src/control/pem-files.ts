@@ -14,9 +14,10 @@ const KEY_LABELS = ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"];
 export class PemFiles {
   /** Of every file and folder that was looked for, as it was just before: what to watch. */
   readonly stamps = new Map<string, string>();
+  /** Of every file that could be read. Never to be logged: keys are among them. */
+  readonly texts = new Map<string, string>();
   readonly #files: Pick<Files, "readText" | "list" | "stamp">;
   readonly #report: (path: Path, message: string) => void;
-  readonly #texts = new Map<string, string>();
 
   constructor(files: Pick<Files, "readText" | "list" | "stamp">, report: (path: Path, message: string) => void) {
     this.#files = files;
@@ -63,13 +64,13 @@ export class PemFiles {
   }
 
   #text(file: string, path: Path): string | null {
-    const known = this.#texts.get(file);
+    const known = this.texts.get(file);
     if (known !== undefined) return known;
     // Before it is read: what is written meanwhile counts as new.
     this.stamps.set(file, this.#files.stamp(file));
     try {
       const text = this.#files.readText(file);
-      this.#texts.set(file, text);
+      this.texts.set(file, text);
       // What comes before the cut is whole and would be taken for all: a bundle without some of its authorities.
       if (text.split("-----BEGIN ").length !== text.split("-----END ").length)
         this.#report(path, `${file}: ends in the middle of a PEM block: it is being written, or was cut off`);

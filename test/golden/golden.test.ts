@@ -47,7 +47,7 @@ async function outcomeOf(name: string): Promise<{ suffix: string; text: string }
     files,
     runtime,
     slots: new Map(),
-    strict: false,
+    served: null,
     resolve: async (host) => {
       if (host.endsWith(".invalid")) throw new Error("no such host");
       return "192.0.2.1";

@@ -19,7 +19,7 @@ async function compiled(text: string, options: Partial<CompileOptions> = {}): Pr
     resolve: null,
     slots: new Map<string, number>(),
     nowMs: Date.now(),
-    strict: false,
+    served: null,
   };
   return compile(loaded, { ...defaults, ...options });
 }

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from "bun:test";
 import { ExpiryWatch } from "../../../src/control/expiry-watch.ts";
-import type { ExpiringCertificate } from "../../../src/control/material.ts";
+import type { Expiring } from "../../../src/control/findings.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -30,8 +30,9 @@ beforeEach(() => {
 });
 
 /** A certificate that ends at END_MS. */
-function certificate(lifetimeMs: number, overrides: Partial<ExpiringCertificate> = {}): ExpiringCertificate {
-  return { file: "edge.pem", subject: "CN=edge", notBeforeMs: END_MS - lifetimeMs, notAfterMs: END_MS, ...overrides };
+function certificate(lifetimeMs: number, overrides: Partial<Expiring> = {}): Expiring {
+  const validity = { notBeforeMs: END_MS - lifetimeMs, notAfterMs: END_MS };
+  return { what: "a certificate", file: "edge.pem", subject: "CN=edge", ...validity, ...overrides };
 }
 
 /** How long before the end something was said, looking every hour (or `stepMs`) over the last `fromMs`. */
@@ -86,6 +87,18 @@ describe("a certificate is told of", () => {
     watch.look(END_MS + 401 * DAY_MS);
     expect(lines.map(({ level }) => level)).toEqual(["error"]);
   });
+});
+
+test("a revocation list is told of as one, also beside a certificate that is named alike", () => {
+  watch.replace([certificate(365 * DAY_MS), certificate(365 * DAY_MS, { what: "a revocation list" })]);
+  watch.look(END_MS - 2 * DAY_MS);
+  watch.look(END_MS + 1);
+  expect(lines.map(({ message }) => message)).toEqual([
+    "a certificate expires soon",
+    "a revocation list expires soon",
+    "a certificate has expired",
+    "a revocation list has expired",
+  ]);
 });
 
 describe("replacing", () => {

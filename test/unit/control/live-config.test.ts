@@ -1,16 +1,22 @@
 // How a served config follows its files: when they are read, what is published, what is said when they are wrong. On files and names in memory, and
 // with looks that the test takes; certificates and their judgement are real.
 
-import { afterEach, beforeAll, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { afterEach, beforeAll, beforeEach, describe, expect, setSystemTime, spyOn, test } from "bun:test";
 import { messageOf, ProxyError } from "../../../src/base/errors.ts";
 import { loadConfig } from "../../../src/config/load.ts";
-import { LiveConfig, LOOK_MS } from "../../../src/control/live-config.ts";
+import { formatProblem } from "../../../src/config/problems.ts";
+import { LiveConfig, LOOK_MS, RETRY_LOOKS } from "../../../src/control/live-config.ts";
 import { runtime as platform } from "../../../src/runtime/bun/bun-runtime.ts";
 import type { Files } from "../../../src/runtime/files.ts";
 import type { Runtime } from "../../../src/runtime/runtime.ts";
 import type { Snapshot } from "../../../src/snapshot/snapshot.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
-import { issueCertificate, type KeyPair } from "../../../src/tls-tools/tls-tools.ts";
+import {
+  createAuthority,
+  createRevocationList,
+  issueCertificate,
+  type KeyPair,
+} from "../../../src/tls-tools/tls-tools.ts";
 import { type TestPki, testPki } from "../../support/certificates.ts";
 
 const CONFIG = `listeners:
@@ -353,7 +359,7 @@ describe("a reload", () => {
     expect(published[0]?.backends[0]?.endpoints[0]?.address).toMatchObject({ host: "192.0.2.1" });
   });
 
-  test("while one is under way waits for it, and looks wait too", async () => {
+  test("while one is under way waits for it; certificates do not, and what comes later reads the files as they are then", async () => {
     const running = await start();
     const slow = Promise.withResolvers<string>();
     names.set("app.internal", slow.promise);
@@ -362,11 +368,11 @@ describe("a reload", () => {
     text = SHORT;
     const second = running.reload();
     await looks(6);
-    expect(published).toEqual([]);
+    expect(said()).toEqual(["info: certificates replaced"]);
     slow.resolve("192.0.2.3");
     await Promise.all([first, second]);
     await looks(3);
-    expect(said()).toEqual(["info: config reloaded", "info: config reloaded"]);
+    expect(said().slice(1)).toEqual(["info: config reloaded", "info: config reloaded: nothing has changed"]);
     expect(published.map(({ generation }) => generation)).toEqual([2, 3]);
   });
 
@@ -384,7 +390,7 @@ describe("a reload", () => {
     text = CONFIG;
     await running.reload();
     const warning = "warn: `log` was changed: that takes a restart";
-    const done = "info: config reloaded";
+    const done = "info: config reloaded: nothing has changed";
     expect(said()).toEqual([warning, done, warning, done, done]);
   });
 
@@ -403,6 +409,198 @@ describe("a reload", () => {
   });
 });
 
+describe("a set that was refused", () => {
+  const TOO_EARLY = /edge\.pem: .*: is not valid before /;
+
+  test("is read again every 30 s, and served when it has become sound, though no stamp changed", async () => {
+    await start();
+    install(pki.notYetValid);
+    await looks(2);
+    expect(said()).toEqual([`error: ${REFUSED}`]);
+    expect(lines[0]?.problem).toMatch(TOO_EARLY);
+    await looks(3 * RETRY_LOOKS);
+    expect(said()).toEqual([`error: ${REFUSED}`]);
+    setSystemTime(Date.now() + 2 * 86_400_000);
+    try {
+      await looks(RETRY_LOOKS - 1);
+      expect(published).toEqual([]);
+      await looks(1);
+    } finally {
+      setSystemTime();
+    }
+    expect(servedChain()).toBe(pki.notYetValid.certificatePem);
+    expect(said().at(-1)).toBe("info: certificates replaced");
+  });
+
+  test("is told of again when the reasons change", async () => {
+    await start();
+    let reason = "EMFILE: too many open files";
+    const read = spyOn(files, "readText").mockImplementation((path) => {
+      throw new ProxyError("EMFILE", `${path}: ${reason}`);
+    });
+    install(renewed);
+    await looks(2 + RETRY_LOOKS);
+    const first = lines.length;
+    expect(lines.every(({ problem }) => problem.includes("EMFILE"))).toBe(true);
+    reason = "EIO: the disk is broken";
+    await looks(RETRY_LOOKS);
+    expect(lines.slice(first).map(({ problem }) => problem)).toEqual(
+      lines.slice(0, first).map(({ problem }) => problem.replace("EMFILE: too many open files", reason)),
+    );
+    read.mockRestore();
+    await looks(RETRY_LOOKS);
+    expect(servedChain()).toBe(renewed.certificatePem);
+  });
+
+  test("and then put back says that all is well, and publishes nothing", async () => {
+    await start();
+    files.write("edge.pem", "");
+    await looks(2);
+    install(pki.server);
+    await looks(2 + RETRY_LOOKS);
+    expect(said()).toEqual([`error: ${REFUSED}`, "info: certificates are again those that are served"]);
+    expect(published).toEqual([]);
+  });
+});
+
+test("files copied again with the same bytes are neither published nor told of", async () => {
+  await start();
+  install(pki.server);
+  files.write("ca.pem", pki.authority.certificatePem);
+  await looks(4 + RETRY_LOOKS);
+  expect([published, said()]).toEqual([[], []]);
+});
+
+describe("what is served and has expired since", () => {
+  test("keeps nothing else from being replaced, even where it is copied again; another that has expired is refused", async () => {
+    install(pki.expired);
+    await start();
+    files.write("ca.pem", pki.authority.certificatePem + pki.otherAuthority.certificatePem);
+    files.write("edge.pem", pki.expired.certificatePem);
+    await looks(2);
+    expect(servedAuthorities()).toHaveLength(2);
+    expect(said().at(-1)).toBe("info: certificates replaced");
+    lines = [];
+    files.write("edge.pem", pki.expired.certificatePem + pki.authority.certificatePem);
+    await looks(2);
+    expect(said()).toEqual([`error: ${REFUSED}`]);
+    expect(lines[0]?.problem).toMatch(/edge\.pem: .*: expired on /);
+  });
+
+  test("does not keep a config from being reloaded", async () => {
+    install(pki.expired);
+    const running = await start();
+    text = CONFIG.replace("name: r,", "name: other,");
+    await running.reload();
+    expect(said().at(-1)).toBe("info: config reloaded");
+    expect(published).toHaveLength(1);
+  });
+
+  test("an authority that has expired is only ever a warning", async () => {
+    await start();
+    const past = { lifetimeMs: 1000, notBefore: new Date(Date.now() - 86_400_000) };
+    const old = await createAuthority({ commonName: "old root", ...past });
+    files.write("ca.pem", pki.authority.certificatePem + old.certificatePem);
+    await looks(2);
+    expect(servedAuthorities()).toHaveLength(2);
+    expect(lines[0]).toMatchObject({
+      level: "warn",
+      message: expect.stringMatching(/ca\.pem: .*old root: expired on /),
+    });
+  });
+});
+
+describe("revocation lists", () => {
+  const DAY_MS = 86_400_000;
+  const WITH_LISTS = CONFIG.replace("client_ca: [ca.pem]", "client_ca: [ca.pem], client_crl: [ca.crl]");
+
+  async function list(of: KeyPair, { fromDays = 0, toDays = 99 } = {}): Promise<string> {
+    const [thisUpdate, nextUpdate] = [fromDays, toDays].map((days) => new Date(Date.now() + days * DAY_MS)) as [
+      Date,
+      Date,
+    ];
+    return createRevocationList(of, { revokedSerials: ["0a"], thisUpdate, nextUpdate });
+  }
+
+  beforeEach(async () => {
+    text = WITH_LISTS;
+    files.write("ca.crl", await list(pki.authority, { fromDays: -1 }));
+  });
+
+  const refused: Readonly<Record<string, readonly [() => Promise<string>, RegExp]>> = {
+    "that has expired": [
+      () => list(pki.authority, { fromDays: -2, toDays: -1 }),
+      /ca\.crl: the revocation list of .*bunnel test root.*: expired on /,
+    ],
+    "of tomorrow": [
+      () => list(pki.authority, { fromDays: 1, toDays: 2 }),
+      /ca\.crl: the revocation list of .*bunnel test root.*: is not valid before /,
+    ],
+    "of another authority, in the place of the one that is served": [
+      () => list(pki.otherAuthority),
+      /bunnel test root.* has no revocation list here/,
+    ],
+  };
+  for (const [what, [make, reason]] of Object.entries(refused)) {
+    test(`one ${what} is refused, the old one stays; at a start it is a warning`, async () => {
+      await start();
+      files.write("ca.crl", await make());
+      await looks(3);
+      expect(published).toEqual([]);
+      expect(lines.filter(({ level, problem }) => level === "error" && reason.test(problem))).toHaveLength(1);
+      live?.stop();
+      const first = await (await start()).compileFirst();
+      expect(first.ok ? first.warnings.map(formatProblem).join("\n") : "").toMatch(reason);
+    });
+  }
+
+  test("one that is older than the one that is served is a warning; the same again is none", async () => {
+    await start();
+    files.write("ca.crl", await list(pki.authority, { fromDays: -3, toDays: 99 }));
+    await looks(2);
+    expect(said()).toEqual([
+      expect.stringMatching(/^warn: .*ca\.crl: the revocation list goes back in time: /),
+      "info: certificates replaced",
+    ]);
+  });
+
+  test("of intermediates that peers send may come and go; an authority that never had one is a warning", async () => {
+    await start();
+    files.write("ca.crl", (await list(pki.authority)) + pki.intermediateRevocationList.pem);
+    files.write("ca.pem", pki.authority.certificatePem + pki.otherAuthority.certificatePem);
+    await looks(2);
+    expect(said()).toEqual([
+      expect.stringMatching(/^warn: .*bunnel other root.* has no revocation list here/),
+      expect.stringMatching(/^warn: .*ca\.crl: a revocation list is of none of the authorities here/),
+      "info: certificates replaced",
+    ]);
+  });
+
+  test("are told of before they end", async () => {
+    files.write("ca.crl", await list(pki.authority, { fromDays: -20, toDays: 0.5 }));
+    await start();
+    expect(said()).toEqual(["warn: a revocation list expires soon"]);
+  });
+});
+
+describe("a drain", () => {
+  test("refuses reloads, those under way too, and follows certificates until it is stopped", async () => {
+    const running = await start();
+    const slow = Promise.withResolvers<string>();
+    names.set("app.internal", slow.promise);
+    const first = running.reload();
+    await settled();
+    running.drain();
+    const second = running.reload();
+    install(renewed);
+    await looks(2);
+    slow.resolve("192.0.2.3");
+    await Promise.all([first, second]);
+    expect(said()).toEqual(["info: certificates replaced"]);
+    expect(servedChain()).toBe(renewed.certificatePem);
+  });
+});
+
 describe("stop", () => {
   test("publishes nothing of what is under way, and does not wait for a name server", async () => {
     const running = await start();
@@ -410,7 +608,7 @@ describe("stop", () => {
     names.set("app.internal", slow.promise);
     const first = running.reload();
     const second = running.reload();
-    await running.stop();
+    running.stop();
     slow.resolve("192.0.2.3");
     await Promise.all([first, second]);
     expect([published, said()]).toEqual([[], []]);

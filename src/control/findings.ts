@@ -1,0 +1,76 @@
+// What is wrong with the files that a config names, what may be, and what will end. A file that is served already is judged more gently than
+// one that would take its place: refusing what is served helps nobody, and would hold up everything else, revocation first.
+
+import type { Path, PlacedProblem } from "../config/problems.ts";
+import type { Places } from "../config/yaml.ts";
+import type { CertificateDetails } from "../protocol/certificate-details.ts";
+
+/** Something in a file that has an end, as an operator knows it. */
+export interface Expiring {
+  readonly what: "a certificate" | "a revocation list";
+  /** The file it was read from. */
+  readonly file: string;
+  /** Of a revocation list: its issuer's. "" where that is not known. */
+  readonly subject: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+export interface FindingsOptions {
+  /** Unix time in ms. */
+  readonly nowMs: number;
+  /** Whether a file is served as it is. What is merely suspect is a warning then; a set that would replace one that works must be sound. */
+  isServed(file: string): boolean;
+}
+
+/** Gathers findings, each with its place in the config. */
+export class Findings {
+  readonly problems: PlacedProblem[] = [];
+  readonly warnings: PlacedProblem[] = [];
+  readonly #places: Places;
+  readonly #options: FindingsOptions;
+  readonly #expiring = new Map<string, Expiring>();
+
+  constructor(places: Places, options: FindingsOptions) {
+    this.#places = places;
+    this.#options = options;
+  }
+
+  /** All that has an end, whatever file it is in, once each. */
+  get expiring(): readonly Expiring[] {
+    return [...this.#expiring.values()];
+  }
+
+  error(path: Path, message: string): void {
+    this.problems.push(this.#places.place({ path, message }));
+  }
+
+  warn(path: Path, message: string): void {
+    this.warnings.push(this.#places.place({ path, message }));
+  }
+
+  /** An error when one of these files would be served anew, else a warning. */
+  suspect(path: Path, files: readonly string[], message: string): void {
+    if (files.every((file) => this.#options.isServed(file))) this.warn(path, message);
+    else this.error(path, message);
+  }
+
+  /** Judges dates. `endIsFatal`: whether what has ended is suspect, or deserves no more than a warning. */
+  noteValidity(path: Path, expiring: Expiring, { endIsFatal }: { readonly endIsFatal: boolean }): void {
+    const { nowMs } = this.#options;
+    const { what, file, subject, notBeforeMs, notAfterMs } = expiring;
+    if (Number.isFinite(notAfterMs)) this.#expiring.set(`${what} ${file} ${subject} ${notAfterMs}`, expiring);
+    const which = `${file}: ${what === "a certificate" ? subject : `the revocation list of ${subject || "an unknown authority"}`}`;
+    if (notAfterMs < nowMs) {
+      const message = `${which}: expired on ${new Date(notAfterMs).toISOString()}`;
+      if (endIsFatal) this.suspect(path, [file], message);
+      else this.warn(path, message);
+    } else if (notBeforeMs > nowMs)
+      this.suspect(path, [file], `${which}: is not valid before ${new Date(notBeforeMs).toISOString()}`);
+  }
+}
+
+/** What to call a certificate, whose subject may be empty. */
+export function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails): string {
+  return subject || uris[0] || dnsNames[0] || `serial ${serial}`;
+}
