@@ -212,6 +212,28 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
   expect(await daemon.record(({ close_reason }) => close_reason === "certificate_revoked")).toBeDefined();
 });
 
+test("an authority that goes during a drain takes its clients with it, before the drain time-out", async () => {
+  const place = newPlace();
+  inPlace(place, await issue());
+  const bundle = join(place, "ca.pem");
+  writeFileSync(bundle, pki.authority.certificatePem);
+  await using endpoint = await startEndpoint();
+  await using daemon = await startDaemon(`
+drain_timeout: 5m
+listeners:${listener("edge", place, bundle)}
+backends: { echo: { endpoints: ["${endpoint.address}"] } }
+`);
+  const target = { to: await daemon.address("edge"), ca: pki.authority.certificatePem, certificate: pki.client };
+  const old = await connected(target);
+  daemon.child.signal("SIGTERM");
+  await eventually("it drains", () => lines(daemon, "draining").length > 0);
+  await old.echo();
+  writeFileSync(bundle, pki.otherAuthority.certificatePem);
+  await replaced(daemon, 1);
+  await eventually("the connection of the authority that went was ended", () => !old.isOpen);
+  expect(await daemon.record(({ close_reason }) => close_reason === "certificate_revoked")).toBeDefined();
+});
+
 describe("a set that is not sound is refused with file and reason, once, the old one stays, and the mended one is served", () => {
   interface Broken {
     readonly what: string;
