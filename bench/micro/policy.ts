@@ -28,6 +28,7 @@ const identity: Identity = {
   organizationalUnits: [],
   notAfterMs: 0,
   fingerprint: "",
+  spkiFingerprint: "",
 };
 const source: Source = { bytes: parseIp("10.1.3.231") };
 const four = (index: number): string => String(index).padStart(4, "0");

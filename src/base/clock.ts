@@ -18,9 +18,10 @@ export class Timer {
   /** @internal */ next: Timer | null = null;
   /** When it fires, in ms of the clock that armed it; 0 while it is not armed. */
   deadlineMs = 0;
-  readonly onFire: () => void;
+  readonly onFire: (timer: Timer) => void;
 
-  constructor(onFire: () => void) {
+  /** `onFire` is given the timer: where there are many of them, one function can serve a subclass that knows whose it is. */
+  constructor(onFire: (timer: Timer) => void) {
     this.onFire = onFire;
   }
 }
@@ -102,7 +103,7 @@ export class Clock {
       while (due.next !== due) {
         const timer = due.next as Timer;
         this.disarm(timer);
-        timer.onFire();
+        timer.onFire(timer);
       }
     } finally {
       // Only after a throw is anything left. One broken handler must not cost other connections their deadlines.

@@ -144,7 +144,7 @@ function authenticate(
     io.out(row("identity", "none: no certificate is shown"));
     return termination.clientAuth === "required" ? new Ending("certificate_rejected", "no certificate") : null;
   }
-  const identity = identify(certificate, termination, io.runtime);
+  const identity = identify(certificate, termination, null);
   if (identity instanceof Ending) return identity;
   const fault = validityFault(certificate) || chainFault(io, termination, { certificate, chain });
   if (fault !== "") return new Ending("certificate_rejected", fault);

@@ -39,6 +39,7 @@ function recordOf(connection: Connection, ending: Ending): CloseRecord {
     identity,
     refusedCertificate: connection.refusedCertificate,
     peerFingerprint: identity?.fingerprint ?? "",
+    peerSpkiFingerprint: identity?.spkiFingerprint ?? "",
     tlsVersion: secured?.version ?? "",
     tlsCipher: secured?.cipher ?? "",
     tlsResumed: secured?.resumed ?? false,

@@ -68,7 +68,7 @@ export async function serve(connection: Connection): Promise<void> {
     if (shaken instanceof Ending) return connection.end(shaken);
     connection.secured = shaken.secured;
     if (shaken.peerCertificate !== null) {
-      const identity = identify(shaken.peerCertificate, route.termination.spec, listener.worker.runtime);
+      const identity = identify(shaken.peerCertificate, route.termination.spec, listener.worker.sha256);
       if (identity instanceof Ending) {
         connection.refusedCertificate = describeRefused(shaken.peerCertificate);
         return connection.end(identity);
@@ -186,7 +186,7 @@ export class Connection {
     this.acceptedPreciseMs = runtime.preciseNowMs();
     this.startedAt = Date.now();
     this.lastActivityMs = this.acceptedMs;
-    this.timer = new Timer(() => this.#deadline());
+    this.timer = new Deadline(this);
     this.downstream = new Leg(this);
     this.upstream = new Leg(this);
     this.downstream.socket = socket;
@@ -215,9 +215,20 @@ export class Connection {
     this.ended = true;
     close(this, ending);
   }
+}
 
-  #deadline(): void {
-    if (this.phase === "relay") relayDeadline(this);
-    else this.onDeadline?.();
+/** A timer with one function for all connections, of which there are many, instead of a closure for each. */
+class Deadline extends Timer {
+  readonly connection: Connection;
+
+  constructor(connection: Connection) {
+    super(passed);
+    this.connection = connection;
   }
+}
+
+function passed(timer: Timer): void {
+  const { connection } = timer as Deadline;
+  if (connection.phase === "relay") relayDeadline(connection);
+  else connection.onDeadline?.();
 }

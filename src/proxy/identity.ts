@@ -10,15 +10,19 @@ import { Ending } from "./ending.ts";
 /** The names of a verified client. Kept for as long as the connection lives, so nothing of the certificate that no rule or record asks for. */
 export interface Identity
   extends Pick<CertificateNames, "uris" | "dnsNames" | "ips" | "commonNames" | "organizationalUnits" | "notAfterMs"> {
-  /** SHA-256 of the certificate, in lower-case hexadecimal. */
+  /** SHA-256 of the certificate and of its public key (RFC 7469, 2.4), in lower-case hexadecimal. Both are "" where no record is kept. */
   readonly fingerprint: string;
+  readonly spkiFingerprint: string;
 }
 
-/** The identity in the DER of a verified certificate, or an Ending when what it says can be nobody's identity. */
+/**
+ * The identity in the DER of a verified certificate, or an Ending when what it says can be nobody's identity. Fingerprints are for the record:
+ * without `sha256` there are none.
+ */
 export function identify(
   certificate: Uint8Array,
   { trustDomains }: Pick<TerminationSpec, "trustDomains">,
-  { sha256 }: Pick<Runtime, "sha256">,
+  sha256: Runtime["sha256"] | null,
 ): Identity | Ending {
   const details = readCertificateDetails(certificate);
   if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read");
@@ -31,7 +35,8 @@ export function identify(
     commonNames: kept(details.commonNames),
     organizationalUnits: kept(details.organizationalUnits),
     notAfterMs: details.notAfterMs,
-    fingerprint: sha256(certificate),
+    fingerprint: sha256?.(certificate) ?? "",
+    spkiFingerprint: sha256?.(details.spki) ?? "",
   };
 }
 

@@ -21,7 +21,7 @@ export class Leg {
   isTls = false;
   flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING = HOLDING;
   /** Bytes read from this leg that the other one has not taken yet, oldest first. */
-  readonly pending: Uint8Array[] = [];
+  pending: Uint8Array[] = [];
   pendingBytes = 0;
   /** Bytes read from this leg that were or will be given to the other one. */
   bytesRead = 0;
@@ -88,7 +88,8 @@ export class Leg {
   /** Forgets all that is pending, as if it had never been read. */
   dropPending(): void {
     this.bytesRead -= this.pendingBytes;
-    this.pending.length = 0;
+    // Not emptied: an array keeps its room, and an idle connection would keep it with it.
+    this.pending = [];
     this.pendingBytes = 0;
     this.#joined = null;
   }

@@ -70,6 +70,11 @@ export class Worker {
     this.#listeners = this.#bind(this.#built.rules);
   }
 
+  /** For fingerprints in records; null when none are kept. */
+  get sha256(): Runtime["sha256"] | null {
+    return this.accessLog === null ? null : this.runtime.sha256;
+  }
+
   get listeners(): readonly Listener[] {
     return this.#listeners;
   }

@@ -28,7 +28,9 @@ export interface CloseRecord {
   } | null;
   /** What a certificate that was refused said of itself. */
   readonly refusedCertificate: string;
+  /** SHA-256 of the client's certificate and of its public key, in hexadecimal. */
   readonly peerFingerprint: string;
+  readonly peerSpkiFingerprint: string;
   readonly tlsVersion: string;
   readonly tlsCipher: string;
   readonly tlsResumed: boolean;
@@ -109,6 +111,7 @@ export function formatJson(record: CloseRecord): string {
   }
   line += text("refused_certificate", record.refusedCertificate);
   line += text("peer_fingerprint", record.peerFingerprint);
+  line += text("peer_spki_fingerprint", record.peerSpkiFingerprint);
   if (record.tlsVersion !== "") {
     line += `,"tls_version":"${record.tlsVersion}","tls_cipher":"${record.tlsCipher}","tls_resumed":${record.tlsResumed}`;
     line += `,"handshake_ms":${milliseconds(record.handshakeMs)}`;

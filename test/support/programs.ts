@@ -23,6 +23,8 @@ const PROGRAMS = {
   "redis-server": { package: "redis-server" },
   "redis-cli": { package: "redis-tools" },
   tcpdump: { package: "tcpdump", paths: ["/usr/sbin/tcpdump", "/usr/bin/tcpdump"] },
+  // Debian leaves the ".sh" of its name away.
+  testssl: { package: "testssl.sh" },
   tshark: { package: "tshark" },
 } as const satisfies Readonly<Record<string, Program>>;
 

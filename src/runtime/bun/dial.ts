@@ -131,7 +131,7 @@ function createDialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknow
     data(socket: DialledSocket, bytes) {
       const state = socket.data;
       if (state instanceof TlsTwin) {
-        state.records.feed(bytes);
+        state.feed(bytes);
         return;
       }
       // A server that speaks first can be heard in the same turn in which the socket became writable.

@@ -108,7 +108,7 @@ function acceptHandler<S>(options: ListenOptions<S>): SocketHandler<S> {
     },
     data(socket, bytes) {
       const state: unknown = socket.data;
-      if (state instanceof TlsTwin) state.records.feed(bytes);
+      if (state instanceof TlsTwin) state.feed(bytes);
       else handlers.data(asStream(socket), bytes);
     },
     drain(socket) {

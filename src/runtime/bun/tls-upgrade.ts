@@ -14,9 +14,7 @@ import { closeCode, reportDefect } from "./events.ts";
 import { TlsRecords } from "./tls-records.ts";
 
 /** Stands in `socket.data` of a plain socket after its upgrade, when Bun goes on reporting its ciphertext. */
-export class TlsTwin {
-  readonly records = new TlsRecords();
-}
+export class TlsTwin extends TlsRecords {}
 
 /** A Bun TLS socket with what is ours hung on it, because `data` is the caller's. */
 export interface TlsSocket extends Socket<unknown> {
@@ -65,8 +63,8 @@ export function upgrade<S>(
 ): Promise<TlsResult<S>> {
   const { initialData, tls } = options;
   const twin = silence(socket);
-  const securing = new Securing(clock, options, twin.records);
-  if (initialData !== null) twin.records.feed(initialData);
+  const securing = new Securing(clock, options, twin);
+  if (initialData !== null) twin.feed(initialData);
   const plain = socket as unknown as Socket<unknown>;
   if (plain.readyState < 1) {
     // It closed while the caller made up its mind, and `close` has been told to the caller already.

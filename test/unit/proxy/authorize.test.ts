@@ -14,6 +14,7 @@ const WEB: Identity = {
   ips: ["10.1.2.3"],
   notAfterMs: 0,
   fingerprint: "00".repeat(32),
+  spkiFingerprint: "00".repeat(32),
 };
 
 describe("nothing matches", () => {

@@ -45,6 +45,7 @@ const identity: fc.Arbitrary<Identity> = fc.record({
   organizationalUnits: some("eng", "ops"),
   notAfterMs: fc.constant(0),
   fingerprint: fc.constant(""),
+  spkiFingerprint: fc.constant(""),
 });
 const source = fc
   .constantFrom("10.9.9.9", "192.0.2.1", "2001:db8::2", "::ffff:10.9.9.9", "")

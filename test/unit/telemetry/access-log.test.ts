@@ -19,6 +19,7 @@ const FULL: CloseRecord = {
   identity: { uris: ["spiffe://prod/web"], dnsNames: ["web.internal"], commonNames: ["web"] },
   refusedCertificate: "",
   peerFingerprint: "ab".repeat(32),
+  peerSpkiFingerprint: "cd".repeat(32),
   tlsVersion: "TLSv1.3",
   tlsCipher: "TLS_AES_128_GCM_SHA256",
   tlsResumed: false,
@@ -49,6 +50,7 @@ const EMPTY: CloseRecord = {
   alpn: "",
   identity: null,
   peerFingerprint: "",
+  peerSpkiFingerprint: "",
   tlsVersion: "",
   tlsCipher: "",
   bytesUp: 0,
@@ -70,6 +72,7 @@ describe("formatJson", () => {
         `"endpoint":"10.0.0.1:5432","attempts":2,"downstream":"192.0.2.7:50000","downstream_direct":"10.0.0.9:4711",` +
         `"local":"10.0.0.2:8443","sni":"a.db.internal","alpn":"postgresql",` +
         `"identity":{"uri":["spiffe://prod/web"],"dns":["web.internal"],"cn":["web"]},"peer_fingerprint":"${"ab".repeat(32)}",` +
+        `"peer_spki_fingerprint":"${"cd".repeat(32)}",` +
         `"tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","tls_resumed":false,"handshake_ms":3.25,` +
         `"connect_ms":0.5,"bytes_up":12,"bytes_down":3456,"duration_ms":1234.568,"close_reason":"completed",` +
         `"close_side":"downstream","termination":"--","policy":"db-clients","policy_rule":"allow[0]"}\n`,
@@ -224,6 +227,6 @@ const hostileText = fc.oneof(
 /** From SPEC.md, "Access log": the fields that need no process split. */
 const SPECIFIED = (
   "time level msg id listener route backend endpoint attempts downstream downstream_direct local sni alpn identity " +
-  "peer_fingerprint tls_version tls_cipher tls_resumed bytes_up bytes_down duration_ms handshake_ms connect_ms close_reason " +
+  "peer_fingerprint peer_spki_fingerprint tls_version tls_cipher tls_resumed bytes_up bytes_down duration_ms handshake_ms connect_ms close_reason " +
   "close_side termination detail policy policy_rule"
 ).split(" ");
