@@ -6,14 +6,14 @@ import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { formatIp, type IpBytes, parseIp } from "../base/ip.ts";
 import { readCertificate } from "../protocol/certificate.ts";
-import { readCertificateDetails } from "../protocol/certificate-details.ts";
+import { EXTENDED_KEY_USAGE, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import { pemBytes, splitPem } from "../protocol/pem.ts";
 import { Policy } from "../proxy/authorize.ts";
 import { ActiveCounts, Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
 import { Termination } from "../proxy/handshake.ts";
-import { type Identity, identify } from "../proxy/identity.ts";
+import { type Identity, identify, refusalReason } from "../proxy/identity.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
 import { Trust } from "../proxy/trust.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -146,7 +146,8 @@ function authenticate(
   }
   const identity = identify(certificate, termination, null);
   if (identity instanceof Ending) return identity;
-  const fault = validityFault(certificate) || chainFault(io, termination, { certificate, chain });
+  const fault =
+    validityFault(certificate) || usageFault(certificate) || chainFault(io, termination, { certificate, chain });
   if (fault !== "") return new Ending("certificate_rejected", fault);
   const { uris, dnsNames, ips, commonNames, organizationalUnits } = identity;
   const labelled = (label: string, values: readonly string[]): string[] => values.map((value) => `${label} ${value}`);
@@ -169,24 +170,34 @@ function validityFault(certificate: Uint8Array): string {
   return names.notAfterMs < Date.now() ? "CERT_HAS_EXPIRED" : "";
 }
 
+/** BoringSSL's reason to refuse a certificate that is for other uses than a client's, or "". Without the extension it is for all. */
+function usageFault(certificate: Uint8Array): string {
+  const uses = readCertificateDetails(certificate)?.extendedKeyUsages ?? [];
+  const isClients = uses.length === 0 || uses.includes(EXTENDED_KEY_USAGE.CLIENT_AUTH);
+  return isClients ? "" : "INVALID_PURPOSE";
+}
+
 /**
- * Why no authority vouches for a certificate, or "". Issuers, signatures and revocation are looked at; usages and name constraints only the TLS
- * library knows.
+ * Why no authority vouches for a certificate, or "". Issuers, signatures, trust domains and revocation are looked at; what an authority says of
+ * itself (name constraints, the length of a path) only the TLS library knows.
  */
 function chainFault(
   { runtime }: ExplainIo,
-  { clientCaPem, clientCrlPem }: TerminationSpec,
+  { clientCaPem, clientCrlPem, trustDomains }: TerminationSpec,
   { certificate, chain }: { readonly certificate: Uint8Array; readonly chain: readonly string[] },
 ): string {
-  const trust = { crlsPem: clientCrlPem, trustDomains: [] };
   const anchorsPem = [...clientCaPem];
-  const refusal = (der: Uint8Array): string => new Trust({ ...trust, anchorsPem }).refusal(der, NO_TRUST, runtime);
+  const refusal = (der: Uint8Array, domains: readonly string[]): string =>
+    new Trust({ crlsPem: clientCrlPem, anchorsPem, trustDomains: domains }).refusal(der, NO_TRUST, runtime);
   // From the root's end: an intermediate counts once something vouches for it.
   for (const pem of chain.toReversed()) {
     const der = pemBytes(pem);
-    if (der !== null && readCertificateDetails(der)?.isCa === true && refusal(der) === "") anchorsPem.push(pem);
+    if (der !== null && readCertificateDetails(der)?.isCa === true && refusal(der, []) === "") anchorsPem.push(pem);
   }
-  return refusal(certificate);
+  const fault = refusal(certificate, []);
+  if (fault !== "" || refusal(certificate, trustDomains) === "") return fault;
+  // In the words of the log of a listener.
+  return refusalReason("permitted subtree violation", certificate, trustDomains);
 }
 
 function balance(io: ExplainIo, snapshot: Snapshot, route: RouteSpec): Ending | null {
