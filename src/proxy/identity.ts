@@ -88,8 +88,13 @@ export function describeRefused(certificate: Uint8Array | null): string {
   const names = certificate === null ? null : readCertificate(certificate);
   if (names === null) return "";
   const alternatives = [...names.uris, ...names.dnsNames, ...names.ips];
-  const sans = alternatives.length > 0 ? `, SANs ${alternatives.join(" ")}` : "";
-  return printable(`subject ${names.subject}${sans}, serial ${names.serial}`);
+  const sans = alternatives.length > 0 ? `, SANs ${alternatives.map(quoted).join(" ")}` : "";
+  return printable(`subject ${names.subject || "(empty)"}${sans}, serial ${names.serial}`);
+}
+
+/** A name as it is, or in quotes where it could be taken for more than one. */
+function quoted(name: string): string {
+  return /^[!#-+\--~]+$/.test(name) ? name : JSON.stringify(name);
 }
 
 /** Text for a log, whoever wrote it. */

@@ -12,6 +12,7 @@ import { eventually } from "../support/eventually.ts";
 import { opensslClient } from "../support/openssl.ts";
 import { unusedPort } from "../support/servers.ts";
 import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
+import { startTlsEndpoint, type TlsEndpoint } from "../support/tls-endpoint.ts";
 
 /** What the end of a case's connection must look like: close_side, termination, detail. */
 type Expected = readonly [side: AccessLine["close_side"], termination: string, detail: RegExp | undefined];
@@ -38,7 +39,13 @@ beforeAll(async () => {
   holding = await startEndpoint(hold);
   const resetting = await startEndpoint(({ socket }) => socket.once("data", () => socket.resetAndDestroy()));
   const unanswering = await startUnansweringEndpoint();
-  resources.push(echo, holding, resetting, unanswering);
+  const stranger = await startTlsEndpoint(pki.wrongAuthority);
+  // The end of the wire's own direction, which no close_notify goes before.
+  const cutting: TlsEndpoint = await startTlsEndpoint(pki.server, {
+    onConnection: (session) => session.tls.on("data", () => cutting.links.at(-1)?.client.end()),
+  });
+  resources.push(echo, holding, resetting, unanswering, stranger, cutting);
+  const verified = `tls: { ca: [${pki.authority.certificatePath}] }`;
   daemon = await startDaemon(`
 drain_timeout: 0s
 listeners:
@@ -62,6 +69,10 @@ listeners:
   - { name: quiet, address: 127.0.0.1:0, backend: quiet }
   - { name: half-quiet, address: 127.0.0.1:0, backend: half-quiet }
   - { name: short-lived, address: 127.0.0.1:0, backend: short-lived }
+  - { name: tls-silent, address: 127.0.0.1:0, backend: tls-silent }
+  - { name: tls-resetting, address: 127.0.0.1:0, backend: tls-resetting }
+  - { name: tls-stranger, address: 127.0.0.1:0, backend: tls-stranger }
+  - { name: tls-cutting, address: 127.0.0.1:0, backend: tls-cutting }
 policies:
   clients: { rules: [{ action: allow, uri: ["spiffe://bunnel.test/client"] }] }
 backends:
@@ -74,6 +85,10 @@ backends:
   quiet: { idle_timeout: 1s, endpoints: ["${holding.address}"] }
   half-quiet: { half_close_idle_timeout: 1s, endpoints: ["${holding.address}"] }
   short-lived: { max_lifetime: 1s, endpoints: ["${echo.address}"] }
+  tls-silent: { connect_timeout: 100ms, endpoints: ["${holding.address}"], ${verified} }
+  tls-resetting: { endpoints: ["${resetting.address}"], ${verified} }
+  tls-stranger: { endpoints: ["${stranger.address}"], ${verified} }
+  tls-cutting: { endpoints: ["${cutting.address}"], ${verified} }
 `);
   resources.push(daemon);
 });
@@ -319,7 +334,38 @@ const CASES: readonly Case[] = [
     },
     expected: ["proxy", "PD", undefined],
   },
+  {
+    reason: "upstream_handshake_timeout",
+    how: "the endpoint that should speak TLS says nothing",
+    listener: "tls-silent",
+    provoke: (address) => send(address),
+    expected: ["upstream", "sC", /^127\.0\.0\.1:\d+$/],
+  },
+  {
+    reason: "upstream_handshake_failed",
+    how: "the endpoint resets in the handshake",
+    listener: "tls-resetting",
+    provoke: (address) => send(address),
+    expected: ["upstream", "SC", /left during the handshake/],
+  },
+  {
+    reason: "upstream_certificate_rejected",
+    how: "nobody we know vouches for the endpoint",
+    listener: "tls-stranger",
+    provoke: (address) => send(address),
+    expected: ["upstream", "SC", /UNABLE_TO_VERIFY_LEAF_SIGNATURE; subject CN=/],
+  },
+  {
+    reason: "upstream_truncated",
+    how: "the endpoint's stream is cut",
+    listener: "tls-cutting",
+    provoke: (address) => send(address, "hello"),
+    expected: ["upstream", "SD", /close_notify/],
+  },
 ];
+
+/** Reached by changes of what is served, and by time: see rules-reach-live-connections.test.ts. */
+const REACHED_ELSEWHERE: readonly CloseReason[] = ["policy_revoked", "certificate_revoked", "certificate_expired"];
 
 describe("a connection ends with", () => {
   for (const { reason, how, listener, provoke, expected } of CASES) {
@@ -353,6 +399,6 @@ describe("a connection ends with", () => {
 
   test("each reason of the table, and no test is missing", () => {
     const all = Object.keys(CLOSE_REASONS).filter((reason) => reason !== "internal_error");
-    expect([...reached].sort()).toEqual(all.sort() as CloseReason[]);
+    expect([...reached, ...REACHED_ELSEWHERE].sort()).toEqual(all.sort() as CloseReason[]);
   });
 });
