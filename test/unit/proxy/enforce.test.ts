@@ -112,6 +112,13 @@ describe("a policy", () => {
     expect(sim.servers.map(({ text }) => text)).toEqual([""]);
   });
 
+  test("does not wait for an endpoint that does not answer", () => {
+    const sim = new SimWorker({ snapshot: rulesSpec(1, {}), dialled: () => ({ kind: "silence" }) });
+    sim.connect({ client: tlsProbe(pki.client) });
+    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", attempts: 1 }]);
+  });
+
   test("reaches a connection that was being dialled", () => {
     const sim = new SimWorker({
       snapshot: rulesSpec(1, {}),
