@@ -138,8 +138,11 @@ export class MaterialReader {
       minVersion: tls.min_version,
       alpn: tls.alpn,
     };
+    // What is shown and its key are what can fail to fit together.
+    const which = tls.spiffe_folder ?? (tls.cert === undefined ? "tls" : `${tls.cert} with ${tls.key}`);
+    const place = tls.spiffe_folder !== undefined ? at("spiffe_folder") : tls.key !== undefined ? at("key") : path;
     if (this.findings.problems.length === problemsBefore)
-      this.#validate(path, tls.cert ?? tls.spiffe_folder ?? "ca", (runtime) => runtime.clientContext(identity));
+      this.#validate(place, which, (runtime) => runtime.clientContext(identity));
     return {
       ...identity,
       serverName: tls.server_name ?? "",
