@@ -3,6 +3,7 @@
 // revoked. Nothing is verified here either.
 
 import { hex } from "../base/bytes.ts";
+import { AUTHORITY_KEY_ID, readAuthorityKeyId } from "./authority-key-id.ts";
 import { type CertificateNames, readCertificate } from "./certificate.ts";
 import { DerReader, decodeIdentifier, TAG } from "./der.ts";
 
@@ -53,13 +54,11 @@ const VERSION = 0xa0;
 const ISSUER_UNIQUE_ID = 0x81;
 const SUBJECT_UNIQUE_ID = 0x82;
 const EXTENSIONS = 0xa3;
-const KEY_IDENTIFIER = 0x80;
 
 /** By the hexadecimal of their object identifiers. */
 const SUBJECT_KEY_ID = "551d0e";
 const KEY_USAGE = "551d0f";
 const BASIC_CONSTRAINTS = "551d13";
-const AUTHORITY_KEY_ID = "551d23";
 const EXTENDED_KEY_USAGES = "551d25";
 
 const RSA_KEY = "2a864886f70d010101";
@@ -254,15 +253,6 @@ function readIsCa(reader: DerReader): boolean {
   if (reader.nextTag === TAG.INTEGER) reader.skip(TAG.INTEGER); // pathLenConstraint
   reader.close(sequence);
   return isCa;
-}
-
-/** 4.2.1.1: an identifier of the key, or issuer and serial number of its certificate, or both. */
-function readAuthorityKeyId(reader: DerReader): string {
-  const sequence = reader.open(TAG.SEQUENCE);
-  const keyId = reader.nextTag === KEY_IDENTIFIER ? hex(reader.content(KEY_IDENTIFIER)) : "";
-  while (reader.more) reader.skip(reader.nextTag);
-  reader.close(sequence);
-  return keyId;
 }
 
 function readExtendedKeyUsages(reader: DerReader): string[] {

@@ -2,6 +2,7 @@
 // library does that in every full handshake. This answers for connections that are open already, whose handshake is past.
 
 import { hex } from "../base/bytes.ts";
+import { AUTHORITY_KEY_ID, readAuthorityKeyId } from "./authority-key-id.ts";
 import { DerReader, decodeInteger, decodeTime, TAG } from "./der.ts";
 
 /** One complete list. Memory: some 50 bytes for each entry. */
@@ -26,14 +27,12 @@ export interface RevocationList {
 }
 
 const EXTENSIONS = 0xa0;
-const KEY_IDENTIFIER = 0x80;
 const V2 = 1;
 
 /** By the hexadecimal of their object identifiers. */
 const CRL_NUMBER = "551d14";
 const DELTA_INDICATOR = "551d1b";
 const ISSUING_DISTRIBUTION_POINT = "551d1c";
-const AUTHORITY_KEY_ID = "551d23";
 
 /** Fields of an issuingDistributionPoint (5.2.5). */
 const SCOPES: Readonly<Record<number, string>> = {
@@ -124,15 +123,6 @@ function readExtensions(reader: DerReader, found: { authorityKeyId: string; prob
   }
   reader.close(sequence);
   reader.close(outer);
-}
-
-/** 5.2.1: an identifier of the key, or issuer and serial number of its certificate, or both. */
-function readAuthorityKeyId(reader: DerReader): string {
-  const sequence = reader.open(TAG.SEQUENCE);
-  const keyId = reader.nextTag === KEY_IDENTIFIER ? hex(reader.content(KEY_IDENTIFIER)) : "";
-  while (reader.more) reader.skip(reader.nextTag);
-  reader.close(sequence);
-  return keyId;
 }
 
 /** 5.2.5. Where the list is published does not narrow it; every other field does, if it is there with another value than FALSE. */
