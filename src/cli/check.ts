@@ -57,7 +57,7 @@ export async function check(io: CheckIo, { config }: CheckOptions): Promise<numb
     }
   }
   if (checked === null) return EXIT_BAD_CONFIG;
-  const { listeners, policies, backends, slotCount } = checked.snapshot;
+  const { listeners, policies, backends } = checked.snapshot;
   const counts = [
     count(listeners.length, "listener"),
     count(
@@ -66,7 +66,10 @@ export async function check(io: CheckIo, { config }: CheckOptions): Promise<numb
     ),
     count(policies.length, "policy", "policies"),
     count(backends.length, "backend"),
-    count(slotCount, "endpoint"),
+    count(
+      backends.reduce((sum, backend) => sum + backend.endpoints.length, 0),
+      "endpoint",
+    ),
   ];
   io.out(`${config ?? "the embedded default"}: ok, ${counts.join(", ")}`);
   return 0;

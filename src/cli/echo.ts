@@ -23,10 +23,10 @@ interface EchoState {
   finished: boolean;
 }
 
-/** Starts an endpoint called `name` on a free port of 127.0.0.1. Throws as `runtime.listen` does. */
+/** Starts an endpoint called `name` on a free port of 127.0.0.1. Throws as `runtime.bind` does. */
 export function startEcho(runtime: Runtime, name: string): ListeningSocket {
-  return runtime.listen<EchoState>({
-    address: { kind: "tcp", host: "127.0.0.1", port: 0 },
+  const listener = runtime.listen<EchoState>({
+    socket: runtime.bind({ kind: "tcp", host: "127.0.0.1", port: 0 }),
     handlers: echoHandlers(runtime),
     accept(socket) {
       const timer = new Timer(() => expire(runtime, socket, socket.data));
@@ -34,6 +34,8 @@ export function startEcho(runtime: Runtime, name: string): ListeningSocket {
       runtime.clock.arm(timer, IDLE_MS);
     },
   });
+  listener.resume();
+  return listener;
 }
 
 function echoHandlers(runtime: Runtime): SocketHandlers<EchoState> {

@@ -10,13 +10,14 @@ import { EXTENDED_KEY_USAGE, readCertificateDetails } from "../protocol/certific
 import { CidrSet } from "../protocol/cidr.ts";
 import { pemBytes, splitPem } from "../protocol/pem.ts";
 import { Policy } from "../proxy/authorize.ts";
-import { ActiveCounts, Backend } from "../proxy/balance.ts";
+import { Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
 import { Termination } from "../proxy/handshake.ts";
 import { type Identity, identify, refusalReason } from "../proxy/identity.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
 import { Trust } from "../proxy/trust.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import { privateCounts } from "../snapshot/counts.ts";
 import type { ListenerSpec, RouteSpec, Snapshot, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem } from "../tls-tools/pem.ts";
 import { type ConfigIo, EXIT_BAD_CONFIG, readConfig } from "./check.ts";
@@ -203,7 +204,7 @@ function chainFault(
 function balance(io: ExplainIo, snapshot: Snapshot, route: RouteSpec): Ending | null {
   const spec = snapshot.backends[route.backend];
   if (spec === undefined) return new Ending("no_endpoint");
-  const backend = new Backend(spec, { active: new ActiveCounts(snapshot.slotCount) });
+  const backend = new Backend(spec, { counts: privateCounts() });
   io.out(row("backend", `${spec.name} (${spec.balance})`));
   const index = backend.pick([]);
   const endpoint = spec.endpoints[index];

@@ -5,14 +5,15 @@ import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
+import type { DataPlane } from "../control/data-plane.ts";
 import { LiveConfig } from "../control/live-config.ts";
-import { Worker } from "../proxy/worker.ts";
 import type { Files } from "../runtime/files.ts";
 import type { LogSink, Runtime } from "../runtime/runtime.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { startEcho } from "./echo.ts";
+import { OneProcess } from "./one-process.ts";
 import { defaultStateDirectory, loadQuickstart, type Quickstart, quickstart } from "./quickstart.ts";
 
 /** What the daemon may touch. */
@@ -61,27 +62,27 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
   if (!loaded.ok) return badConfig(io, loaded.problems);
   const { config } = loaded;
   const log = createLog(config.log);
-  const liveConfig = new LiveConfig(loaded, { runtime, log, load, publish: (snapshot) => worker.apply(snapshot) });
+  const liveConfig = new LiveConfig(loaded, { runtime, log, load, publish: (snapshot) => plane.publish(snapshot) });
   const compiled = await liveConfig.compileFirst();
   if (!compiled.ok) return badConfig(io, compiled.problems);
 
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
   let sink: LogSink | null = null;
   let accessLog: AccessLog | null = null;
-  let worker: Worker;
+  let plane: DataPlane;
   try {
     if (config.access_log.output !== "off") {
       sink = runtime.openLogSink(config.access_log.output);
       accessLog = new AccessLog(sink, config.access_log.format, runtime.clock);
     }
-    worker = new Worker({ runtime, snapshot: compiled.snapshot, accessLog });
+    plane = new OneProcess({ runtime, snapshot: compiled.snapshot, accessLog });
   } catch (thrown) {
     io.err(messageOf(thrown));
     return 1;
   }
   // Before it is announced: whoever waits for that may signal at once.
-  const drained = untilDrained(io, { worker, liveConfig, log });
-  announce(worker, log);
+  const drained = untilDrained(io, { plane, liveConfig, log });
+  announce(plane, log);
   liveConfig.start();
   if (embedded !== null) inviteToTry(io, embedded);
   const aborted = await drained;
@@ -103,10 +104,9 @@ function badConfig(io: RunIo, problems: readonly PlacedProblem[]): number {
   return EXIT_BAD_CONFIG;
 }
 
-function announce(worker: Worker, log: Log): void {
-  for (const { spec, address } of worker.listeners) {
-    log.info({ listener: spec.name, address: formatAddress(address) }, "listening");
-  }
+function announce(plane: DataPlane, log: Log): void {
+  for (const { listener, address } of plane.listening)
+    log.info({ listener, address: formatAddress(address) }, "listening");
 }
 
 function inviteToTry(io: RunIo, { curlMtls, curlTcp }: Quickstart): void {
@@ -116,13 +116,13 @@ function inviteToTry(io: RunIo, { curlMtls, curlTcp }: Quickstart): void {
 }
 
 interface Serving {
-  readonly worker: Worker;
+  readonly plane: DataPlane;
   readonly liveConfig: LiveConfig;
   readonly log: Log;
 }
 
 /** Resolves once a signal has asked for the end and the connections have had theirs, with how many of them were aborted. */
-function untilDrained(io: RunIo, { worker, liveConfig, log }: Serving): Promise<number> {
+function untilDrained(io: RunIo, { plane, liveConfig, log }: Serving): Promise<number> {
   io.onDefect((thrown) => log.error({ err: describe(thrown) }, "a defect in bunnel; please report it"));
   io.onSignal("SIGHUP", () => void liveConfig.reload());
   io.onSignal("SIGUSR2", () => log.warn("SIGUSR2 does nothing in this version: restart to change the program"));
@@ -130,14 +130,14 @@ function untilDrained(io: RunIo, { worker, liveConfig, log }: Serving): Promise<
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) {
-      log.warn({ signal, connections: worker.connectionCount }, "second signal: ending at once");
-      worker.abort();
+      log.warn({ signal, connections: plane.connectionCount }, "second signal: ending at once");
+      plane.abort();
       return;
     }
     stopping = true;
-    log.info({ signal, connections: worker.connectionCount }, "draining");
+    log.info({ signal, connections: plane.connectionCount }, "draining");
     liveConfig.drain();
-    resolve(worker.drain().finally(() => liveConfig.stop()));
+    resolve(plane.drain().finally(() => liveConfig.stop()));
   };
   io.onSignal("SIGTERM", () => stop("SIGTERM"));
   io.onSignal("SIGINT", () => stop("SIGINT"));

@@ -9,6 +9,7 @@ import { ANYONE, type PlacedRoute, routesOf } from "../config/effective.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
 import type { Config, ListenerConfig } from "../config/schema.ts";
+import { DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec, ListenerSpec, PolicySpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
 import type { Expiring } from "./findings.ts";
 import { type MaterialOptions, MaterialReader } from "./material.ts";
@@ -21,7 +22,7 @@ export interface CompileOptions extends MaterialOptions {
    * as they are.
    */
   readonly resolve: ((name: string) => Promise<string>) | null;
-  /** The slots that endpoints have been given, by backend and name: an endpoint that stays keeps its own. New ones are added. */
+  /** The slots that listeners and endpoints have been given, by their names: who stays keeps its own. New ones are added. */
   readonly slots: Map<string, number>;
 }
 
@@ -88,6 +89,11 @@ class Compiler {
     const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
     const backends: BackendSpec[] = [];
     for (const name of this.#backendNames) backends.push(await this.#backend(name));
+    const used = this.#options.slots.size;
+    if (used > DAEMON_SLOT) {
+      const told = `${used} listeners and endpoints have been served since the start, and ${DAEMON_SLOT} can be told apart: restart to begin anew`;
+      this.material.findings.error(["backends"], told);
+    }
     return {
       generation: this.#options.generation,
       maxConnections: config.max_connections,
@@ -112,6 +118,7 @@ class Compiler {
       maxConnectionsPerSource: listener.max_connections_per_source,
       peekTimeoutMs: listener.peek_timeout,
       handshakeTimeoutMs: listener.handshake_timeout,
+      slot: this.#slot(`listener ${listener.name}`),
       routes,
     };
   }
@@ -141,7 +148,7 @@ class Compiler {
           weight: endpoint.weight,
           maxConnections: endpoint.max_connections,
           backup: endpoint.backup,
-          slot: this.#slot(`${name} ${formatAddress(endpoint.address)}`),
+          slot: this.#slot(`backend ${name} ${formatAddress(endpoint.address)}`),
         }),
       ),
     );
@@ -160,11 +167,11 @@ class Compiler {
     };
   }
 
-  /** A slot is never given to another endpoint: connections to one that went may still count there. */
-  #slot(endpoint: string): number {
+  /** A slot is never given to another one: connections of one that went may still count there. */
+  #slot(key: string): number {
     const { slots } = this.#options;
-    const slot = slots.get(endpoint) ?? slots.size;
-    slots.set(endpoint, slot);
+    const slot = slots.get(key) ?? slots.size;
+    slots.set(key, slot);
     return slot;
   }
 

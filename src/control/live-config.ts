@@ -30,8 +30,8 @@ export interface LiveConfigOptions {
   readonly log: Log;
   /** Reads the config anew; null where it is embedded and cannot change. */
   readonly load: (() => LoadResult) | null;
-  /** Makes a snapshot the one that is served. Throws ProxyError when it cannot be, and then the old one is served. */
-  publish(snapshot: Snapshot): void;
+  /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
+  publish(snapshot: Snapshot): Promise<void>;
 }
 
 /** What each host name was resolved to, or the error. */
@@ -130,7 +130,7 @@ export class LiveConfig {
       const result = await this.#compile(loaded, answers);
       if (!result.ok) return this.#say(RELOAD_REFUSED, result.problems.map(formatProblem));
       const isNew = !this.#isServed(result.snapshot);
-      const problem = isNew ? this.#publish(result.snapshot) : "";
+      const problem = isNew ? await this.#publish(result.snapshot) : "";
       if (problem !== "") return this.#say(RELOAD_REFUSED, [problem]);
       this.#adopt(loaded, result, answers);
       for (const warning of result.warnings) log.warn(formatProblem(warning));
@@ -165,7 +165,7 @@ export class LiveConfig {
     this.#read = result.stamps;
     this.#looksSince = 0;
     const isNew = result.ok && !this.#isServed(result.snapshot);
-    const problem = isNew ? this.#publish(result.snapshot) : "";
+    const problem = isNew ? await this.#publish(result.snapshot) : "";
     const problems = result.ok ? [problem].filter((text) => text !== "") : result.problems.map(formatProblem);
     const before = this.#reasons;
     this.#reasons = problems.join("\n");
@@ -181,9 +181,9 @@ export class LiveConfig {
   }
 
   /** "" or why it is not served. */
-  #publish(snapshot: Snapshot): string {
+  async #publish(snapshot: Snapshot): Promise<string> {
     try {
-      this.#options.publish(snapshot);
+      await this.#options.publish(snapshot);
       return "";
     } catch (thrown) {
       if (!(thrown instanceof ProxyError)) throw thrown;

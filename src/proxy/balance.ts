@@ -1,38 +1,14 @@
-// Which endpoint a connection goes to. The counts of active connections live in one table for the whole data plane, a column for each
-// endpoint, so that they are exact however many listeners and routes share a backend.
+// Which endpoint a connection goes to. The counts of active connections live in one table for the whole daemon, a column for each endpoint, so
+// that they are exact however many listeners, routes and processes share a backend.
 
-import { assert, unreachable } from "../base/assert.ts";
+import { unreachable } from "../base/assert.ts";
+import type { CountRow } from "../snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
 import type { Origination } from "./originate.ts";
 
-/** Active connections, by endpoint slot. One table outlives every snapshot, so that an endpoint which stays keeps its count. */
-export class ActiveCounts {
-  #counts: Int32Array;
-
-  constructor(slotCount: number) {
-    this.#counts = new Int32Array(slotCount);
-  }
-
-  /** Makes room for slots up to this number. */
-  grow(slotCount: number): void {
-    if (slotCount <= this.#counts.length) return;
-    const larger = new Int32Array(slotCount);
-    larger.set(this.#counts);
-    this.#counts = larger;
-  }
-
-  of(slot: number): number {
-    return this.#counts[slot] as number;
-  }
-
-  add(slot: number, difference: 1 | -1): void {
-    this.#counts[slot] = this.of(slot) + difference;
-  }
-}
-
 /** What a backend shares with others, and what is built for it. */
 export interface BackendOptions {
-  readonly active: ActiveCounts;
+  readonly counts: CountRow;
   readonly origination?: Origination | null;
   /** From 0 up to 1. Default `Math.random`. */
   readonly random?: () => number;
@@ -43,17 +19,20 @@ export class Backend {
   readonly spec: BackendSpec;
   /** Null where no TLS is spoken to them. */
   readonly origination: Origination | null;
-  readonly #active: ActiveCounts;
+  readonly #counts: CountRow;
   readonly #random: () => number;
   /** Smooth weighted round robin: what each endpoint has saved up since its last turn. */
   readonly #credit: Float64Array;
+  /** Active connections of each endpoint, as of the pick. */
+  readonly #active: Int32Array;
 
-  constructor(spec: BackendSpec, { active, origination = null, random = Math.random }: BackendOptions) {
+  constructor(spec: BackendSpec, { counts, origination = null, random = Math.random }: BackendOptions) {
     this.spec = spec;
     this.origination = origination;
-    this.#active = active;
+    this.#counts = counts;
     this.#random = random;
     this.#credit = new Float64Array(spec.endpoints.length);
+    this.#active = new Int32Array(spec.endpoints.length);
   }
 
   /**
@@ -61,24 +40,39 @@ export class Backend {
    * other. The pick is not counted: `acquire` is.
    */
   pick(tried: readonly number[]): number {
+    // Other processes change the counts meanwhile; a choice is made by those of one moment.
+    for (const [index, { slot }] of this.spec.endpoints.entries()) this.#active[index] = this.#counts.total(slot);
     const regular = this.#pickAmong(tried, false);
     return regular >= 0 ? regular : this.#pickAmong(tried, true);
   }
 
-  /** Counts a connection to the endpoint, from before it is dialled. */
-  acquire(index: number): EndpointSpec {
+  /**
+   * Counts a connection to the endpoint that was picked, from before it is dialled. Null when another process has been quicker, so that it
+   * would be the wrong choice now: then pick again.
+   */
+  acquire(index: number): EndpointSpec | null {
     const endpoint = this.#endpoint(index);
-    this.#active.add(endpoint.slot, 1);
-    return endpoint;
+    const isStillRight =
+      this.spec.balance === "least_connections"
+        ? this.#counts.addIfStill(endpoint.slot, this.#active[index] as number)
+        : this.#counts.addWithin(endpoint.slot, endpoint.maxConnections);
+    if (isStillRight) this.#counts.count(endpoint.slot, "opened", 1);
+    return isStillRight ? endpoint : null;
   }
 
   release(endpoint: EndpointSpec): void {
-    assert(this.activeOf(endpoint) > 0, "an endpoint is released as often as it was acquired");
-    this.#active.add(endpoint.slot, -1);
+    this.#counts.subtract(endpoint.slot);
   }
 
+  /** Releases an endpoint that could not be connected to. */
+  failed(endpoint: EndpointSpec): void {
+    this.#counts.count(endpoint.slot, "failed", 1);
+    this.release(endpoint);
+  }
+
+  /** Active connections of an endpoint, of the whole daemon. */
   activeOf(endpoint: EndpointSpec): number {
-    return this.#active.of(endpoint.slot);
+    return this.#counts.total(endpoint.slot);
   }
 
   #pickAmong(tried: readonly number[], backup: boolean): number {
@@ -153,14 +147,14 @@ export class Backend {
   #mayTake(index: number, tried: readonly number[], backup: boolean): boolean {
     const endpoint = this.#endpoint(index);
     if (endpoint.backup !== backup || tried.includes(index)) return false;
-    return endpoint.maxConnections === 0 || this.activeOf(endpoint) < endpoint.maxConnections;
+    return endpoint.maxConnections === 0 || (this.#active[index] as number) < endpoint.maxConnections;
   }
 
   /** Sign of load(a) - load(b), where load is active / weight; by cross-multiplication, so exactly. */
   #compareLoad(a: number, b: number): number {
     const first = this.#endpoint(a);
     const second = this.#endpoint(b);
-    return this.activeOf(first) * second.weight - this.activeOf(second) * first.weight;
+    return (this.#active[a] as number) * second.weight - (this.#active[b] as number) * first.weight;
   }
 
   #endpoint(index: number): EndpointSpec {

@@ -26,8 +26,9 @@ export async function connect(connection: Connection, backend: Backend): Promise
   while (tried.length < connectAttempts) {
     const index = backend.pick(tried);
     if (index < 0) break;
-    tried.push(index);
     const endpoint = backend.acquire(index);
+    if (endpoint === null) continue;
+    tried.push(index);
     connection.acquired = endpoint;
     connection.attempts = tried.length;
     const dial = runtime.dial({
@@ -51,7 +52,7 @@ export async function connect(connection: Connection, backend: Backend): Promise
     }
     if (failure === null) return endpoint;
     connection.acquired = null;
-    backend.release(endpoint);
+    backend.failed(endpoint);
     connection.upstream.renew();
   }
   return failure ?? new Ending("no_endpoint", `every endpoint of ${backend.spec.name} is at its limit`);

@@ -7,7 +7,7 @@
 import { type Clock, Timer } from "../base/clock.ts";
 import type { ProxyAddress, Tlv } from "../protocol/proxy-protocol.ts";
 import type { Dial, StreamSocket } from "../runtime/runtime.ts";
-import type { EndpointSpec, RouteSpec } from "../snapshot/snapshot.ts";
+import type { EndpointSpec, ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { Phase } from "../telemetry/close-reason.ts";
 import type { Backend } from "./balance.ts";
 import { close } from "./close.ts";
@@ -117,8 +117,8 @@ export class Connection {
   readonly timer: Timer;
   /** Number of the snapshot that it was accepted under. */
   readonly generation: number;
-  /** Coarse, for deadlines. */
-  readonly acceptedMs: number;
+  /** Coarse, for deadlines: when it was let in. */
+  acceptedMs: number;
   /** Monotonic with a fraction, and the wall clock: for the record. */
   readonly acceptedPreciseMs: number;
   readonly startedAt: number;
@@ -136,6 +136,8 @@ export class Connection {
   readonly direct: SourceAddress;
   source: SourceAddress;
   readonly local: string;
+  /** The listener's spec when it was let in: where it counts. */
+  countedBy: ListenerSpec;
   /** Whether it counts for its source. */
   countedSource = false;
   /** "" when none was sent or none was looked for. */
@@ -180,6 +182,7 @@ export class Connection {
     const { runtime } = listener.worker;
     this.id = id;
     this.listener = listener;
+    this.countedBy = listener.spec;
     this.generation = listener.worker.generation;
     this.clock = runtime.clock;
     this.acceptedMs = runtime.clock.nowMs;
@@ -193,6 +196,15 @@ export class Connection {
     this.direct = new SourceAddress(socket.remoteAddress, socket.remotePort);
     this.source = this.direct;
     this.local = listener.localAddress(socket);
+  }
+
+  /** There was room for it, at a listener of this spec: it is counted there, and its time begins. */
+  admitted(spec: ListenerSpec): void {
+    this.countedBy = spec;
+    if (!this.downstream.paused) return;
+    this.acceptedMs = this.clock.nowMs;
+    this.downstream.paused = false;
+    this.downstream.socket?.resume();
   }
 
   /** Tells it from every other, also of other processes: what an endpoint is told as UNIQUE_ID. */

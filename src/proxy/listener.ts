@@ -1,12 +1,13 @@
 // A bound address: admits connections, counts them, and stops accepting while a limit is reached, so that newcomers wait in the kernel's
-// queue instead of being turned away.
+// queue instead of being turned away. Limits are those of the daemon: another process may fill the last place between our look and our
+// accept. Who was accepted then waits here as in the queue, unread.
 
-import { type Address, formatAddress } from "../base/address.ts";
+import { formatAddress } from "../base/address.ts";
 import { Timer } from "../base/clock.ts";
 import { messageOf, ProxyError } from "../base/errors.ts";
 import { formatHostPort } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
-import type { ListeningSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
+import type { BoundSocket, ListeningSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { Policy } from "./authorize.ts";
 import type { Backend } from "./balance.ts";
@@ -21,6 +22,10 @@ import type { Worker } from "./worker.ts";
 
 /** How long to wait for a descriptor when accepting could not be resumed. */
 const RESUME_RETRY_MS = 1000;
+/** How often is looked whether other processes of the daemon have made room. */
+const ROOM_LOOK_MS = 20;
+/** A retired queue is looked at this often, and first after so long: handshakes that were under way are in it by then. */
+const QUEUE_LOOK_MS = 100;
 
 /** A route with what it needs at run time. */
 export interface ActiveRoute {
@@ -69,23 +74,28 @@ export class Listener {
   readonly #socket: ListeningSocket;
   /** Text of the one address that clients can have dialled; null when there are several. */
   readonly #boundAddress: string | null;
-  #active = 0;
-  #paused = false;
+  /** Accepted, but beyond a limit. */
+  readonly #waiting = new Set<Connection>();
+  #paused = true;
   #closed = false;
-  readonly #retry = new Timer(() => this.updateAccepting());
+  /** When a retired listener closes, whoever waits; 0 while it is not retired. */
+  #closesAtMs = 0;
+  readonly #recheck = new Timer(() => this.updateAccepting());
+  readonly #emptying = new Timer(() => this.#closeWhenEmpty());
 
-  /** Binds. Throws ProxyError when the address cannot be had. */
-  constructor(worker: Worker, rules: ListenerRules) {
+  /** Keeps `bound` and accepts from it. */
+  constructor(worker: Worker, rules: ListenerRules, bound: BoundSocket) {
     this.worker = worker;
     this.#rules = rules;
+    const { address } = bound;
+    const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
+    this.#boundAddress = isWildcard ? null : formatAddress(address);
     this.#socket = worker.runtime.listen<Leg>({
-      address: rules.spec.address,
+      socket: bound,
       handlers: legHandlers,
       accept: (socket) => this.#accept(socket),
     });
-    const { address } = this.#socket;
-    const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
-    this.#boundAddress = isWildcard ? null : formatAddress(address);
+    this.updateAccepting();
   }
 
   get spec(): ListenerSpec {
@@ -102,9 +112,8 @@ export class Listener {
     this.updateAccepting();
   }
 
-  /** As bound. */
-  get address(): Address {
-    return this.#socket.address;
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   route(index: number): ActiveRoute {
@@ -147,22 +156,28 @@ export class Listener {
 
   /** Gives back what the connection was counted for. */
   release(connection: Connection): void {
-    this.#active--;
+    const isCounted = !this.#waiting.delete(connection);
     if (connection.countedSource) {
       const { ip } = connection.source;
       const count = this.#perSource.get(ip) ?? 0;
       if (count > 1) this.#perSource.set(ip, count - 1);
       else this.#perSource.delete(ip);
     }
-    this.worker.released(connection);
+    this.worker.released(connection, isCounted);
     this.updateAccepting();
   }
 
   /** Accepts while there is room in the listener and in the process, and otherwise does not. */
   updateAccepting(): void {
-    const limit = this.spec.maxConnections;
-    const full = this.worker.isFull || (limit > 0 && this.#active >= limit);
-    if (full === this.#paused || this.#closed) return;
+    if (this.#closed) return;
+    for (const connection of this.#waiting) {
+      if (!this.worker.countIn(this.spec)) break;
+      this.#waiting.delete(connection);
+      this.#serve(connection);
+    }
+    const full = this.#waiting.size > 0 || this.#isFull();
+    if (full) this.worker.runtime.clock.arm(this.#recheck, ROOM_LOOK_MS);
+    if (full === this.#paused) return;
     if (full) {
       this.#socket.pause();
       this.#paused = true;
@@ -174,21 +189,58 @@ export class Listener {
     } catch (thrown) {
       // No descriptor is left for it, taken by something beside our connections.
       if (!(thrown instanceof ProxyError)) throw thrown;
-      this.worker.runtime.clock.arm(this.#retry, RESUME_RETRY_MS);
+      this.worker.runtime.clock.arm(this.#recheck, RESUME_RETRY_MS);
     }
   }
 
+  /** Closes once nobody waits in the queue any more, or at the latest after so long. Newcomers have been turned away already. */
+  retire(withinMs: number): void {
+    if (this.#closed || this.#closesAtMs > 0) return;
+    const { clock } = this.worker.runtime;
+    this.#closesAtMs = clock.nowMs + Math.max(withinMs, QUEUE_LOOK_MS);
+    clock.arm(this.#emptying, QUEUE_LOOK_MS);
+  }
+
+  /** Accepts no more; whoever waits in the queue is reset, unless another process accepts from it. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
-    this.worker.runtime.clock.disarm(this.#retry);
+    const { clock } = this.worker.runtime;
+    clock.disarm(this.#recheck);
+    clock.disarm(this.#emptying);
     this.#socket.close();
+  }
+
+  #closeWhenEmpty(): void {
+    const { clock } = this.worker.runtime;
+    const waits = this.#socket.hasWaiting() || this.#waiting.size > 0;
+    if (waits && clock.nowMs < this.#closesAtMs) {
+      clock.arm(this.#emptying, QUEUE_LOOK_MS);
+      return;
+    }
+    this.close();
+    this.worker.closed();
+  }
+
+  #isFull(): boolean {
+    const { slot, maxConnections } = this.spec;
+    return this.worker.isFull || (maxConnections > 0 && this.worker.counts.total(slot) >= maxConnections);
   }
 
   #accept(socket: StreamSocket<Leg>): void {
     const connection = this.worker.accepted(this, socket);
     socket.data = connection.downstream;
-    this.#active++;
+    if (this.worker.countIn(this.spec)) this.#serve(connection);
+    else {
+      this.#waiting.add(connection);
+      connection.downstream.paused = true;
+      socket.pause();
+    }
     this.updateAccepting();
+  }
+
+  #serve(connection: Connection): void {
+    connection.admitted(this.spec);
     serve(connection).catch((defect) => connection.end(new Ending("internal_error", messageOf(defect))));
   }
 }

@@ -1,14 +1,14 @@
-// The data plane of one process: a snapshot brought to life, and the next one after it. It owns the listeners, the counts and the connections.
+// The data plane of one process: a snapshot brought to life, and the next one after it. It owns the listeners and the connections; the counts
+// are shared with the other processes of the daemon.
 
-import { formatAddress } from "../base/address.ts";
 import { assert } from "../base/assert.ts";
 import { Timer } from "../base/clock.ts";
-import { ProxyError } from "../base/errors.ts";
-import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
-import type { ListenerSpec, Snapshot } from "../snapshot/snapshot.ts";
+import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
+import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
+import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { Policy } from "./authorize.ts";
-import { ActiveCounts, Backend } from "./balance.ts";
+import { Backend } from "./balance.ts";
 import { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import { Enforcement } from "./enforce.ts";
@@ -21,17 +21,22 @@ const DESCRIPTORS_PER_CONNECTION = 2;
 /** Left for log files, timers, the listeners themselves and sockets on their way out. */
 const RESERVED_DESCRIPTORS = 256;
 
+/** A hold on the queue of a listener's place, for the worker to keep. */
+export type Sockets = (spec: ListenerSpec) => BoundSocket;
+
 export interface WorkerOptions {
   readonly runtime: Runtime;
   readonly snapshot: Snapshot;
+  readonly sockets: Sockets;
+  readonly counts: CountRow;
   /** Null when no record is wanted. */
   readonly accessLog: AccessLog | null;
   /** From 0 up to 1, for balancing. Default `Math.random`. */
   readonly random?: () => number;
 }
 
-/** A snapshot, built: all that can fail but binding has succeeded. */
-interface Built {
+/** A snapshot, built: all that can fail has succeeded. */
+export interface Prepared {
   readonly snapshot: Snapshot;
   readonly policies: readonly Policy[];
   readonly backends: readonly Backend[];
@@ -44,9 +49,9 @@ export class Worker {
   readonly accessLog: AccessLog | null;
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
+  readonly counts: CountRow;
   #listeners: readonly Listener[];
-  #built: Built;
-  readonly #active = new ActiveCounts(0);
+  #built: Prepared;
   readonly #random: () => number;
   readonly #connections = new Set<Connection>();
   readonly #descriptorLimit: number;
@@ -56,9 +61,10 @@ export class Worker {
   #drained: (() => void) | null = null;
   #aborted = 0;
 
-  /** Opens every listener, or none: throws the ProxyError of the first that cannot be had. */
-  constructor({ runtime, snapshot, accessLog, random = Math.random }: WorkerOptions) {
+  /** Throws the ProxyError of what cannot be built. */
+  constructor({ runtime, snapshot, sockets, counts, accessLog, random = Math.random }: WorkerOptions) {
     this.runtime = runtime;
+    this.counts = counts;
     this.accessLog = accessLog;
     this.#random = random;
     this.instanceId = Math.floor(random() * 2 ** 32)
@@ -66,8 +72,8 @@ export class Worker {
       .padStart(8, "0");
     this.#descriptorLimit = runtime.descriptorLimit();
     this.#enforcement = new Enforcement(runtime);
-    this.#built = this.#build(snapshot);
-    this.#listeners = this.#bind(this.#built.rules);
+    this.#built = this.prepare(snapshot);
+    this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
 
   /** For fingerprints in records; null when none are kept. */
@@ -89,8 +95,23 @@ export class Worker {
     return this.#connections.size;
   }
 
+  /** Whether this process or the daemon has no room for another connection. */
   get isFull(): boolean {
-    return this.#connections.size >= connectionLimit(this.#built.snapshot.maxConnections, this.#descriptorLimit);
+    const { maxConnections } = this.#built.snapshot;
+    if (this.#connections.size >= possibleConnections(this.#descriptorLimit)) return true;
+    return maxConnections > 0 && this.counts.total(DAEMON_SLOT) >= maxConnections;
+  }
+
+  /** Counts a connection of the daemon and of a listener, if both have room for it. */
+  countIn({ slot, maxConnections }: ListenerSpec): boolean {
+    if (!this.counts.addWithin(DAEMON_SLOT, this.#built.snapshot.maxConnections)) return false;
+    if (this.counts.addWithin(slot, maxConnections)) {
+      this.counts.count(slot, "opened", 1);
+      if (this.isFull) this.#updateAccepting();
+      return true;
+    }
+    this.counts.subtract(DAEMON_SLOT);
+    return false;
   }
 
   /** What a listener goes by now; undefined when no listener has its name any more. */
@@ -108,16 +129,26 @@ export class Worker {
     return this.#built.backends.find(({ spec }) => spec.name === name);
   }
 
+  /** Builds another snapshot, and changes nothing. Throws the ProxyError of what cannot be built. */
+  prepare(snapshot: Snapshot): Prepared {
+    const { runtime, counts } = this;
+    const policies = snapshot.policies.map((spec) => new Policy(spec));
+    const backends = snapshot.backends.map((spec) => {
+      const origination = spec.origination === null ? null : new Origination(runtime, spec.origination);
+      return new Backend(spec, { counts, origination, random: this.#random });
+    });
+    const rules = snapshot.listeners.map((spec) => listenerRules(runtime, spec, policies, backends));
+    return { snapshot, policies, backends, rules };
+  }
+
   /**
-   * Goes over to another snapshot, whole or not at all: throws the ProxyError of what cannot be built or bound, and then nothing has changed.
-   * Listeners whose address stays are not interrupted; connections of a listener that went may go on for the drain time-out. Live connections
-   * that the new rules would refuse are ended within a second.
+   * Goes over to a snapshot that was prepared. Listeners whose place stays are not interrupted; connections of a listener that went may go
+   * on for the drain time-out. Live connections that the new rules would refuse are ended within a second.
    */
-  apply(snapshot: Snapshot): void {
-    const built = this.#build(snapshot);
+  commit(prepared: Prepared, sockets: Sockets): void {
     // What drains listens no more, but what it still relays is held to the rules.
-    if (this.#drained === null) this.#listenAs(built);
-    this.#built = built;
+    if (this.#drained === null) this.#listenAs(prepared, sockets);
+    this.#built = prepared;
     this.#updateAccepting();
     this.#enforcement.start(this.#connections);
   }
@@ -125,105 +156,72 @@ export class Worker {
   /** Makes the connection of an accepted socket. Called by its listener. */
   accepted(listener: Listener, socket: StreamSocket<Leg>): Connection {
     const connection = new Connection(listener, socket, this.#nextId++);
-    const wasFull = this.isFull;
     this.#connections.add(connection);
-    if (this.isFull && !wasFull) this.#updateAccepting();
     return connection;
   }
 
-  /** Forgets an ended connection. Called by its listener. */
-  released(connection: Connection): void {
+  /** Forgets an ended connection, and gives back its count if it was counted. Called by its listener. */
+  released(connection: Connection, isCounted: boolean): void {
     const wasFull = this.isFull;
+    if (isCounted) this.#countOut(connection.countedBy);
     this.#connections.delete(connection);
     if (wasFull) this.#updateAccepting();
-    if (this.#connections.size === 0) this.#drained?.();
+    this.#drained?.();
   }
 
   /**
    * Stops accepting and lets connections finish, until the drain time-out aborts those that remain. Resolves with how many were
-   * aborted. To be called once.
+   * aborted. With `queues: "leave"` others accept from the same queues; with "empty" whoever waits in them is still served, and who let them
+   * form must have turned newcomers away. To be called once.
    */
-  drain(): Promise<number> {
+  drain({ queues }: { readonly queues: "leave" | "empty" }): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
-    for (const listener of this.#listeners) listener.close();
+    for (const listener of this.#listeners) {
+      if (queues === "leave") listener.close();
+      else listener.retire(this.#built.snapshot.drainTimeoutMs);
+    }
     const { promise, resolve } = Promise.withResolvers<number>();
     const deadline = new Timer(() => this.abort());
     this.#drained = () => {
+      if (this.#connections.size > 0 || this.#listeners.some(({ isClosed }) => !isClosed)) return;
       this.runtime.clock.disarm(deadline);
       resolve(this.#aborted);
     };
-    if (this.#connections.size === 0) this.#drained();
-    else this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
+    this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
+    this.#drained();
     return promise;
   }
 
-  /** Ends every connection now. */
+  /** A listener that was retired has closed. Called by it. */
+  closed(): void {
+    this.#drained?.();
+  }
+
+  /** Ends every connection now, and accepts no more. */
   abort(): void {
+    for (const listener of this.#listeners) listener.close();
     this.#aborted += this.#connections.size;
     for (const connection of [...this.#connections]) connection.end(new Ending("drain_timeout"));
+    this.#drained?.();
   }
 
-  #build(snapshot: Snapshot): Built {
-    const { runtime } = this;
-    this.#active.grow(snapshot.slotCount);
-    const policies = snapshot.policies.map((spec) => new Policy(spec));
-    const backends = snapshot.backends.map((spec) => {
-      const origination = spec.origination === null ? null : new Origination(runtime, spec.origination);
-      return new Backend(spec, { active: this.#active, origination, random: this.#random });
-    });
-    const rules = snapshot.listeners.map((spec) => listenerRules(runtime, spec, policies, backends));
-    return { snapshot, policies, backends, rules };
-  }
-
-  #bind(rules: readonly ListenerRules[]): readonly Listener[] {
-    const listeners: Listener[] = [];
-    try {
-      for (const each of rules) listeners.push(new Listener(this, each));
-    } catch (thrown) {
-      for (const listener of listeners) listener.close();
-      throw thrown;
-    }
-    return listeners;
-  }
-
-  /** Binds what is new, lets what stays go by its new rules, and retires the rest. */
-  #listenAs({ snapshot, rules }: Built): void {
-    const before = this.#listeners;
-    const kept = new Map(before.map((listener) => [placeOf(listener.spec), listener]));
-    const wanted = new Set(rules.map(({ spec }) => placeOf(spec)));
-    const retired = before.filter(({ spec }) => !wanted.has(placeOf(spec)));
-    const added = this.#bindBeside(
-      rules.filter(({ spec }) => !kept.has(placeOf(spec))),
-      retired,
-    );
+  /** Lets what stays go by its new rules, accepts on what is new, and retires the rest. */
+  #listenAs({ snapshot, rules }: Prepared, sockets: Sockets): void {
+    const kept = new Map(this.#listeners.map((listener) => [placeOf(listener.spec), listener]));
     this.#listeners = rules.map((each) => {
       const place = placeOf(each.spec);
-      const listener = kept.get(place) ?? added.find(({ spec }) => placeOf(spec) === place);
-      assert(listener !== undefined, "a listener was kept or added");
+      const listener = kept.get(place);
+      kept.delete(place);
+      if (listener === undefined) return new Listener(this, each, sockets(each.spec));
       listener.replaceRules(each);
       return listener;
     });
-    for (const listener of retired) this.#retire(listener, snapshot.drainTimeoutMs);
+    for (const listener of kept.values()) this.#retire(listener, snapshot.drainTimeoutMs);
   }
 
-  /** As `#bind`, and says so when the address in use is one that we are about to give up. */
-  #bindBeside(rules: readonly ListenerRules[], retired: readonly Listener[]): readonly Listener[] {
-    try {
-      return this.#bind(rules);
-    } catch (thrown) {
-      const ours = retired.find(({ spec }) => rules.some((each) => samePort(spec, each.spec)));
-      if (!(thrown instanceof ProxyError) || thrown.code !== "EADDRINUSE" || ours === undefined) throw thrown;
-      const where = formatAddress(ours.spec.address);
-      throw new ProxyError(
-        thrown.code,
-        `${thrown.message}; or it is our own listener "${ours.spec.name}" (${where}), which this config replaces: take it out in a reload of its own first, or restart`,
-      );
-    }
-  }
-
-  /** Accepts no more on a listener, and gives its connections this long. */
+  /** Accepts no more on a listener than those who wait, and gives its connections this long. */
   #retire(listener: Listener, drainTimeoutMs: number): void {
-    listener.close();
+    listener.retire(drainTimeoutMs);
     const deadline = new Timer(() => {
       for (const connection of [...this.#connections])
         if (connection.listener === listener) connection.end(new Ending("drain_timeout", "the listener was removed"));
@@ -231,22 +229,17 @@ export class Worker {
     this.runtime.clock.arm(deadline, drainTimeoutMs);
   }
 
+  /** Gives back what `countIn` has counted. */
+  #countOut({ slot }: ListenerSpec): void {
+    this.counts.subtract(slot);
+    this.counts.subtract(DAEMON_SLOT);
+  }
+
   #updateAccepting(): void {
     for (const listener of this.#listeners) listener.updateAccepting();
   }
 }
 
-/** Where a listener listens. With port 0 each has a port of its own. */
-function placeOf({ name, address }: ListenerSpec): string {
-  const text = formatAddress(address);
-  return address.kind === "tcp" && address.port === 0 ? `${name} ${text}` : text;
-}
-
-function samePort({ address: first }: ListenerSpec, { address: second }: ListenerSpec): boolean {
-  return first.kind === "tcp" && second.kind === "tcp" && first.port === second.port;
-}
-
-function connectionLimit(configured: number, descriptorLimit: number): number {
-  const possible = Math.max(1, Math.floor((descriptorLimit - RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION));
-  return configured === 0 ? possible : Math.min(configured, possible);
+function possibleConnections(descriptorLimit: number): number {
+  return Math.max(1, Math.floor((descriptorLimit - RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION));
 }

@@ -62,22 +62,42 @@ export interface SocketHandlers<S> {
   close(socket: StreamSocket<S>, code: CloseCode): void;
 }
 
-export interface ListenOptions<S> {
+/**
+ * An address that is ours, with the queue of those who have connected to it. It may be held several times, by several processes: the queue lives
+ * until the last of them has given it up, and then whoever still waits in it is reset.
+ */
+export interface BoundSocket {
+  /** As bound: the port is the true one when 0 was asked for. */
   readonly address: Address;
+  /** Another hold on the same queue. Throws ProxyError (EMFILE …). */
+  share(): BoundSocket;
+  /**
+   * Lets nobody join the queue any more; who is in it, or completing a handshake, can still be accepted. A newcomer gets no answer until the
+   * last hold is given up, and is refused then. A socket file is removed, unless another one has taken its place.
+   */
+  turnAway(): void;
+  /** Gives up this hold. A socket file stays: see `turnAway`. */
+  close(): void;
+}
+
+export interface ListenOptions<S> {
+  /** Whose queue to accept from. From now on it is the listening socket's to close. */
+  readonly socket: BoundSocket;
   readonly handlers: SocketHandlers<S>;
   /** Called once for each accepted socket, before any other event. Must set `socket.data`, and do so before anything else. */
   accept(socket: StreamSocket<S>): void;
 }
 
-/** A bound address. */
+/** Accepts from a bound socket. */
 export interface ListeningSocket {
-  /** As bound: the port is the true one when 0 was asked for. */
   readonly address: Address;
   /** Stops accepting; newcomers wait in the kernel's queue. May be called from `accept`. */
   pause(): void;
   /** Accepts again. Throws ProxyError (EMFILE …) when the platform has no descriptor for it; it stays paused then. */
   resume(): void;
-  /** Unbinds. Accepted sockets live on. */
+  /** Whether someone waits in the queue. */
+  hasWaiting(): boolean;
+  /** Accepts no more and gives up its hold on the queue. Accepted sockets live on. */
   close(): void;
 }
 
@@ -213,7 +233,13 @@ export interface Runtime {
   sha256(bytes: Uint8Array): string;
   /** Descriptors that this process may have open. */
   descriptorLimit(): number;
-  /** Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a message that names the address. */
+  /**
+   * Binds an address and opens its queue. `ours` are held by this program already: one of them that stands in the way, because it takes all
+   * addresses of the host or one of those that are wanted now, does not. Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a
+   * message that names the address.
+   */
+  bind(address: Address, ours?: readonly BoundSocket[]): BoundSocket;
+  /** Begins paused. */
   listen<S>(options: ListenOptions<S>): ListeningSocket;
   dial<S>(options: DialOptions<S>): Dial<S>;
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */

@@ -2,7 +2,7 @@
 // plane swaps to it; neither imports the other. It can be serialised: names refer by index, bytes are text or base64,
 // nothing in it is live. It holds private keys, so it is never logged or shown as it is.
 
-import type { Address } from "../base/address.ts";
+import { type Address, formatAddress } from "../base/address.ts";
 
 /** Immutable, numbered, complete. Every index in it points into one of its own arrays. */
 export interface Snapshot {
@@ -14,7 +14,7 @@ export interface Snapshot {
   readonly listeners: readonly ListenerSpec[];
   readonly policies: readonly PolicySpec[];
   readonly backends: readonly BackendSpec[];
-  /** One more than the largest endpoint slot: the length of a table of per-endpoint counts. */
+  /** One more than the largest slot of a listener or an endpoint. */
   readonly slotCount: number;
 }
 
@@ -31,8 +31,16 @@ export interface ListenerSpec {
   readonly maxConnectionsPerSource: number;
   readonly peekTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
+  /** Its column in the table of counts. Stable while a listener of this name stays. */
+  readonly slot: number;
   /** In order; the first that matches wins. Never empty. */
   readonly routes: readonly RouteSpec[];
+}
+
+/** Where a listener listens: one that has the same place in the next snapshot is not bound anew. With port 0 each has a port of its own. */
+export function placeOf({ name, address }: ListenerSpec): string {
+  const text = formatAddress(address);
+  return address.kind === "tcp" && address.port === 0 ? `${name} ${text}` : text;
 }
 
 export interface RouteSpec {

@@ -107,8 +107,9 @@ export const LOOPBACK: Address = { kind: "tcp", host: "127.0.0.1", port: 0 };
 
 export function serve(runtime: Runtime, options: ServeOptions = {}): Server {
   const accepted: Recording[] = [];
+  const bound = runtime.bind(options.address ?? LOOPBACK);
   const listener = runtime.listen<Recording>({
-    address: options.address ?? LOOPBACK,
+    socket: bound,
     handlers: recordingHandlers,
     accept(socket) {
       const recording = newRecording();
@@ -118,6 +119,7 @@ export function serve(runtime: Runtime, options: ServeOptions = {}): Server {
       options.onAccept?.(recording);
     },
   });
+  listener.resume();
   return {
     listener,
     port: listener.address.kind === "tcp" ? listener.address.port : 0,
@@ -127,6 +129,7 @@ export function serve(runtime: Runtime, options: ServeOptions = {}): Server {
       return accepted[index] as Recording;
     },
     close() {
+      bound.turnAway();
       listener.close();
       for (const recording of accepted) if (recording.closes.length === 0) recording.socket?.terminate();
     },

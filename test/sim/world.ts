@@ -2,8 +2,9 @@
 // Everything in it follows from the seed.
 
 import { Clock } from "../../src/base/clock.ts";
+import { OneProcess } from "../../src/cli/one-process.ts";
 import { Leg } from "../../src/proxy/leg.ts";
-import { Worker } from "../../src/proxy/worker.ts";
+import type { Worker } from "../../src/proxy/worker.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import type { Quirks } from "../support/sim-link.ts";
@@ -53,6 +54,7 @@ export function runWorld(seed: number): Outcome {
 class World {
   readonly schedule: Schedule;
   readonly runtime: SimRuntime;
+  readonly plane: OneProcess;
   readonly worker: Worker;
   readonly snapshot: Snapshot;
   readonly #quirks: Quirks;
@@ -84,7 +86,8 @@ class World {
         written(record);
       }
     })({ write() {} }, schedule.chance(0.5) ? "json" : "text", new Clock());
-    this.worker = new Worker({ runtime: this.runtime, snapshot: this.snapshot, accessLog, random: schedule.random });
+    this.plane = new OneProcess({ runtime: this.runtime, snapshot: this.snapshot, accessLog, random: schedule.random });
+    this.worker = this.plane.worker;
   }
 
   run(): Outcome {
@@ -111,7 +114,7 @@ class World {
 
   #drain(): void {
     this.#judge.drainDueMs = this.schedule.nowMs + this.snapshot.drainTimeoutMs;
-    void this.worker.drain();
+    void this.plane.drain();
   }
 
   #dialled({ connection }: Leg): DialPlan {

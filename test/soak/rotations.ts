@@ -3,7 +3,7 @@
 // right one. Both the listener's certificate and the one shown to the endpoint alternate; one connection stays open all the time.
 
 import { formatAddress } from "../../src/base/address.ts";
-import { Worker } from "../../src/proxy/worker.ts";
+import { OneProcess } from "../../src/cli/one-process.ts";
 import { runtime } from "../../src/runtime/bun/bun-runtime.ts";
 import type { Snapshot, TerminationSpec } from "../../src/snapshot/snapshot.ts";
 import { createAuthority, issueCertificate, type KeyPair } from "../../src/tls-tools/tls-tools.ts";
@@ -59,8 +59,8 @@ function snapshot(generation: number): Snapshot {
   });
 }
 
-const worker = new Worker({ runtime, snapshot: snapshot(1), accessLog: null });
-const [listener] = worker.listeners;
+const worker = new OneProcess({ runtime, snapshot: snapshot(1), accessLog: null });
+const [listener] = worker.listening;
 if (listener === undefined) throw new Error("nothing listens");
 const target = { to: formatAddress(listener.address), ca: authority.certificatePem, certificate: client };
 const staying = await connected(target);

@@ -7,6 +7,7 @@ import { ProxyError } from "../../src/base/errors.ts";
 import { isSignedBy } from "../../src/runtime/bun/tls.ts";
 import type { Files } from "../../src/runtime/files.ts";
 import type {
+  BoundSocket,
   ClientContext,
   ClientIdentity,
   Dial,
@@ -69,7 +70,7 @@ export class SimRuntime implements Runtime {
   accepted = 0;
   readonly #options: SimRuntimeOptions;
   readonly #schedule: Schedule;
-  readonly #listeners = new Map<string, SimListener>();
+  readonly #queues = new Map<string, SimQueue>();
 
   constructor(options: SimRuntimeOptions) {
     this.#options = options;
@@ -98,32 +99,31 @@ export class SimRuntime implements Runtime {
     return this.#options.descriptorLimit ?? 65_536;
   }
 
+  bind(address: Address): BoundSocket {
+    const key = formatAddress(address);
+    if (this.#queues.has(key)) throw new ProxyError("EADDRINUSE", `cannot listen on ${key}: EADDRINUSE`);
+    const queue = new SimQueue(address, () => this.#queues.delete(key));
+    this.#queues.set(key, queue);
+    return new SimBoundSocket(queue);
+  }
+
   listen<S>(options: ListenOptions<S>): ListeningSocket {
-    const key = formatAddress(options.address);
-    if (this.#listeners.has(key)) throw new ProxyError("EADDRINUSE", `cannot listen on ${key}: EADDRINUSE`);
-    const listener = new SimListener(this.#schedule, {
-      address: options.address,
-      closed: () => this.#listeners.delete(key),
-      accept: ({ program, ip, port }) => {
-        this.accepted++;
-        const link = this.#link(program);
-        const socket = new SimSocket(link, ip, port);
-        // The listener's handlers take sockets whose `data` the accept call sets, here as on a real runtime.
-        link.attach(socket, options.handlers as SocketHandlers<unknown>);
-        program.connected(link);
-        options.accept(socket as StreamSocket<S>);
-        if (socket.data === undefined) this.#schedule.violation("accept did not set socket.data");
-      },
+    return new SimListener(this.#schedule, options.socket as SimBoundSocket, ({ program, ip, port }) => {
+      this.accepted++;
+      const link = this.#link(program);
+      const socket = new SimSocket(link, ip, port);
+      // The listener's handlers take sockets whose `data` the accept call sets, here as on a real runtime.
+      link.attach(socket, options.handlers as SocketHandlers<unknown>);
+      program.connected(link);
+      options.accept(socket as StreamSocket<S>);
+      if (socket.data === undefined) this.#schedule.violation("accept did not set socket.data");
     });
-    this.#listeners.set(key, listener);
-    return listener;
   }
 
   /** A program connects to the proxy from `ip` and `port`. False when nobody listens there. */
   connect(address: Address, program: Program, ip: string, port: number): boolean {
-    const listener = this.#listeners.get(formatAddress(address));
-    listener?.arrive({ program, ip, port });
-    return listener !== undefined;
+    const queue = this.#queues.get(formatAddress(address));
+    return queue?.join({ program, ip, port }) ?? false;
   }
 
   dial<S>(options: DialOptions<S>): Dial<S> {
@@ -208,29 +208,87 @@ interface Newcomer {
   readonly port: number;
 }
 
-interface SimListenerOptions {
+/** Those who have connected to an address and wait to be accepted. */
+class SimQueue {
   readonly address: Address;
-  accept(newcomer: Newcomer): void;
-  closed(): void;
+  readonly newcomers: Newcomer[] = [];
+  readonly wakeUps = new Set<() => void>();
+  readonly #freed: () => void;
+  #holds = 1;
+  #takesNewcomers = true;
+
+  constructor(address: Address, freed: () => void) {
+    this.address = address;
+    this.#freed = freed;
+  }
+
+  join(newcomer: Newcomer): boolean {
+    if (!this.#takesNewcomers) return false;
+    this.newcomers.push(newcomer);
+    for (const wakeUp of this.wakeUps) wakeUp();
+    return true;
+  }
+
+  hold(): void {
+    this.#holds++;
+  }
+
+  turnAway(): void {
+    this.#takesNewcomers = false;
+  }
+
+  letGo(): void {
+    if (--this.#holds > 0) return;
+    this.#freed();
+    // As the kernel does to those who wait in the queue.
+    for (const { program } of this.newcomers.splice(0)) program.reset();
+  }
+}
+
+class SimBoundSocket implements BoundSocket {
+  readonly queue: SimQueue;
+  #closed = false;
+
+  constructor(queue: SimQueue) {
+    this.queue = queue;
+  }
+
+  get address(): Address {
+    return this.queue.address;
+  }
+
+  share(): BoundSocket {
+    this.queue.hold();
+    return new SimBoundSocket(this.queue);
+  }
+
+  turnAway(): void {
+    this.queue.turnAway();
+  }
+
+  close(): void {
+    if (!this.#closed) this.queue.letGo();
+    this.#closed = true;
+  }
 }
 
 class SimListener implements ListeningSocket {
-  readonly address: Address;
   readonly #schedule: Schedule;
-  readonly #options: SimListenerOptions;
-  readonly #queue: Newcomer[] = [];
-  #paused = false;
+  readonly #bound: SimBoundSocket;
+  readonly #accept: (newcomer: Newcomer) => void;
+  readonly #wakeUp = (): void => this.#planAccept();
+  #paused = true;
   #isClosed = false;
 
-  constructor(schedule: Schedule, options: SimListenerOptions) {
-    this.address = options.address;
+  constructor(schedule: Schedule, bound: SimBoundSocket, accept: (newcomer: Newcomer) => void) {
     this.#schedule = schedule;
-    this.#options = options;
+    this.#bound = bound;
+    this.#accept = accept;
+    bound.queue.wakeUps.add(this.#wakeUp);
   }
 
-  arrive(newcomer: Newcomer): void {
-    this.#queue.push(newcomer);
-    this.#planAccept();
+  get address(): Address {
+    return this.#bound.address;
   }
 
   pause(): void {
@@ -243,19 +301,22 @@ class SimListener implements ListeningSocket {
     this.#planAccept();
   }
 
+  hasWaiting(): boolean {
+    return this.#bound.queue.newcomers.length > 0;
+  }
+
   close(): void {
     this.#isClosed = true;
-    this.#options.closed();
-    // As the kernel does to those who wait in the queue.
-    for (const { program } of this.#queue.splice(0)) program.reset();
+    this.#bound.queue.wakeUps.delete(this.#wakeUp);
+    this.#bound.close();
   }
 
   #planAccept(): void {
     this.#schedule.after(0, () => {
       if (this.#paused || this.#isClosed) return;
-      const newcomer = this.#queue.shift();
-      if (newcomer !== undefined) this.#options.accept(newcomer);
-      if (this.#queue.length > 0) this.#planAccept();
+      const newcomer = this.#bound.queue.newcomers.shift();
+      if (newcomer !== undefined) this.#accept(newcomer);
+      if (this.hasWaiting()) this.#planAccept();
     });
   }
 }

@@ -12,9 +12,11 @@ import type {
 
 /** An opaque listener on 127.0.0.1:1000 that sends everything to the first backend. */
 export function listenerSpec(spec: Partial<ListenerSpec> = {}): ListenerSpec {
+  const { address = { kind: "tcp", host: "127.0.0.1", port: 1000 } } = spec;
   return {
     name: "listener",
-    address: { kind: "tcp", host: "127.0.0.1", port: 1000 },
+    address,
+    slot: 1000 + (address.kind === "tcp" ? address.port : 0),
     acceptProxyProtocol: false,
     trustedSources: [],
     allowSources: [],

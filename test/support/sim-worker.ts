@@ -1,7 +1,8 @@
 // A worker on a simulated network that does nothing by chance, for tests that put one situation together by hand.
 
 import { Clock } from "../../src/base/clock.ts";
-import { Worker } from "../../src/proxy/worker.ts";
+import { OneProcess } from "../../src/cli/one-process.ts";
+import type { Worker } from "../../src/proxy/worker.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import type { HandshakeScript, Program, Quirks, SimLink } from "./sim-link.ts";
@@ -81,6 +82,7 @@ export interface SimWorkerOptions {
 export class SimWorker {
   readonly schedule = new Schedule(1);
   readonly runtime: SimRuntime;
+  readonly plane: OneProcess;
   readonly worker: Worker;
   readonly records: CloseRecord[] = [];
   /** One for each dial, in order. */
@@ -106,12 +108,13 @@ export class SimWorker {
         records.push(record);
       }
     })({ write() {} }, "json", new Clock());
-    this.worker = new Worker({
+    this.plane = new OneProcess({
       runtime: this.runtime,
       snapshot: this.#snapshot,
       accessLog,
       random: this.schedule.random,
     });
+    this.worker = this.plane.worker;
   }
 
   /** The server that was dialled last. */

@@ -3,6 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { codeOf, ProxyError } from "../../base/errors.ts";
 import type { Runtime } from "../runtime.ts";
+import { bind } from "./bound.ts";
 import { files } from "./bun-files.ts";
 import { clock } from "./clock.ts";
 import { dial } from "./dial.ts";
@@ -21,6 +22,7 @@ export const runtime: Runtime = {
   preciseNowMs: () => performance.now(),
   sha256: (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
   descriptorLimit,
+  bind,
   listen,
   dial: (options) => dial(clock, options),
   serverContext,

@@ -21,6 +21,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: FFIType.i64_fast },
   read: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+  poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
 });
@@ -32,15 +33,27 @@ const AF_INET6 = 10;
 const SOCK_STREAM_NONBLOCK_CLOEXEC = 0o1 | 0o4000 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_REUSEPORT = 15;
+const SO_ATTACH_FILTER = 26;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const F_DUPFD_CLOEXEC = 1030;
 const RLIMIT_NOFILE = 7;
 const O_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
 const MSG_DONTWAIT = 0x40;
+const POLLIN = 1;
 const SIOCOUTQ = 0x5411;
 const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE_NONBLOCK = 1 | 2;
+
+// "Keep what is no SYN": load the flags (byte 13 of a TCP header), keep SYN and ACK, drop if SYN stands alone.
+const SYN_FILTER = [
+  [0x30, 0, 0, 13],
+  [0x54, 0, 0, 0x12],
+  [0x15, 0, 1, 0x02],
+  [0x06, 0, 0, 0],
+  [0x06, 0, 0, 0xffff_ffff],
+] as const;
 
 // errno is thread-local; its address does not change while the thread lives.
 const errnoAddress = libc.__errno_location();
@@ -82,13 +95,17 @@ export function openConnecting(target: SocketAddress): number | string {
   return descriptor;
 }
 
-/** A bound, not yet listening descriptor (the caller owns it), or the errno's name. An IPv6 address does not take IPv4 but for `::`. */
-export function openBound(address: Address): number | string {
+/**
+ * A bound, not yet listening descriptor (the caller owns it), or the errno's name. An IPv6 address does not take IPv4 but for `::`. With
+ * `shared` it may overlap with sockets that `allowSharing` was called for.
+ */
+export function openBound(address: Address, shared = false): number | string {
   const target = socketAddress(address);
   const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
   if (descriptor < 0) return lastErrno();
   if (address.kind === "tcp") {
     setOption(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (shared) allowSharing(descriptor, true);
     if (target[0] === AF_INET6) setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, address.host === "::" ? 0 : 1);
   }
   if (libc.bind(descriptor, ptr(target), target.length) < 0) {
@@ -97,6 +114,39 @@ export function openBound(address: Address): number | string {
     return error;
   }
   return descriptor;
+}
+
+/** Whether another socket of this user that asks for it, too, may be bound to an overlapping address (socket(7), SO_REUSEPORT). */
+export function allowSharing(descriptor: number, allowed: boolean): void {
+  setOption(descriptor, SOL_SOCKET, SO_REUSEPORT, allowed ? 1 : 0);
+}
+
+/**
+ * Lets a listening TCP socket drop every SYN, and nothing else, so that no new connection begins: a classic socket filter (the BPF of 1992 that
+ * packet(7) takes, four instructions on the TCP header). Harmless to connections that are in the queue or completing.
+ */
+export function dropNewcomers(descriptor: number): void {
+  // Each is struct sock_filter: code, jump if true, jump if false, constant.
+  const program = new DataView(new ArrayBuffer(SYN_FILTER.length * 8));
+  for (const [index, [code, ifTrue, ifFalse, constant]] of SYN_FILTER.entries()) {
+    program.setUint16(index * 8, code, true);
+    program.setUint8(index * 8 + 2, ifTrue);
+    program.setUint8(index * 8 + 3, ifFalse);
+    program.setUint32(index * 8 + 4, constant, true);
+  }
+  const bytes = new Uint8Array(program.buffer);
+  // struct sock_fprog: length, padding, pointer.
+  const filter = new BigUint64Array([BigInt(SYN_FILTER.length), BigInt(ptr(bytes))]);
+  const failed = libc.setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, ptr(filter), filter.byteLength) < 0;
+  assert(!failed, "a TCP socket takes a filter");
+}
+
+/** Whether a read, or an accept, would not have to wait. */
+export function isReadable(descriptor: number): boolean {
+  const request = new DataView(new ArrayBuffer(8));
+  request.setInt32(0, descriptor, true);
+  request.setInt16(4, POLLIN, true);
+  return libc.poll(ptr(new Uint8Array(request.buffer)), 1, 0) > 0;
 }
 
 /** Sets the length of the accept queue; the kernel caps it at net.core.somaxconn. "" or the errno's name. */

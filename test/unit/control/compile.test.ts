@@ -53,11 +53,11 @@ backends: { b: { endpoints: [127.0.0.1:80] } }
 `;
 
 describe("endpoints", () => {
-  test("slots are numbered in order, one for each endpoint of each backend", async () => {
+  test("slots are numbered in order, one for each listener and each endpoint of each backend", async () => {
     const result = await compiled(TWO_BACKENDS);
     if (!result.ok) throw new Error("the config is good");
-    expect(result.snapshot.backends.map(({ endpoints }) => endpoints.map(({ slot }) => slot))).toEqual([[0, 1], [2]]);
-    expect(result.snapshot).toMatchObject({ slotCount: 3, generation: 7 });
+    expect(result.snapshot.backends.map(({ endpoints }) => endpoints.map(({ slot }) => slot))).toEqual([[1, 2], [3]]);
+    expect(result.snapshot).toMatchObject({ slotCount: 4, generation: 7 });
     expect(result.snapshot.listeners[0]?.routes[0]).toMatchObject({
       name: "default",
       tls: "none",

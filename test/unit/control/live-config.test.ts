@@ -124,7 +124,7 @@ async function start({ canReload = true } = {}): Promise<LiveConfig> {
     // pino's own type has many forms; two of them are used.
     log: log as unknown as Log,
     load: canReload ? load : null,
-    publish(snapshot) {
+    async publish(snapshot) {
       if (publishFails !== null) throw publishFails;
       published.push(snapshot);
     },
@@ -402,10 +402,10 @@ describe("a reload", () => {
     await running.reload();
     const slots = published.map(({ backends }) => backends[0]?.endpoints.map(({ slot }) => slot));
     expect(slots).toEqual([
-      [1, 0],
       [2, 1],
+      [3, 2],
     ]);
-    expect(published.at(-1)?.slotCount).toBe(3);
+    expect(published.at(-1)?.slotCount).toBe(4);
   });
 });
 

@@ -43,7 +43,7 @@ describe("listeners", () => {
     const sim = new SimWorker();
     const client = sim.connect();
     const [listener] = sim.worker.listeners;
-    sim.worker.apply(next());
+    sim.plane.apply(next());
     expect(sim.worker.listeners[0]).toBe(listener as never);
     expect(sim.worker.generation).toBe(2);
     expect(flows(sim, client, sim.server)).toBe(true);
@@ -53,14 +53,14 @@ describe("listeners", () => {
   test("that stay under another name stay", () => {
     const sim = new SimWorker();
     const client = sim.connect();
-    sim.worker.apply(next({ listeners: [listenerSpec({ name: "renamed" })] }));
+    sim.plane.apply(next({ listeners: [listenerSpec({ name: "renamed" })] }));
     expect(sim.worker.listeners.map(({ spec }) => spec.name)).toEqual(["renamed"]);
     expect(flows(sim, client, sim.server)).toBe(true);
   });
 
   test("that are new accept, in the order of the config", () => {
     const sim = new SimWorker();
-    sim.worker.apply(next({ listeners: [SECOND, listenerSpec()] }));
+    sim.plane.apply(next({ listeners: [SECOND, listenerSpec()] }));
     expect(sim.worker.listeners.map(({ spec }) => spec.name)).toEqual(["second", "listener"]);
     expect(arrives(sim, SECOND)).toMatchObject({ isConnected: true });
   });
@@ -71,7 +71,7 @@ describe("listeners", () => {
     const stayed = sim.server;
     const goes = sim.connect({ listener: 1 });
     const went = sim.server;
-    sim.worker.apply(next({ drainTimeoutMs: 1000 }));
+    sim.plane.apply(next({ drainTimeoutMs: 1000 }));
     expect(arrives(sim, SECOND)).toBe(false);
     sim.settle(900);
     expect(flows(sim, goes, went)).toBe(true);
@@ -84,8 +84,9 @@ describe("listeners", () => {
   test("that went and came back are bound anew; who was there from before goes by the drain time-out all the same", () => {
     const sim = new SimWorker({ snapshot: { listeners: [listenerSpec(), SECOND] } });
     const old = sim.connect({ listener: 1 });
-    sim.worker.apply(next());
-    sim.worker.apply(next({ listeners: [listenerSpec(), SECOND] }, 3));
+    sim.plane.apply(next());
+    sim.settle(150);
+    sim.plane.apply(next({ listeners: [listenerSpec(), SECOND] }, 3));
     const young = arrives(sim, SECOND);
     const server = sim.server;
     sim.settle(1100);
@@ -97,15 +98,15 @@ describe("listeners", () => {
     const sim = new SimWorker({ snapshot: { listeners: [listenerSpec()] } });
     const client = sim.connect();
     const third = listenerSpec({ name: "third", address: { kind: "tcp", host: "127.0.0.1", port: 3 } });
-    const squatter = sim.runtime.listen({ address: third.address, handlers: null as never, accept() {} });
+    const squatter = sim.runtime.bind(third.address);
     const changed = listenerSpec({ maxConnections: 1, allowSources: ["192.0.2.0/24"] });
-    expect(() => sim.worker.apply(next({ listeners: [changed, SECOND, third] }))).toThrow("EADDRINUSE");
+    expect(() => sim.plane.apply(next({ listeners: [changed, SECOND, third] }))).toThrow("EADDRINUSE");
     expect([sim.worker.generation, sim.worker.listeners.length]).toEqual([1, 1]);
     expect(arrives(sim, SECOND)).toBe(false);
     expect(flows(sim, client, sim.server)).toBe(true);
     expect(arrives(sim, changed)).toMatchObject({ isConnected: true, resets: 0 });
     squatter.close();
-    sim.worker.apply(next({ listeners: [changed, SECOND, third] }));
+    sim.plane.apply(next({ listeners: [changed, SECOND, third] }));
     expect(arrives(sim, third)).toMatchObject({ isConnected: true });
   });
 
@@ -115,7 +116,7 @@ describe("listeners", () => {
       throw new ProxyError("BAD_TLS_MATERIAL", "no");
     };
     const second = { ...SECOND, routes: [routeSpec({ tls: "terminate", termination: SIM_TERMINATION })] };
-    expect(() => sim.worker.apply(next({ listeners: [listenerSpec(), second] }))).toThrow("no");
+    expect(() => sim.plane.apply(next({ listeners: [listenerSpec(), second] }))).toThrow("no");
     expect([sim.worker.generation, arrives(sim, SECOND)]).toEqual([1, false]);
   });
 });
@@ -125,10 +126,10 @@ describe("limits", () => {
     const sim = new SimWorker({ snapshot: { listeners: [listenerSpec({ maxConnections: 1 })] } });
     const clients = [sim.connect(), sim.connect(), sim.connect()];
     expect(clients.map(({ isConnected }) => isConnected)).toEqual([true, false, false]);
-    sim.worker.apply(next({ listeners: [listenerSpec({ maxConnections: 2 })] }));
+    sim.plane.apply(next({ listeners: [listenerSpec({ maxConnections: 2 })] }));
     sim.settle();
     expect(clients.map(({ isConnected }) => isConnected)).toEqual([true, true, false]);
-    sim.worker.apply(next({ listeners: [listenerSpec({ maxConnections: 1 })] }, 3));
+    sim.plane.apply(next({ listeners: [listenerSpec({ maxConnections: 1 })] }, 3));
     clients[0]?.link.farResetNow();
     sim.settle();
     expect([clients[2]?.isConnected, sim.worker.connectionCount]).toEqual([false, 1]);
@@ -142,7 +143,7 @@ describe("limits", () => {
     const sim = new SimWorker({ snapshot: { maxConnections: 1, listeners } });
     sim.connect();
     const waiting = [sim.connect(), sim.connect({ listener: 1 })];
-    sim.worker.apply(next({ maxConnections: 3, listeners }));
+    sim.plane.apply(next({ maxConnections: 3, listeners }));
     sim.settle();
     expect(waiting.map(({ isConnected }) => isConnected)).toEqual([true, true]);
   });
@@ -151,10 +152,10 @@ describe("limits", () => {
     const limited = { listeners: [listenerSpec({ maxConnectionsPerSource: 1 })] };
     const sim = new SimWorker({ snapshot: limited });
     const first = sim.connect();
-    sim.worker.apply(next());
+    sim.plane.apply(next());
     first.link.farResetNow();
     sim.settle();
-    sim.worker.apply(next(limited, 3));
+    sim.plane.apply(next(limited, 3));
     expect(sim.connect()).toMatchObject({ resets: 0 });
     expect(sim.connect()).toMatchObject({ resets: 1 });
   });
@@ -167,7 +168,7 @@ describe("endpoints", () => {
     const sim = new SimWorker({ snapshot: { backends: two } });
     for (let count = 0; count < 4; count++) sim.connect();
     const grown = [backendSpec({ endpoints: [endpointSpec(0), endpointSpec(1), endpointSpec(2)] })];
-    sim.worker.apply(next({ backends: grown }));
+    sim.plane.apply(next({ backends: grown }));
     const counts = (): (number | undefined)[] =>
       [0, 1, 2].map((slot) => sim.worker.backendNamed("backend")?.activeOf(endpointSpec(slot)));
     expect(counts()).toEqual([2, 2, 0]);
@@ -182,12 +183,12 @@ describe("endpoints", () => {
     const sim = new SimWorker({ snapshot: { backends, listeners: [toOther] } });
     const [first, second] = [sim.connect(), sim.connect()];
     const server = sim.server;
-    sim.worker.apply(next({ backends: [backendSpec()], slotCount: 2 }));
+    sim.plane.apply(next({ backends: [backendSpec()], slotCount: 2 }));
     expect(sim.worker.backendNamed("other")).toBeUndefined();
     expect(flows(sim, second, server)).toBe(true);
     first.link.farResetNow();
     sim.settle();
-    sim.worker.apply(next({ backends, listeners: [toOther] }, 3));
+    sim.plane.apply(next({ backends, listeners: [toOther] }, 3));
     expect(sim.worker.backendNamed("other")?.activeOf(endpointSpec(1))).toBe(1);
     second.link.farResetNow();
     sim.settle();
@@ -204,7 +205,7 @@ describe("endpoints", () => {
       },
     });
     const early = sim.connect();
-    sim.worker.apply(next({ backends: [backendSpec({ endpoints: [endpointSpec(1)] })] }));
+    sim.plane.apply(next({ backends: [backendSpec({ endpoints: [endpointSpec(1)] })] }));
     sim.settle(200);
     expect(dials).toHaveLength(1);
     expect(flows(sim, early, sim.server)).toBe(true);
@@ -221,7 +222,7 @@ describe("routes", () => {
     const sim = new SimWorker({ snapshot: { listeners: [listenerSpec({ routes: [ten, rest] })] } });
     const client = sim.connect();
     const server = sim.server;
-    sim.worker.apply(next({ listeners: [listenerSpec({ routes: [rest] })] }));
+    sim.plane.apply(next({ listeners: [listenerSpec({ routes: [rest] })] }));
     expect(flows(sim, client, server)).toBe(true);
     sim.connect();
     expect(sim.reasons).toEqual(["no_route"]);
@@ -234,8 +235,8 @@ test("a snapshot after a drain has begun binds nothing, and what still drains is
   const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
   const sim = new SimWorker({ snapshot: { policies: [allow], listeners } });
   sim.connect();
-  void sim.worker.drain();
-  sim.worker.apply(next({ policies: [deny], listeners: [...listeners, SECOND] }));
+  void sim.plane.drain();
+  sim.plane.apply(next({ policies: [deny], listeners: [...listeners, SECOND] }));
   sim.settle(100);
   expect(arrives(sim, SECOND)).toBe(false);
   expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", policyRule: "deny[0]" }]);
@@ -246,7 +247,7 @@ test("a policy that stays as it is, applied a hundred times, ends nobody", () =>
   const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
   const sim = new SimWorker({ snapshot: { policies, listeners } });
   const client = sim.connect();
-  for (let generation = 2; generation < 102; generation++) sim.worker.apply(next({ policies, listeners }, generation));
+  for (let generation = 2; generation < 102; generation++) sim.plane.apply(next({ policies, listeners }, generation));
   sim.settle(500);
   expect(flows(sim, client, sim.server)).toBe(true);
 });

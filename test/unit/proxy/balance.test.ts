@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { ActiveCounts, Backend } from "../../../src/proxy/balance.ts";
+import { Backend } from "../../../src/proxy/balance.ts";
+import { privateCounts } from "../../../src/snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../../../src/snapshot/snapshot.ts";
 import { mulberry32 } from "../../support/sim-schedule.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
@@ -29,7 +30,7 @@ describe("least_connections", () => {
       for (let count = 1; count <= 10 * size; count++) {
         const index = backend.pick([]);
         picks[index] = (picks[index] as number) + 1;
-        backend.release(backend.acquire(index));
+        backend.release(acquired(backend, index));
         expect(Math.max(...picks) - Math.min(...picks)).toBeLessThanOrEqual(1);
       }
     }
@@ -40,7 +41,7 @@ describe("least_connections", () => {
     const picks = [0, 0, 0];
     for (let round = 0; round < 300; round++) {
       // One endpoint after the other is busy for a while, so that each pick has another tie.
-      const busy = backend.acquire(round % 3);
+      const busy = acquired(backend, round % 3);
       const index = backend.pick([]);
       expect(index).not.toBe(round % 3);
       picks[index] = (picks[index] as number) + 1;
@@ -51,7 +52,7 @@ describe("least_connections", () => {
 
   test("holds connections in proportion to weights", () => {
     const backend = backendOf("least_connections", [{ weight: 3 }, { weight: 1 }]);
-    const held = Array.from({ length: 400 }, () => backend.acquire(backend.pick([])).slot);
+    const held = Array.from({ length: 400 }, () => taken(backend).slot);
     expect(held.filter((slot) => slot === 0)).toHaveLength(300);
   });
 });
@@ -67,7 +68,7 @@ describe("round_robin", () => {
     const backend = backendOf("round_robin", [{}, { maxConnections: 1 }]);
     const picks = Array.from({ length: 6 }, () => {
       const index = backend.pick([]);
-      backend.acquire(index);
+      acquired(backend, index);
       return index;
     });
     expect(picks.filter((index) => index === 1)).toHaveLength(1);
@@ -83,7 +84,7 @@ describe("random", () => {
 
   test("stays within the candidates when chance gives its largest value", () => {
     const spec = backendSpec({ balance: "random", endpoints: [endpointSpec(0), endpointSpec(1), endpointSpec(2)] });
-    const backend = new Backend(spec, { active: new ActiveCounts(3), random: () => 1 - 2 ** -53 });
+    const backend = new Backend(spec, { counts: privateCounts(), random: () => 1 - 2 ** -53 });
     expect(backend.pick([])).toBe(2);
     expect(backend.pick([2])).toBe(1);
   });
@@ -92,7 +93,7 @@ describe("random", () => {
 describe("power_of_two", () => {
   test("never takes the most loaded of three, as it always meets a better one", () => {
     const backend = backendOf("power_of_two", [{}, {}, {}]);
-    for (let count = 0; count < 5; count++) backend.acquire(1);
+    for (let count = 0; count < 5; count++) acquired(backend, 1);
     for (let count = 0; count < 500; count++) expect(backend.pick([])).not.toBe(1);
   });
 
@@ -105,9 +106,9 @@ describe("power_of_two", () => {
 
   test("meets every pair equally often", () => {
     const backend = backendOf("power_of_two", [{}, {}, {}]);
-    backend.acquire(0);
-    backend.acquire(0);
-    backend.acquire(1);
+    acquired(backend, 0);
+    acquired(backend, 0);
+    acquired(backend, 1);
     const picks = Array.from({ length: 4000 }, () => backend.pick([]));
     // The idle one wins two of the three pairs.
     expect(picks.filter((index) => index === 2).length / 4000).toBeCloseTo(2 / 3, 1);
@@ -122,8 +123,8 @@ for (const balance of ["least_connections", "round_robin", "random", "power_of_t
   describe(`${balance}: what may be picked`, () => {
     test("a backup only when no other endpoint can take one", () => {
       const backend = backendOf(balance, [{ maxConnections: 1 }, { backup: true }, { maxConnections: 1 }]);
-      const first = backend.acquire(backend.pick([]));
-      const second = backend.acquire(backend.pick([]));
+      const first = taken(backend);
+      const second = taken(backend);
       expect([first.slot, second.slot].sort()).toEqual([0, 2]);
       expect(backend.pick([])).toBe(1);
       backend.release(first);
@@ -140,16 +141,16 @@ for (const balance of ["least_connections", "round_robin", "random", "power_of_t
 }
 
 test("backends that share a table of counts see each other's connections", () => {
-  const active = new ActiveCounts(2);
+  const counts = privateCounts();
   const spec = backendSpec({ endpoints: [endpointSpec(0), endpointSpec(1)] });
-  const [first, second] = [new Backend(spec, { active }), new Backend(spec, { active })];
-  first.acquire(0);
+  const [first, second] = [new Backend(spec, { counts }), new Backend(spec, { counts })];
+  acquired(first, 0);
   expect(second.pick([])).toBe(1);
 });
 
 test("releasing more often than was acquired is a defect, and says so", () => {
   const backend = backendOf("random", [{}]);
-  expect(() => backend.release(endpointSpec(0))).toThrow("as often as it was acquired");
+  expect(() => backend.release(endpointSpec(0))).toThrow("given back was taken");
 });
 
 const anyEndpoint = fc.record({
@@ -183,7 +184,7 @@ function playSteps(
       if (best.length === 0) expect(picked).toBe(-1);
       else expect(best).toContain(picked);
       if (picked < 0) continue;
-      held.push(backend.acquire(picked));
+      held.push(acquired(backend, picked));
       load[picked] = (load[picked] as number) + 1;
     }
     for (const endpoint of endpoints) expect(backend.activeOf(endpoint)).toBe(load[endpoint.slot] as number);
@@ -204,6 +205,15 @@ function naivelyBest(endpoints: readonly EndpointSpec[], load: readonly number[]
 
 function backendOf(balance: Balance, parts: readonly Partial<EndpointSpec>[]): Backend {
   const endpoints = parts.map((part, slot) => endpointSpec(slot, part));
-  const active = new ActiveCounts(endpoints.length);
-  return new Backend(backendSpec({ balance, endpoints }), { active, random: mulberry32(5) });
+  return new Backend(backendSpec({ balance, endpoints }), { counts: privateCounts(), random: mulberry32(5) });
+}
+
+function acquired(backend: Backend, index: number): EndpointSpec {
+  const endpoint = backend.acquire(index);
+  if (endpoint === null) throw new Error("another process has been quicker, and there is none");
+  return endpoint;
+}
+
+function taken(backend: Backend): EndpointSpec {
+  return acquired(backend, backend.pick([]));
 }

@@ -77,7 +77,7 @@ describe("a policy", () => {
   test("ends whom it denies now, and names the rule that does", () => {
     const { sim, client, other, server } = withTwo();
     const rules = [ruleSpec({ action: "deny", uri: ["spiffe://bunnel.test/client"] }), ruleSpec()];
-    sim.worker.apply(rulesSpec(2, { rules }));
+    sim.plane.apply(rulesSpec(2, { rules }));
     expect(sim.records).toMatchObject([
       { closeReason: "policy_revoked", detail: "deny[0]", policy: "clients", policyRule: "deny[0]" },
     ]);
@@ -88,14 +88,14 @@ describe("a policy", () => {
 
   test("without a rule that fits any more denies by default", () => {
     const { sim, other, server } = withTwo();
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "default" }]);
     expect(flows(sim, other, server)).toBe(true);
   });
 
   test("in shadow mode ends nobody, and its record says what it would have done", () => {
     const { sim, client } = withTwo();
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER, mode: "shadow" }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER, mode: "shadow" }));
     expect(sim.records).toEqual([]);
     client.link.farResetNow();
     sim.settle();
@@ -105,7 +105,7 @@ describe("a policy", () => {
   test("reaches a connection whose handshake was under way: not a byte comes through", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, {}) });
     const slow = sim.connect({ client: tlsProbe(pki.client, 100) });
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     slow.send("secret");
     sim.settle(200);
     expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "default" }]);
@@ -115,7 +115,7 @@ describe("a policy", () => {
   test("does not wait for an endpoint that does not answer", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, {}), dialled: () => ({ kind: "silence" }) });
     sim.connect({ client: tlsProbe(pki.client) });
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", attempts: 1 }]);
   });
 
@@ -127,7 +127,7 @@ describe("a policy", () => {
     const client = sim.connect({ client: tlsProbe(pki.client) });
     client.send("secret");
     sim.settle(50);
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     sim.settle(200);
     expect(sim.reasons).toEqual(["policy_revoked"]);
     expect(sim.server.text).toBe("");
@@ -136,8 +136,8 @@ describe("a policy", () => {
   test("that was changed and changed back before it was looked at ends nobody", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, {}) });
     const slow = sim.connect({ client: tlsProbe(pki.client, 100) });
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
-    sim.worker.apply(rulesSpec(3, {}));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(3, {}));
     sim.settle(200);
     expect(flows(sim, slow, sim.server)).toBe(true);
   });
@@ -153,7 +153,7 @@ describe("a policy", () => {
     const sim = new SimWorker({ snapshot: spec(1, ["10.0.0.0/8"]) });
     sim.connect({ ip: "10.0.0.1" });
     const other = sim.connect({ ip: "10.1.0.1" });
-    sim.worker.apply(spec(2, ["10.1.0.0/16"]));
+    sim.plane.apply(spec(2, ["10.1.0.0/16"]));
     expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", downstream: "10.0.0.1:1" }]);
     expect(flows(sim, other, sim.server)).toBe(true);
   });
@@ -165,7 +165,7 @@ describe("a policy", () => {
       const client = sim.connect({ client: tlsProbe(count % 2 === 0 ? pki.client : pki.otherClient) });
       if (count % 2 === 1) kept.push(client);
     }
-    sim.worker.apply(rulesSpec(2, { rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     const atOnce = sim.records.length;
     expect(atOnce).toBeLessThan(2500);
     sim.settle(500);
@@ -180,7 +180,7 @@ describe("certificates of clients", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, {}) });
     sim.connect({ client: tlsProbe(pki.revoked) });
     const other = sim.connect({ client: tlsProbe(pki.otherClient) });
-    sim.worker.apply(rulesSpec(2, { termination: { clientCrlPem: [pki.revocationList.pem] } }));
+    sim.plane.apply(rulesSpec(2, { termination: { clientCrlPem: [pki.revocationList.pem] } }));
     expect(sim.records).toMatchObject([
       { closeReason: "certificate_revoked", detail: "the client's certificate: CERT_REVOKED" },
     ]);
@@ -192,9 +192,9 @@ describe("certificates of clients", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, { termination: { clientCaPem: both } }) });
     sim.connect({ client: tlsProbe(pki.wrongAuthority) });
     const other = sim.connect({ client: tlsProbe(pki.otherClient) });
-    sim.worker.apply(rulesSpec(2, { termination: { clientCaPem: both.toReversed() } }));
+    sim.plane.apply(rulesSpec(2, { termination: { clientCaPem: both.toReversed() } }));
     expect(sim.records).toEqual([]);
-    sim.worker.apply(rulesSpec(3, {}));
+    sim.plane.apply(rulesSpec(3, {}));
     expect(sim.records).toMatchObject([
       { closeReason: "certificate_revoked", detail: "the client's certificate: no authority vouches for it" },
     ]);
@@ -205,7 +205,7 @@ describe("certificates of clients", () => {
     const sim = new SimWorker({ snapshot: rulesSpec(1, {}) });
     sim.connect({ client: tlsProbe(null) });
     const other = sim.connect({ client: tlsProbe(pki.client) });
-    sim.worker.apply(rulesSpec(2, { termination: { clientAuth: "required" } }));
+    sim.plane.apply(rulesSpec(2, { termination: { clientAuth: "required" } }));
     expect(sim.records).toMatchObject([
       { closeReason: "policy_revoked", detail: "a client certificate is required now" },
     ]);
@@ -214,7 +214,7 @@ describe("certificates of clients", () => {
 
   test("are judged by the route that they would take now, whatever its name", () => {
     const { sim, other } = withTwo();
-    sim.worker.apply(rulesSpec(2, { route: "renamed", rules: ONLY_OTHER }));
+    sim.plane.apply(rulesSpec(2, { route: "renamed", rules: ONLY_OTHER }));
     sim.settle(100);
     expect(sim.records).toMatchObject([{ closeReason: "policy_revoked" }]);
     expect(flows(sim, other, sim.servers[1] as Probe)).toBe(true);
@@ -255,7 +255,7 @@ describe("certificates of endpoints", () => {
     ["trust domains", () => ({ trustDomains: ["a.test"] }), "no X.509-SVID"],
   ])("%s ends the connection", (_, origination, reason) => {
     const { sim, client } = connected();
-    sim.worker.apply(originating(2, origination()));
+    sim.plane.apply(originating(2, origination()));
     expect(sim.records).toMatchObject([{ closeReason: "certificate_revoked" }]);
     expect(sim.records[0]?.detail).toStartWith(`the endpoint's certificate: ${reason}`);
     sim.settle();
@@ -265,10 +265,10 @@ describe("certificates of endpoints", () => {
   test("a certificate of ours that was replaced, more authorities, no TLS any more, or no backend: nothing happens", () => {
     const { sim, client, server } = connected();
     const ca = pki.authority.certificatePem;
-    sim.worker.apply(originating(2, { chainPem: "new", keyPem: "new" }));
-    sim.worker.apply(originating(3, { serverCaPem: [pki.otherAuthority.certificatePem, ca] }));
-    sim.worker.apply(originating(4, null));
-    sim.worker.apply(snapshotSpec({ generation: 5, backends: [backendSpec({ name: "other" })] }));
+    sim.plane.apply(originating(2, { chainPem: "new", keyPem: "new" }));
+    sim.plane.apply(originating(3, { serverCaPem: [pki.otherAuthority.certificatePem, ca] }));
+    sim.plane.apply(originating(4, null));
+    sim.plane.apply(snapshotSpec({ generation: 5, backends: [backendSpec({ name: "other" })] }));
     expect(sim.records).toEqual([]);
     expect(flows(sim, client, server)).toBe(true);
   });
@@ -281,7 +281,7 @@ describe("certificates of endpoints", () => {
     });
     const client = sim.connect();
     client.send("secret");
-    sim.worker.apply(originating(2, { serverName: "db.test" }));
+    sim.plane.apply(originating(2, { serverName: "db.test" }));
     sim.settle(200);
     expect(sim.reasons).toEqual(["certificate_revoked"]);
     expect(sim.server.text).toBe("");

@@ -1,0 +1,106 @@
+// The queues of the listeners, opened and kept by the control plane for as long as the config has them. What relays only holds shares of them,
+// so whoever waits in a queue does not notice when a process that accepts from it goes.
+
+import { type Address, formatAddress } from "../base/address.ts";
+import { ProxyError } from "../base/errors.ts";
+import type { BoundSocket, Runtime } from "../runtime/runtime.ts";
+import { type ListenerSpec, placeOf } from "../snapshot/snapshot.ts";
+
+/** How long a queue that was just given up may still be held by those who empty it. */
+const LEAVING_MS = 2000;
+const LEAVING_LOOK_MS = 25;
+
+/** The queues of one daemon. */
+export class ListeningSockets {
+  readonly #runtime: Pick<Runtime, "bind">;
+  readonly #held = new Map<string, BoundSocket>();
+  /** When queues were given up, in ms since 1970, by address. */
+  readonly #left = new Map<string, number>();
+
+  constructor(runtime: Pick<Runtime, "bind">) {
+    this.#runtime = runtime;
+  }
+
+  /** Those that are held, by place. */
+  get held(): ReadonlyMap<string, BoundSocket> {
+    return this.#held;
+  }
+
+  /** The queue of a listener of the snapshot that was opened for. */
+  of(spec: ListenerSpec): BoundSocket {
+    const socket = this.#held.get(placeOf(spec));
+    if (socket === undefined) throw new ProxyError("EBADF", `nothing is bound for listener ${spec.name}`);
+    return socket;
+  }
+
+  /** Keeps queues that somebody else has opened: a predecessor, or the service manager. */
+  adopt(place: string, socket: BoundSocket): void {
+    this.#held.set(place, socket);
+  }
+
+  /** Opens what is not open yet: all of it, or none, and then throws the ProxyError of the first that cannot be had. The places that are new. */
+  open(specs: readonly ListenerSpec[]): readonly string[] {
+    const opened: string[] = [];
+    try {
+      for (const spec of specs) {
+        const place = placeOf(spec);
+        if (this.#held.has(place)) continue;
+        this.#held.set(place, this.#runtime.bind(spec.address, [...this.#held.values()]));
+        opened.push(place);
+      }
+    } catch (thrown) {
+      this.forget(opened);
+      throw thrown;
+    }
+    return opened;
+  }
+
+  /** As `open`, and waits for what this daemon itself has just given up and is still emptying. */
+  async openPatiently(specs: readonly ListenerSpec[]): Promise<readonly string[]> {
+    for (;;) {
+      try {
+        return this.open(specs);
+      } catch (thrown) {
+        const isInUse = thrown instanceof ProxyError && thrown.code === "EADDRINUSE";
+        if (!isInUse || !specs.some(({ address }) => this.#isLeaving(address))) throw thrown;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LEAVING_LOOK_MS));
+    }
+  }
+
+  /** Gives up queues that nobody has accepted from: the snapshot they were opened for is not served. */
+  forget(places: readonly string[]): void {
+    for (const place of places) {
+      const socket = this.#held.get(place);
+      this.#held.delete(place);
+      socket?.turnAway();
+      socket?.close();
+    }
+  }
+
+  /** Gives up what these listeners do not use. Nobody joins those queues any more; whoever relays empties its share of them. */
+  keepOnly(specs: readonly ListenerSpec[]): void {
+    const kept = new Set(specs.map(placeOf));
+    for (const [place, socket] of this.#held) {
+      if (kept.has(place)) continue;
+      this.#left.set(formatAddress(socket.address), Date.now());
+      this.forget([place]);
+    }
+  }
+
+  /** Nobody joins any of the queues any more. They stay open until `close`. */
+  turnAway(): void {
+    for (const socket of this.#held.values()) socket.turnAway();
+  }
+
+  /** Gives up every hold, and nothing else: another process may go on with the same queues. */
+  close(): void {
+    for (const socket of this.#held.values()) socket.close();
+    this.#held.clear();
+  }
+
+  #isLeaving(address: Address): boolean {
+    const leftAt = this.#left.get(formatAddress(address));
+    return leftAt !== undefined && Date.now() - leftAt < LEAVING_MS;
+  }
+}
