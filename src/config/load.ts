@@ -126,6 +126,7 @@ function withPaths(config: Config, file: string): Config {
   const { output } = config.access_log;
   return {
     ...config,
+    ...(config.pid_file !== undefined && { pid_file: beside(config.pid_file) }),
     access_log: { ...config.access_log, output: output.includes("/") ? beside(output) : output },
     listeners: config.listeners.map((listener) => ({
       ...listener,

@@ -5,12 +5,14 @@
 import { z } from "zod";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
+  adminAddress,
   alpnName,
   cidr,
   dnsPattern,
   duration,
   endpointAddress,
   exactText,
+  filePath,
   integer,
   listenAddress,
   name,
@@ -23,6 +25,7 @@ const HOUR = 3600 * SECOND;
 const DAY = 24 * HOUR;
 /** More than any descriptor limit that is met in the field. */
 const MOST_CONNECTIONS = 10_000_000;
+const MOST_WORKERS = 64;
 
 const connectionLimit = (zero: string) => integer({ min: 0, max: MOST_CONNECTIONS, zero });
 const longTimeout = (zero: string) => duration({ minMs: SECOND, maxMs: 365 * DAY, zero });
@@ -217,9 +220,31 @@ const accessLog = z
 export const configSchema = z
   .strictObject({
     workers: z
-      .literal(0, { error: "only 0 is accepted in this version: everything runs in one process" })
-      .default(0)
-      .describe("Worker processes. Only 0 in this version: everything runs in one process."),
+      .union([z.literal("auto"), integer({ min: 0, max: MOST_WORKERS, zero: "everything runs in one process" })], {
+        error: `allowed: auto, or a whole number from 0 to ${MOST_WORKERS}`,
+      })
+      .default("auto")
+      .describe("Processes that relay. `auto`: one for each CPU."),
+    watch_config: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Reloads when this file changes, as SIGHUP does. Certificates, keys and lists are followed in any case.",
+      ),
+    user: exactText
+      .optional()
+      .describe(
+        "The user that workers run as, when the program is started by root. The supervisor stays root, for low ports and keys.",
+      ),
+    pid_file: filePath.optional().describe("Holds the process id while the program runs."),
+    admin: z
+      .strictObject({
+        address: adminAddress
+          .prefault("127.0.0.1:9901")
+          .describe("Where `bunnel status`, metrics and probes find it; not reachable from other hosts."),
+      })
+      .prefault({})
+      .describe("The admin API."),
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
       .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),
@@ -238,7 +263,7 @@ export const configSchema = z
       .describe("By name. The name `any` is taken: it lets everyone through."),
     backends: z.record(name, backend).describe("By name."),
   })
-  .meta({ later: ["admin", "watch_config", "discovery", "state_dir"] })
+  .meta({ later: ["discovery", "state_dir"] })
   .describe("The config of bunnel.");
 
 /** A config that is valid field by field, with all defaults filled in. Durations are in ms. */

@@ -3,7 +3,7 @@
 // A field's own description, default and limits are in schema.ts.
 
 import { z } from "zod";
-import { type Address, parseAddress } from "../base/address.ts";
+import { type Address, isOnHost, parseAddress } from "../base/address.ts";
 import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import { formatCidr, parseCidr } from "../protocol/cidr.ts";
@@ -54,6 +54,25 @@ export const listenAddress = text(
     if (typeof address === "string") return wrong(address);
     if (address.kind === "tcp" && !isIp(address.host))
       return wrong(`a listener needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`);
+    return address;
+  },
+);
+
+/** Where the admin API may listen: on this host only. Null = nowhere. */
+export const adminAddress = text(
+  { allowed: "127.0.0.1:port, [::1]:port, unix:/path or off", kind: "address" },
+  (written): Address | null | Wrong => {
+    if (written === "off") return null;
+    const address = parseAddress(written);
+    if (typeof address === "string") return wrong(address);
+    if (address.kind === "tcp" && !isIp(address.host))
+      return wrong(
+        `the admin API needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`,
+      );
+    if (!isOnHost(address))
+      return wrong(
+        `${written} can be reached from other hosts, and the admin API knows no passwords: use 127.0.0.1 or unix:/path`,
+      );
     return address;
   },
 );

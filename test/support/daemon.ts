@@ -162,7 +162,11 @@ export interface DaemonOptions {
 export async function startDaemon(config: string, { env, under = [] }: DaemonOptions = {}): Promise<Daemon> {
   const directory = mkdtempSync(join(tmpdir(), "bunnel-scenario-"));
   const path = join(directory, "bunnel.yaml");
-  writeFileSync(path, `access_log: { output: ./access.log }\n${config}`);
+  // Unless a scenario is about them: one process, which is what is looked at from outside, and no port that others may have.
+  const defaults = ["workers: 0", "admin: { address: off }"].filter(
+    (line) => !config.includes(`${line.split(":")[0]}:`),
+  );
+  writeFileSync(path, [...defaults, "access_log: { output: ./access.log }", config].join("\n"));
   const daemon = new Daemon(
     directory,
     new Child([...under, ...bunnel("run", "-c", path)], env === undefined ? {} : { env }),

@@ -1,0 +1,72 @@
+// What the daemon says of itself: plain data, with the field names that `bunnel status --json` and GET /api/v1/status show. They are public.
+
+/** The whole of it. Times are ISO 8601 in UTC. */
+export interface Status {
+  readonly version: string;
+  readonly runtime: string;
+  /** Of the supervisor. */
+  readonly pid: number;
+  readonly started_at: string;
+  readonly uptime_s: number;
+  /** `starting` until every listener accepts; `draining` from the signal on. */
+  readonly state: "starting" | "serving" | "draining";
+  /** Number of the snapshot that is served. */
+  readonly generation: number;
+  readonly config: ConfigStatus;
+  /** Of all workers. */
+  readonly connections: number;
+  readonly workers: readonly WorkerStatus[];
+  /** Workers that died and were started anew, since the start. */
+  readonly worker_restarts: number;
+  readonly listeners: readonly ListenerStatus[];
+  readonly backends: readonly BackendStatus[];
+}
+
+export interface ConfigStatus {
+  /** Null: the embedded default. */
+  readonly file: string | null;
+  /** When the last reload was asked for; null when none was. */
+  readonly last_reload_at: string | null;
+  readonly last_reload_ok: boolean;
+  /** Why it was refused; or, of one that was not, nothing. */
+  readonly last_reload_problems: readonly string[];
+  /** Why the certificates, keys and lists that lie on the disk now are not served; empty when they are. */
+  readonly certificate_problems: readonly string[];
+  /** Sets of certificates that were refused since the start. */
+  readonly certificate_sets_refused: number;
+}
+
+export interface WorkerStatus {
+  /** 0: there is one process. Else from 1, and kept by the process that takes its place. */
+  readonly worker: number;
+  readonly pid: number;
+  readonly state: "starting" | "serving" | "draining" | "waiting to restart";
+  /** Number of the snapshot that it goes by; 0 before the first. */
+  readonly generation: number;
+  readonly uptime_s: number;
+  /** How often the process in this place was started anew. */
+  readonly restarts: number;
+  readonly connections: number;
+}
+
+export interface ListenerStatus {
+  readonly listener: string;
+  /** As bound. */
+  readonly address: string;
+  readonly connections: number;
+  /** Since the start. */
+  readonly connections_total: number;
+}
+
+export interface BackendStatus {
+  readonly backend: string;
+  readonly endpoints: readonly EndpointStatus[];
+}
+
+export interface EndpointStatus {
+  readonly endpoint: string;
+  readonly connections: number;
+  /** Attempts to connect since the start, and those that failed. */
+  readonly connections_total: number;
+  readonly connect_failures_total: number;
+}
