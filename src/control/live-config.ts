@@ -28,6 +28,8 @@ const RELOAD_REFUSED = "reload refused: the old config is still served";
 export interface LiveConfigOptions {
   readonly runtime: Runtime;
   readonly log: Log;
+  /** What a predecessor leaves: who has which slot of the counts, and the number of its last snapshot. Default: nothing. */
+  readonly before?: { readonly slots: Map<string, number>; readonly generation: number };
   /** Reads the config anew; null where it is embedded and cannot change. */
   readonly load: (() => LoadResult) | null;
   /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
@@ -53,7 +55,7 @@ interface Served {
 export class LiveConfig {
   readonly #options: LiveConfigOptions;
   readonly #expiry: ExpiryWatch;
-  readonly #slots = new Map<string, number>();
+  readonly #slots: Map<string, number>;
   /** What a restart would change: as the process was started with. */
   readonly #started: LoadedConfig;
   #served: Served | null = null;
@@ -78,7 +80,13 @@ export class LiveConfig {
   constructor(loaded: LoadedConfig, options: LiveConfigOptions) {
     this.#started = loaded;
     this.#options = options;
+    this.#slots = options.before?.slots ?? new Map();
     this.#expiry = new ExpiryWatch(options.log);
+  }
+
+  /** Who has which slot of the counts. */
+  get slots(): ReadonlyMap<string, number> {
+    return this.#slots;
   }
 
   /** The first snapshot, or what is wrong. Nothing is published. */
@@ -219,7 +227,7 @@ export class LiveConfig {
   #compile(loaded: LoadedConfig, answers: Answers): Promise<CompileResult> {
     const { runtime } = this.#options;
     return compile(loaded, {
-      generation: (this.#served?.snapshot.generation ?? 0) + 1,
+      generation: (this.#served?.snapshot.generation ?? this.#options.before?.generation ?? 0) + 1,
       files: runtime.files,
       runtime,
       resolve: (name) => answers.get(name) ?? runtime.resolve(name),
