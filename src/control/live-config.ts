@@ -34,6 +34,8 @@ export interface LiveConfigOptions {
   readonly load: (() => LoadResult) | null;
   /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
   publish(snapshot: Snapshot): Promise<void>;
+  /** A config was taken over, whether or not its snapshot is another one: for what is no part of that. */
+  adopted?(config: LoadedConfig["config"]): void;
 }
 
 /** What each host name was resolved to, or the error. */
@@ -205,6 +207,7 @@ export class LiveConfig {
     const isServed = this.#isServed(snapshot);
     this.#served = { loaded, answers, texts, snapshot: isServed && this.#served ? this.#served.snapshot : snapshot };
     this.#expiry.replace(expiring);
+    this.#options.adopted?.(loaded.config);
     this.#read = stamps;
     this.#reasons = "";
   }
