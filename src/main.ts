@@ -10,6 +10,7 @@ import { registerExplain } from "./cli/explain.ts";
 import { registerPki } from "./cli/pki.ts";
 import { registerReference } from "./cli/reference.ts";
 import { registerRun } from "./cli/run.ts";
+import { registerRunWorker } from "./cli/run-worker.ts";
 import { registerSchema } from "./cli/schema.ts";
 import { registerVersion } from "./cli/version.ts";
 
@@ -43,6 +44,7 @@ const finish = (code: number): void => {
   exitCode = code;
 };
 registerRun(program, io, finish);
+registerRunWorker(program, io, finish);
 registerCheck(program, io, finish);
 registerExplain(program, io, finish);
 registerSchema(program, io, finish);

@@ -227,8 +227,8 @@ function readClient(io: ExplainIo, options: ExplainOptions, listener: ListenerSp
   const isTls = options.plain !== true;
   if (!isTls && (options.sni !== undefined || options.alpn !== undefined || options.certificate !== undefined))
     return "--plain is for a client without TLS, which has no --sni, --alpn or --certificate";
-  const hasSource = listener.address.kind === "tcp" || listener.acceptProxyProtocol;
-  const sourceText = options.source ?? (listener.address.kind === "tcp" ? "127.0.0.1" : null);
+  const hasSource = listener.address.kind !== "unix" || listener.acceptProxyProtocol;
+  const sourceText = options.source ?? (listener.address.kind !== "unix" ? "127.0.0.1" : null);
   if (options.source !== undefined && !hasSource) return "a unix socket without PROXY headers has no --source";
   const source = sourceText === null ? null : parseIp(sourceText);
   if (sourceText !== null && source === null) return `--source "${sourceText}" is not an IP address`;

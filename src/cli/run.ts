@@ -1,17 +1,24 @@
 // `bunnel run`: from a config file to a serving daemon, and from a signal to its end. With no config it serves the embedded default.
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { formatAddress } from "../base/address.ts";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, ProxyError } from "../base/errors.ts";
 import { type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
+import type { Config } from "../config/schema.ts";
 import type { DataPlane } from "../control/data-plane.ts";
+import { type Inheritance, takeOver } from "../control/hand-over.ts";
+import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
+import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
-import type { LogSink, Runtime } from "../runtime/runtime.ts";
+import type { LogSink, Runtime, SharedMemory } from "../runtime/runtime.ts";
+import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
+import type { Snapshot } from "../snapshot/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
+import { Daemon } from "./daemon.ts";
 import { startEcho } from "./echo.ts";
 import { OneProcess } from "./one-process.ts";
 import { defaultStateDirectory, loadQuickstart, type Quickstart, quickstart } from "./quickstart.ts";
@@ -26,10 +33,21 @@ export interface RunIo {
   readonly runtime: Runtime;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly userId: number;
+  readonly version: string;
+  readonly runtimeVersion: string;
   /** Calls the handler at each of these signals, from now on. */
-  onSignal(name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2", handler: () => void): void;
+  onSignal(name: Signal, handler: () => void): void;
   /** Tells of exceptions that nothing caught: defects. From now on they do not end the process. */
   onDefect(handler: (thrown: unknown) => void): void;
+}
+
+type Signal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2";
+const SIGNALS: readonly Signal[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2"];
+
+export interface RunOptions {
+  readonly config?: string;
+  /** We were started by a running daemon, to take its place. */
+  readonly takeOver?: boolean;
 }
 
 /** Puts `run` under `program`; `finish` is told its exit code. */
@@ -38,16 +56,17 @@ export function registerRun(program: Command, io: RunIo, finish: (exitCode: numb
     .command("run")
     .description("serve; without a config, the embedded default: a development PKI and three echo endpoints")
     .option("-c, --config <file>", "the config")
-    .action(async (options: { config?: string }) => finish(await run(io, options.config)));
+    .addOption(new Option("--take-over").hideHelp())
+    .action(async (options: RunOptions) => finish(await run(io, options)));
 }
 
 /** Serves until a signal ends it. Resolves with the exit code: 0 drained, 1 failed or forced, 78 bad config. */
-export async function run(io: RunIo, configPath: string | undefined): Promise<number> {
+export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const { runtime } = io;
   let embedded: Quickstart | null = null;
   let loaded: LoadResult;
   let load: (() => LoadResult) | null = null;
-  if (configPath === undefined) {
+  if (options.config === undefined) {
     try {
       embedded = await prepareQuickstart(io);
     } catch (thrown) {
@@ -56,41 +75,143 @@ export async function run(io: RunIo, configPath: string | undefined): Promise<nu
     }
     loaded = loadQuickstart(embedded);
   } else {
-    load = () => loadConfigFile(configPath, io.files, io.environment);
+    const path = options.config;
+    load = () => loadConfigFile(path, io.files, io.environment);
     loaded = load();
   }
   if (!loaded.ok) return badConfig(io, loaded.problems);
   const { config } = loaded;
   const log = createLog(config.log);
-  const liveConfig = new LiveConfig(loaded, { runtime, log, load, publish: (snapshot) => plane.publish(snapshot) });
+
+  let plane: DataPlane | null = null;
+  const inheritance = await inherit(io, options, () => plane instanceof Supervisor && plane.sweep());
+  const liveConfig = new LiveConfig(loaded, {
+    runtime,
+    log,
+    load,
+    publish: async (snapshot) => await plane?.publish(snapshot),
+    adopted: ({ workers }) => plane?.resize(workerCount(runtime, workers)),
+    ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
+  });
   const compiled = await liveConfig.compileFirst();
   if (!compiled.ok) return badConfig(io, compiled.problems);
-
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
-  let sink: LogSink | null = null;
-  let accessLog: AccessLog | null = null;
-  let plane: DataPlane;
+
+  const shared = shareState(runtime, inheritance);
+  const logs = new AccessLogs(runtime);
   try {
-    if (config.access_log.output !== "off") {
-      sink = runtime.openLogSink(config.access_log.output);
-      accessLog = new AccessLog(sink, config.access_log.format, runtime.clock);
-    }
-    plane = new OneProcess({ runtime, snapshot: compiled.snapshot, accessLog });
+    plane = await startPlane(io, { config, log, logs, snapshot: compiled.snapshot, ...shared });
   } catch (thrown) {
     io.err(messageOf(thrown));
     return 1;
   }
+  const { processes } = runtime;
+  const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
+  const succession =
+    processes !== null && shared.memory !== null ? { processes, args, ...shared, memory: shared.memory } : null;
+  const { version, runtimeVersion } = io;
+  const pid = processes?.pid ?? 0;
+  const daemon = new Daemon({
+    log,
+    liveConfig,
+    plane,
+    counts: shared.counts,
+    version,
+    runtimeVersion,
+    pid,
+    succession,
+  });
   // Before it is announced: whoever waits for that may signal at once.
-  const drained = untilDrained(io, { plane, liveConfig, log });
-  announce(plane, log);
+  for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
+  io.onDefect((thrown) => log.error({ err: describe(thrown) }, "a defect in bunnel; please report it"));
+  for (const { listener, address } of plane.listening)
+    log.info({ listener, address: formatAddress(address) }, "listening");
   liveConfig.start();
+  inheritance?.accept();
   if (embedded !== null) inviteToTry(io, embedded);
-  const aborted = await drained;
-  accessLog?.flush();
-  await sink?.flush();
-  if (sink !== null && sink.droppedLines > 0) log.warn({ lines: sink.droppedLines }, "access-log lines were dropped");
+  const { aborted } = await daemon.ended;
+  await logs.close(log);
   log.info({ aborted }, "stopped");
   return aborted === 0 ? 0 : 1;
+}
+
+interface Shared {
+  readonly sockets: ListeningSockets;
+  readonly counts: CountTable;
+  /** Null where the platform has none: then there is one process. */
+  readonly memory: SharedMemory | null;
+}
+
+async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions, orphaned: () => void): Promise<Inheritance | null> {
+  const { processes } = io.runtime;
+  return isHeir && processes !== null ? await takeOver(processes, orphaned) : null;
+}
+
+/** What all processes of the daemon have in common: new, or that of the predecessor. */
+function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
+  const sockets = new ListeningSockets(runtime);
+  for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
+  const bytes = CountTable.bytes(DAEMON_TABLE);
+  // Another version may count otherwise; its connections are then not among ours.
+  const isKnown = inheritance !== null && CountTable.fits(inheritance.memory.buffer, DAEMON_TABLE);
+  const memory = isKnown ? inheritance.memory : (runtime.processes?.shareMemory(bytes) ?? null);
+  return { sockets, memory, counts: new CountTable(memory?.buffer ?? new ArrayBuffer(bytes), DAEMON_TABLE) };
+}
+
+interface PlaneParts extends Shared {
+  readonly config: Config;
+  readonly log: Log;
+  readonly logs: AccessLogs;
+  readonly snapshot: Snapshot;
+}
+
+async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
+  const { runtime, version } = io;
+  const { config, log, logs, snapshot, sockets, counts, memory } = parts;
+  const { processes } = runtime;
+  const workers = workerCount(runtime, config.workers);
+  if (workers === 0) {
+    const row = counts.claim(processes?.pid ?? 1);
+    if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
+    return new OneProcess({ runtime, snapshot, accessLog: logs.open(config.access_log), sockets, counts: row });
+  }
+  if (processes === null || memory === null)
+    throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
+  const { access_log: accessLog, user = null } = config;
+  const settings = { version, log: config.log, accessLog, user };
+  const supervisor = new Supervisor({ processes, log, sockets, memory, counts, settings, workers, snapshot });
+  await supervisor.start();
+  return supervisor;
+}
+
+function workerCount({ processes }: Runtime, workers: Config["workers"]): number {
+  return workers === "auto" ? (processes?.processors ?? 0) : workers;
+}
+
+/** The access log of this process, if it keeps one. */
+class AccessLogs {
+  readonly #runtime: Runtime;
+  #sink: LogSink | null = null;
+  #log: AccessLog | null = null;
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  open({ output, format }: Config["access_log"]): AccessLog | null {
+    if (output === "off") return null;
+    this.#sink = this.#runtime.openLogSink(output);
+    this.#log = new AccessLog(this.#sink, format, this.#runtime.clock);
+    return this.#log;
+  }
+
+  /** Writes out what has gathered. */
+  async close(log: Log): Promise<void> {
+    this.#log?.flush();
+    await this.#sink?.flush();
+    const { droppedLines = 0 } = this.#sink ?? {};
+    if (droppedLines > 0) log.warn({ lines: droppedLines }, "access-log lines were dropped");
+  }
 }
 
 async function prepareQuickstart(io: RunIo): Promise<Quickstart> {
@@ -104,44 +225,10 @@ function badConfig(io: RunIo, problems: readonly PlacedProblem[]): number {
   return EXIT_BAD_CONFIG;
 }
 
-function announce(plane: DataPlane, log: Log): void {
-  for (const { listener, address } of plane.listening)
-    log.info({ listener, address: formatAddress(address) }, "listening");
-}
-
 function inviteToTry(io: RunIo, { curlMtls, curlTcp }: Quickstart): void {
   io.out("bunnel serves its embedded default: three echo endpoints behind least-connections. Try:");
   io.out(`  ${curlMtls}`);
   io.out(`  ${curlTcp}`);
-}
-
-interface Serving {
-  readonly plane: DataPlane;
-  readonly liveConfig: LiveConfig;
-  readonly log: Log;
-}
-
-/** Resolves once a signal has asked for the end and the connections have had theirs, with how many of them were aborted. */
-function untilDrained(io: RunIo, { plane, liveConfig, log }: Serving): Promise<number> {
-  io.onDefect((thrown) => log.error({ err: describe(thrown) }, "a defect in bunnel; please report it"));
-  io.onSignal("SIGHUP", () => void liveConfig.reload());
-  io.onSignal("SIGUSR2", () => log.warn("SIGUSR2 does nothing in this version: restart to change the program"));
-  const { promise, resolve } = Promise.withResolvers<number>();
-  let stopping = false;
-  const stop = (signal: string): void => {
-    if (stopping) {
-      log.warn({ signal, connections: plane.connectionCount }, "second signal: ending at once");
-      plane.abort();
-      return;
-    }
-    stopping = true;
-    log.info({ signal, connections: plane.connectionCount }, "draining");
-    liveConfig.drain();
-    resolve(plane.drain().finally(() => liveConfig.stop()));
-  };
-  io.onSignal("SIGTERM", () => stop("SIGTERM"));
-  io.onSignal("SIGINT", () => stop("SIGINT"));
-  return promise;
 }
 
 function describe(thrown: unknown): string {

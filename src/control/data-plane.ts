@@ -2,17 +2,26 @@
 
 import type { Address } from "../base/address.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
+import type { WorkerStatus } from "../snapshot/status.ts";
 
 /** One or more processes that relay by the same snapshot. */
 export interface DataPlane {
+  /** What is served. */
+  readonly snapshot: Snapshot;
   /** Where it listens. */
   readonly listening: readonly { readonly listener: string; readonly address: Address }[];
-  /** Connections that it holds. */
-  readonly connectionCount: number;
+  readonly workers: readonly WorkerStatus[];
+  /** Workers that died and were started anew. */
+  readonly restarts: number;
   /** Goes over to another snapshot, whole or not at all: rejects with the ProxyError of what cannot be, and then nothing has changed. */
   publish(snapshot: Snapshot): Promise<void>;
-  /** Accepts nobody who comes from now on, and lets connections finish within the drain time-out. How many had to be aborted. */
-  drain(): Promise<number>;
+  /** Goes on with this many processes, as far as it has any of its own. */
+  resize(workers: number): void;
+  /**
+   * Lets connections finish within the drain time-out; how many had to be aborted. "empty": whoever waits in a queue is served, and nobody joins
+   * it. "leave": somebody else accepts from the queues from now on.
+   */
+  drain(queues: "leave" | "empty"): Promise<number>;
   /** Ends every connection now. */
   abort(): void;
 }

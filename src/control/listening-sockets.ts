@@ -1,7 +1,7 @@
 // The queues of the listeners, opened and kept by the control plane for as long as the config has them. What relays only holds shares of them,
 // so whoever waits in a queue does not notice when a process that accepts from it goes.
 
-import { type Address, formatAddress } from "../base/address.ts";
+import { type Address, formatAddress, type ListenAddress } from "../base/address.ts";
 import { ProxyError } from "../base/errors.ts";
 import type { BoundSocket, Runtime } from "../runtime/runtime.ts";
 import { type ListenerSpec, placeOf } from "../snapshot/snapshot.ts";
@@ -31,6 +31,11 @@ export class ListeningSockets {
     const socket = this.#held.get(placeOf(spec));
     if (socket === undefined) throw new ProxyError("EBADF", `nothing is bound for listener ${spec.name}`);
     return socket;
+  }
+
+  /** Where these listeners listen. They have been opened. */
+  addressesOf(specs: readonly ListenerSpec[]): readonly { readonly listener: string; readonly address: Address }[] {
+    return specs.map((spec) => ({ listener: spec.name, address: this.of(spec).address }));
   }
 
   /** Keeps queues that somebody else has opened: a predecessor, or the service manager. */
@@ -73,7 +78,7 @@ export class ListeningSockets {
     for (const place of places) {
       const socket = this.#held.get(place);
       this.#held.delete(place);
-      socket?.turnAway();
+      if (socket !== undefined) turnAwayFrom(place, socket);
       socket?.close();
     }
   }
@@ -88,19 +93,20 @@ export class ListeningSockets {
     }
   }
 
-  /** Nobody joins any of the queues any more. They stay open until `close`. */
-  turnAway(): void {
-    for (const socket of this.#held.values()) socket.turnAway();
-  }
-
-  /** Gives up every hold, and nothing else: another process may go on with the same queues. */
-  close(): void {
+  /** Gives up every hold. With "empty" nobody joins the queues any more; with "leave" another process goes on with them. */
+  close(queues: "empty" | "leave"): void {
+    if (queues === "empty") this.keepOnly([]);
     for (const socket of this.#held.values()) socket.close();
     this.#held.clear();
   }
 
-  #isLeaving(address: Address): boolean {
+  #isLeaving(address: ListenAddress): boolean {
     const leftAt = this.#left.get(formatAddress(address));
     return leftAt !== undefined && Date.now() - leftAt < LEAVING_MS;
   }
+}
+
+/** What the service manager listens on goes on without us: who joins its queue is for whoever it starts next. */
+function turnAwayFrom(place: string, socket: BoundSocket): void {
+  if (!place.startsWith("systemd:")) socket.turnAway();
 }

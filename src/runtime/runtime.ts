@@ -15,9 +15,10 @@
 //  9. Nothing of ours, our certificate included on TLS 1.3, is sent to a server that is refused. No common-name fallback: the chain is
 //     the runtime's to verify, the name is `accept`'s.
 
-import type { Address } from "../base/address.ts";
+import type { Address, ListenAddress } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Files } from "./files.ts";
+import type { Http } from "./http.ts";
 
 /**
  * How a socket ended. `clean`: both directions ended in order, or we closed it. `reset`: the peer sent RST or the connection broke.
@@ -221,10 +222,77 @@ export interface TransferOutcome {
   broken: "" | "from" | "to";
 }
 
+/** Memory that several processes have mapped. */
+export interface SharedMemory {
+  readonly buffer: ArrayBufferLike;
+}
+
+/** What can go to another process beside a message. The sender keeps its own hold. */
+export type Passable = BoundSocket | SharedMemory;
+
+/** What came beside a message, by its position. Each is to be taken once. */
+export interface Passed {
+  socket(index: number, address: Address): BoundSocket;
+  memory(index: number): SharedMemory;
+}
+
+export interface ChannelHandlers {
+  /** A value that `JSON.stringify` could write. */
+  message(message: unknown, passed: Passed): void;
+  /** The other process has ended or closed, or we have. Once, and the last event. */
+  end(): void;
+}
+
+/** Messages between a process and one that it started, in order, each arriving once or never because the other has ended. */
+export interface Channel {
+  /** Never waits: what the other does not read is kept. */
+  send(message: object, passes?: readonly Passable[]): void;
+  /** What has come before is kept for the handlers. To be called once. */
+  listen(handlers: ChannelHandlers): void;
+  close(): void;
+}
+
+/** A process that we started. */
+export interface ChildProcess {
+  readonly pid: number;
+  readonly channel: Channel;
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  kill(signal: "SIGTERM" | "SIGKILL"): void;
+}
+
+/** Processes of the same program. */
+export interface Processes {
+  readonly pid: number;
+  /** Processors that this process may use. */
+  readonly processors: number;
+  /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error. */
+  start(args: readonly string[]): ChildProcess;
+  /** The channel to the process that started this one by `start`. */
+  parent(): Channel;
+  /** Memory that reads as zero. */
+  shareMemory(bytes: number): SharedMemory;
+  isAlive(pid: number): boolean;
+}
+
+/** The program that started us and watches over us, as systemd does. */
+export interface ServiceManager {
+  /** Ours, which the manager is told. */
+  readonly pid: number;
+  /** Without a WATCHDOG=1 for so long we are taken for dead; 0 = nobody watches. */
+  readonly watchdogMs: number;
+  /** The variables by which a successor that this process starts finds the manager. They are no longer in the environment. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Tells it something (sd_notify(3)): lines of NAME=value. Waits a second at most. "", or the errno's name when it could not be told. */
+  notify(state: string): string;
+  /** CLOCK_MONOTONIC, for MONOTONIC_USEC. */
+  monotonicMicroseconds(): bigint;
+}
+
 /** A platform. */
 export interface Runtime {
   readonly name: string;
   readonly files: Files;
+  readonly http: Http;
   /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */
   readonly clock: Clock;
   /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
@@ -236,9 +304,9 @@ export interface Runtime {
   /**
    * Binds an address and opens its queue. `ours` are held by this program already: one of them that stands in the way, because it takes all
    * addresses of the host or one of those that are wanted now, does not. Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a
-   * message that names the address.
+   * message that names the address. Of `systemd:NAME` it gives another hold on what was passed; throws ENOTPASSED when nothing of that name was.
    */
-  bind(address: Address, ours?: readonly BoundSocket[]): BoundSocket;
+  bind(address: ListenAddress, ours?: readonly BoundSocket[]): BoundSocket;
   /** Begins paused. */
   listen<S>(options: ListenOptions<S>): ListeningSocket;
   dial<S>(options: DialOptions<S>): Dial<S>;
@@ -265,6 +333,26 @@ export interface Runtime {
   readonly transfer:
     | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
     | null;
+  /** Null when nobody wants to be told. The variables that say so are taken out of the environment at the first look. */
+  readonly serviceManager: ServiceManager | null;
+  /**
+   * The listening sockets that the service manager has opened for us, by name; it goes on listening there when we end, so `turnAway` is not for
+   * them. The variables that tell of them are taken out of the environment at the first call. Throws ProxyError BAD_INHERITED_SOCKET when one of
+   * them is no listening stream socket or two have the same name.
+   */
+  inheritedSockets(): ReadonlyMap<string, BoundSocket>;
+  /** Whether the host has a user of that name. */
+  userExists(user: string): boolean;
+  /**
+   * Goes on as that user with its groups, all threads of this process, for good, and without ever gaining privileges by what it executes. What is
+   * open stays open. Throws ProxyError when there is no such user (EUSER) or we may not become it (EPERM): then this process is not to go on. Not
+   * being root, and that user already, is fine.
+   */
+  dropPrivileges(user: string): void;
+  /** The command line of a living process, with its arguments apart; empty when there is none of that id, or it may not be seen. */
+  commandLine(pid: number): readonly string[];
+  /** Null where processes cannot share queues and memory. */
+  readonly processes: Processes | null;
   /** The address of a host name, IPv4 where there is one. Throws ProxyError (ENOTFOUND, EAI_AGAIN …) when it has none. */
   resolve(name: string): Promise<string>;
   /** Opens where log lines go: `stdout`, `stderr` or a file that is appended to. Throws ProxyError when the file cannot be opened. */

@@ -81,6 +81,11 @@ export class CountTable {
     return new CountRow(this.#cells, this.#traffic, this, row);
   }
 
+  /** Says whose a claimed row is. */
+  assign(row: number, owner: number): void {
+    Atomics.store(this.#cells, controlAt(row) + OWNER, owner);
+  }
+
   /** The rows in use, with their owners. */
   owners(): readonly { readonly row: number; readonly owner: number }[] {
     const found: { row: number; owner: number }[] = [];
@@ -103,8 +108,8 @@ export class CountTable {
 
   /** A traffic counter of a slot, of all processes that ever were. */
   traffic(slot: number, what: Traffic): number {
-    let sum = 0;
-    for (let row = 0; row < this.rows; row++) sum += this.#traffic[this.#trafficAt(row, slot, what)] as number;
+    let sum = this.#traffic[this.#trafficAt(ARCHIVE_ROW, slot, what)] as number;
+    for (const { row } of this.owners()) sum += this.#traffic[this.#trafficAt(row, slot, what)] as number;
     return sum;
   }
 
@@ -256,6 +261,9 @@ export class CountRow {
     Atomics.add(this.#cells, this.#sequenceAt, 1);
   }
 }
+
+/** Room for the workers of a daemon, and for those of its predecessors that still drain. */
+export const DAEMON_TABLE: TableSize = { rows: 200, columns: MAX_SLOTS };
 
 /** A row for a process that shares its counts with nobody. */
 export function privateCounts(): CountRow {

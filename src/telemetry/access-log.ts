@@ -70,10 +70,11 @@ export class AccessLog {
   readonly #flushing = new Timer(() => this.flush());
   #text = "";
 
-  constructor(sink: LineSink, format: "json" | "text", clock: Clock) {
+  /** `worker` says which process wrote a JSON line; 0 = there is one. */
+  constructor(sink: LineSink, format: "json" | "text", clock: Clock, worker = 0) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#format = format === "json" ? formatJson : formatText;
+    this.#format = format === "json" ? (record) => formatJson(record, worker) : formatText;
   }
 
   write(record: CloseRecord): void {
@@ -93,7 +94,7 @@ export class AccessLog {
 }
 
 /** One JSON object and a newline. Fields that say nothing of this connection are left out. */
-export function formatJson(record: CloseRecord): string {
+export function formatJson(record: CloseRecord, worker = 0): string {
   const { identity } = record;
   let line = `{"level":${PINO_INFO},"time":${record.timeMs},"msg":"connection","id":${record.id}`;
   line += text("listener", record.listener);
@@ -126,6 +127,7 @@ export function formatJson(record: CloseRecord): string {
   line += text("detail", record.detail);
   line += text("policy", record.policy);
   line += text("policy_rule", record.policyRule);
+  if (worker > 0) line += `,"worker":${worker}`;
   return `${line}}\n`;
 }
 

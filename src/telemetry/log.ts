@@ -12,10 +12,10 @@ export interface LogOptions {
   readonly format: "json" | "pretty";
 }
 
-/** Lines are written before the call returns: there are few, and the last ones before an end matter most. */
-export function createLog({ level, format }: LogOptions): Log {
+/** Lines are written before the call returns: there are few, and the last ones before an end matter most. `fields` are on each of them. */
+export function createLog({ level, format }: LogOptions, fields: Readonly<Record<string, unknown>> = {}): Log {
   const destination = pino.destination({ fd: STDERR, sync: true });
-  const options = { level, base: null };
+  const options = { level, base: fields };
   if (format === "json") return pino(options, destination);
   return pino(options, { write: (line) => destination.write(prettyLine(line)) });
 }

@@ -6,6 +6,7 @@ import { type Clock, Timer } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import { isSignedBy } from "../../src/runtime/bun/tls.ts";
 import type { Files } from "../../src/runtime/files.ts";
+import type { Http } from "../../src/runtime/http.ts";
 import type {
   BoundSocket,
   ClientContext,
@@ -51,6 +52,8 @@ export interface SimRuntimeOptions {
 
 export class SimRuntime implements Runtime {
   readonly name = "sim";
+  /** The data plane speaks no HTTP. */
+  readonly http: Http = { serve: noHttp, fetch: noHttp };
   /** The data plane opens no file; every path leads to none. */
   readonly files: Files = {
     readText: noFiles,
@@ -58,8 +61,11 @@ export class SimRuntime implements Runtime {
     stamp: () => "ENOENT",
     list: noFiles,
     writeText: noFiles,
+    remove: noFiles,
     makeDirectory: noFiles,
   };
+  readonly processes = null;
+  readonly serviceManager = null;
   readonly clock: Clock;
   readonly transfer:
     | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
@@ -182,6 +188,22 @@ export class SimRuntime implements Runtime {
     return isSignedBy(certificate, issuer);
   }
 
+  inheritedSockets(): ReadonlyMap<string, BoundSocket> {
+    return new Map();
+  }
+
+  userExists(): boolean {
+    return false;
+  }
+
+  dropPrivileges(user: string): void {
+    throw new ProxyError("EUSER", `there is no user ${user}: the simulation has none`);
+  }
+
+  commandLine(): readonly string[] {
+    return [];
+  }
+
   resolve(name: string): Promise<string> {
     return Promise.reject(new ProxyError("ENOTFOUND", `${name}: the simulation has no names`));
   }
@@ -200,6 +222,10 @@ export class SimRuntime implements Runtime {
 
 function noFiles(path: string): never {
   throw new ProxyError("ENOENT", `${path}: the simulation has no files`);
+}
+
+function noHttp(): never {
+  throw new ProxyError("EAFNOSUPPORT", "the simulation has no HTTP");
 }
 
 interface Newcomer {

@@ -63,6 +63,7 @@ export class BunBoundSocket implements BoundSocket {
   }
 
   turnAway(): void {
+    if (this.#closed) return;
     const { address } = this;
     if (address.kind === "tcp") dropNewcomers(this.descriptor);
     else if (this.#file !== "" && fileOf(address) === this.#file) unlinkQuietly(address.path);

@@ -7,9 +7,13 @@ import { bind } from "./bound.ts";
 import { files } from "./bun-files.ts";
 import { clock } from "./clock.ts";
 import { dial } from "./dial.ts";
+import { http } from "./http.ts";
 import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
+import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
+import { processes } from "./processes.ts";
+import { inheritedSockets, serviceManager, shareInherited } from "./service-manager.ts";
 import { isSignedBy, originateTls, peerCertificate, terminateTls } from "./tls.ts";
 import { clientContext, serverContext } from "./tls-contexts.ts";
 import { descriptorOf, transfer } from "./transfer.ts";
@@ -18,11 +22,12 @@ import { descriptorOf, transfer } from "./transfer.ts";
 export const runtime: Runtime = {
   name: "bun",
   files,
+  http,
   clock,
   preciseNowMs: () => performance.now(),
   sha256: (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
   descriptorLimit,
-  bind,
+  bind: (address, ours) => (address.kind === "systemd" ? shareInherited(address) : bind(address, ours)),
   listen,
   dial: (options) => dial(clock, options),
   serverContext,
@@ -33,6 +38,14 @@ export const runtime: Runtime = {
   isSignedBy,
   transfer,
   unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
+  get serviceManager() {
+    return serviceManager();
+  },
+  inheritedSockets,
+  userExists,
+  dropPrivileges,
+  commandLine,
+  processes,
   resolve,
   openLogSink,
 };

@@ -242,7 +242,8 @@ function unixSocketAddress(path: string): SocketAddress {
   return bytes;
 }
 
-function lastErrno(): string {
+/** The name of the errno that the last call left. */
+export function lastErrno(): string {
   const value = read.i32(errnoAddress as NonNullable<typeof errnoAddress>, 0);
   return ERRNO_NAMES.get(value) ?? `errno ${value}`;
 }

@@ -1,0 +1,180 @@
+// A running daemon: what it does when a signal, an operator or the end of a process asks something of it.
+
+import { formatAddress } from "../base/address.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Control } from "../control/control.ts";
+import type { DataPlane } from "../control/data-plane.ts";
+import { handOver } from "../control/hand-over.ts";
+import type { ListeningSockets } from "../control/listening-sockets.ts";
+import type { LiveConfig } from "../control/live-config.ts";
+import type { ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
+import type { CountTable } from "../snapshot/counts.ts";
+import { DAEMON_SLOT } from "../snapshot/counts.ts";
+import type { Status } from "../snapshot/status.ts";
+import type { Log } from "../telemetry/log.ts";
+
+/** What an upgrade needs. */
+export interface Succession {
+  readonly processes: Processes;
+  /** With which the successor is started. */
+  readonly args: readonly string[];
+  readonly memory: SharedMemory;
+  readonly sockets: ListeningSockets;
+}
+
+export interface DaemonParts {
+  readonly log: Log;
+  readonly liveConfig: LiveConfig;
+  readonly plane: DataPlane;
+  readonly counts: CountTable;
+  readonly version: string;
+  /** `bun 1.4.5`. */
+  readonly runtimeVersion: string;
+  readonly pid: number;
+  /** Null where the platform knows no successor. */
+  readonly succession: Succession | null;
+}
+
+/** How a daemon came to its end. */
+export interface DaemonEnd {
+  /** Connections that had to be aborted. */
+  readonly aborted: number;
+  /** Of the process that goes on in our place; null when there is none. */
+  readonly successor: number | null;
+}
+
+/** The daemon, from the moment it serves. */
+export class Daemon implements Control {
+  readonly #parts: DaemonParts;
+  readonly #startedMs = Date.now();
+  readonly #end = Promise.withResolvers<DaemonEnd>();
+  #state: "serving" | "draining" = "serving";
+  /** A successor that is being started. */
+  #heir: ChildProcess | null = null;
+  #upgrading = false;
+
+  constructor(parts: DaemonParts) {
+    this.#parts = parts;
+  }
+
+  /** Its end, once all that it had to finish is finished. */
+  get ended(): Promise<DaemonEnd> {
+    return this.#end.promise;
+  }
+
+  /** Acts as a signal asks. */
+  signalled(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2"): void {
+    if (signal === "SIGHUP") void this.reload();
+    else if (signal === "SIGUSR2") void this.upgrade();
+    else this.#stop(signal);
+  }
+
+  async reload(): Promise<readonly string[]> {
+    if (this.#upgrading) {
+      const problem = "an upgrade is under way, which reads the config anew";
+      this.#parts.log.warn(problem);
+      return [problem];
+    }
+    return await this.#parts.liveConfig.reload();
+  }
+
+  drain(): void {
+    if (this.#state === "serving") this.#stop("asked by an operator");
+  }
+
+  /** Lets the program on the disk take our place; when it cannot, goes on. */
+  async upgrade(): Promise<void> {
+    const { log, plane, succession, liveConfig } = this.#parts;
+    if (succession === null || this.#state === "draining" || this.#upgrading) {
+      log.warn("no upgrade: the daemon is draining, or is being upgraded already");
+      return;
+    }
+    this.#upgrading = true;
+    const { processes, args, memory, sockets } = succession;
+    const { generation } = plane.snapshot;
+    const estate = { queues: new Map(sockets.held), memory, slots: liveConfig.slots, generation };
+    log.info("upgrading: the program on the disk is started beside this one");
+    try {
+      const { pid } = await handOver(processes, args, estate, (child) => {
+        this.#heir = child;
+      });
+      this.#state = "draining";
+      liveConfig.drain();
+      log.info(
+        { pid, connections: this.#connections },
+        "upgraded: another process serves now, and this one finishes what it has",
+      );
+      this.#finish("leave", pid);
+    } catch (thrown) {
+      log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
+    } finally {
+      this.#heir = null;
+      this.#upgrading = false;
+    }
+  }
+
+  status(): Status {
+    const { plane, counts, liveConfig, version, runtimeVersion, pid } = this.#parts;
+    const { snapshot } = plane;
+    return {
+      version,
+      runtime: runtimeVersion,
+      pid,
+      started_at: new Date(this.#startedMs).toISOString(),
+      uptime_s: Math.round((Date.now() - this.#startedMs) / 1000),
+      state: this.#state,
+      generation: snapshot.generation,
+      config: liveConfig.status,
+      connections: this.#connections,
+      workers: plane.workers,
+      worker_restarts: plane.restarts,
+      listeners: snapshot.listeners.map(({ name, slot }, index) => ({
+        listener: name,
+        address: addressOf(plane, index),
+        connections: counts.total(slot),
+        connections_total: counts.traffic(slot, "opened"),
+      })),
+      backends: snapshot.backends.map(({ name, endpoints }) => ({
+        backend: name,
+        endpoints: endpoints.map((endpoint) => ({
+          endpoint: endpoint.name,
+          connections: counts.total(endpoint.slot),
+          connections_total: counts.traffic(endpoint.slot, "opened"),
+          connect_failures_total: counts.traffic(endpoint.slot, "failed"),
+        })),
+      })),
+    };
+  }
+
+  get #connections(): number {
+    return this.#parts.counts.total(DAEMON_SLOT);
+  }
+
+  #stop(why: string): void {
+    const { log, plane, liveConfig } = this.#parts;
+    if (this.#state === "draining") {
+      log.warn({ signal: why, connections: this.#connections }, "second signal: ending at once");
+      plane.abort();
+      return;
+    }
+    // It has not been told to let go of anything, so nothing is lost with it.
+    this.#heir?.kill("SIGKILL");
+    this.#state = "draining";
+    log.info({ signal: why, connections: this.#connections }, "draining");
+    liveConfig.drain();
+    this.#finish("empty", null);
+  }
+
+  #finish(queues: "empty" | "leave", successor: number | null): void {
+    const { plane, liveConfig } = this.#parts;
+    void plane.drain(queues).then((aborted) => {
+      liveConfig.stop();
+      this.#end.resolve({ aborted, successor });
+    }, this.#end.reject);
+  }
+}
+
+function addressOf({ listening }: DataPlane, index: number): string {
+  const address = listening[index]?.address;
+  return address === undefined ? "" : formatAddress(address);
+}

@@ -1,0 +1,205 @@
+// A worker process: a data plane that does as its supervisor says. Operators do not start it; `bunnel run` does.
+
+import type { Command } from "commander";
+import { messageOf, ProxyError } from "../base/errors.ts";
+import type { Prepared, Sockets } from "../proxy/worker.ts";
+import { Worker } from "../proxy/worker.ts";
+import type { BoundSocket, Channel, LogSink, Passed, Processes, Runtime } from "../runtime/runtime.ts";
+import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
+import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
+import { placeOf } from "../snapshot/snapshot.ts";
+import { AccessLog } from "../telemetry/access-log.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
+
+/** What a worker may touch. */
+export interface WorkerIo {
+  readonly runtime: Runtime;
+  readonly version: string;
+  /** A line, without its end, for standard error. */
+  err(line: string): void;
+  onSignal(name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2", handler: () => void): void;
+  onDefect(handler: (thrown: unknown) => void): void;
+}
+
+type Start = Extract<ToWorker, { kind: "start" }>;
+
+/** Puts the hidden `worker` under `program`; `finish` is told its exit code. */
+export function registerRunWorker(program: Command, io: WorkerIo, finish: (exitCode: number) => void): void {
+  program
+    .command("worker", { hidden: true })
+    .description("a process that relays; started by `bunnel run`")
+    .action(async () => {
+      const { processes } = io.runtime;
+      if (processes === null) throw new ProxyError("ENOSYS", "this platform has no worker processes");
+      finish(await new WorkerRole(io, processes).ended);
+    });
+}
+
+/** The role of a process that was started as a worker. */
+class WorkerRole {
+  readonly #io: WorkerIo;
+  readonly #channel: Channel;
+  readonly #ended = Promise.withResolvers<number>();
+  #worker: Worker | null = null;
+  #log: Log | null = null;
+  #sink: LogSink | null = null;
+  #prepared: Prepared | null = null;
+  /** Queues that were passed to us and that nobody accepts from yet, by place. */
+  readonly #queues = new Map<string, BoundSocket>();
+  /** The others; some of them may be closed by now. */
+  readonly #accepting = new Map<string, BoundSocket>();
+  #draining = false;
+
+  constructor(io: WorkerIo, processes: Processes) {
+    this.#io = io;
+    this.#channel = processes.parent();
+    // A terminal sends these to everyone; the supervisor decides what they mean.
+    for (const signal of ["SIGINT", "SIGHUP", "SIGUSR2"] as const) io.onSignal(signal, () => {});
+    io.onSignal("SIGTERM", () => this.#leave());
+    io.onDefect((thrown) => {
+      const err = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+      this.#log?.error({ err }, "a defect in bunnel; please report it");
+    });
+    this.#channel.listen({
+      message: (message, passed) => this.#receive(message as ToWorker, passed),
+      end: () => this.#orphaned(),
+    });
+  }
+
+  /** The exit code, once it has come to an end. */
+  get ended(): Promise<number> {
+    return this.#ended.promise;
+  }
+
+  #receive(message: ToWorker, passed: Passed): void {
+    try {
+      this.#act(message, passed);
+    } catch (thrown) {
+      if (!(thrown instanceof ProxyError)) throw thrown;
+      this.#send({ kind: "refused", problem: messageOf(thrown) });
+      if (message.kind === "start") this.#ended.resolve(1);
+    }
+  }
+
+  #act(message: ToWorker, passed: Passed): void {
+    switch (message.kind) {
+      case "start":
+        this.#start(message, passed);
+        break;
+      case "prepare":
+        this.#keep(message.queues, passed, 0);
+        this.#prepared = this.#serving.prepare(message.snapshot);
+        this.#send({ kind: "prepared" });
+        break;
+      case "commit":
+        if (this.#prepared === null) break;
+        this.#serving.commit(this.#prepared, this.#sockets);
+        this.#tellServing(this.#prepared.snapshot.generation);
+        this.#prepared = null;
+        break;
+      case "abandon":
+        this.#prepared = null;
+        this.#dropQueues();
+        break;
+      case "drain":
+        this.#drain(message.queues);
+        break;
+      case "abort":
+        this.#worker?.abort();
+        break;
+      case "ping":
+        this.#send({ kind: "pong" });
+        break;
+    }
+  }
+
+  get #serving(): Worker {
+    if (this.#worker === null) throw new ProxyError("EPROTO", "a worker is started first");
+    return this.#worker;
+  }
+
+  /** Gives the queue of a listener to whoever accepts from it. */
+  readonly #sockets: Sockets = (spec) => {
+    const place = placeOf(spec);
+    const queue = this.#queues.get(place);
+    if (queue === undefined) throw new ProxyError("EPROTO", `the queue of listener ${spec.name} was not passed`);
+    this.#queues.delete(place);
+    this.#accepting.set(place, queue);
+    return queue;
+  };
+
+  #start(message: Start, passed: Passed): void {
+    const { runtime, version } = this.#io;
+    if (message.version !== version) {
+      const told = `the program on the disk is version ${version}, and what runs is ${message.version}: send SIGUSR2 to the supervisor to upgrade, or restart`;
+      throw new ProxyError("EVERSION", told);
+    }
+    this.#log = createLog(message.log, { worker: message.worker });
+    let accessLog: AccessLog | null = null;
+    if (message.accessLog.output !== "off") {
+      this.#sink = runtime.openLogSink(message.accessLog.output);
+      accessLog = new AccessLog(this.#sink, message.accessLog.format, runtime.clock, message.worker);
+    }
+    const counts = new CountTable(passed.memory(0).buffer, DAEMON_TABLE).row(message.row);
+    this.#keep(message.queues, passed, 1);
+    const { snapshot } = message;
+    this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets });
+    this.#tellServing(snapshot.generation);
+  }
+
+  #tellServing(generation: number): void {
+    this.#send({ kind: "serving", generation });
+    this.#dropQueues();
+  }
+
+  #keep(queues: readonly PassedQueue[], passed: Passed, first: number): void {
+    for (const [index, { place, address }] of queues.entries())
+      this.#queues.set(place, passed.socket(first + index, address));
+  }
+
+  #dropQueues(): void {
+    for (const queue of this.#queues.values()) queue.close();
+    this.#queues.clear();
+  }
+
+  /** Told to end by somebody else than the supervisor: others accept from the same queues. */
+  #leave(): void {
+    if (this.#draining) return;
+    this.#send({ kind: "leaving" });
+    this.#drain("leave");
+  }
+
+  /** Without its supervisor nobody would tell it of new rules, and nobody takes its place. */
+  #orphaned(): void {
+    if (this.#worker === null) this.#ended.resolve(1);
+    if (this.#worker === null || this.#draining) return;
+    this.#log?.warn("the supervisor is gone: this worker finishes what it has, and ends");
+    for (const queue of this.#accepting.values()) queue.turnAway();
+    this.#drain("empty");
+  }
+
+  #drain(queues: "leave" | "empty"): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    if (this.#worker === null) {
+      this.#ended.resolve(0);
+      return;
+    }
+    void this.#worker.drain({ queues }).then(async (aborted) => {
+      await this.#flush();
+      this.#send({ kind: "drained", aborted });
+      this.#ended.resolve(0);
+    });
+  }
+
+  async #flush(): Promise<void> {
+    this.#worker?.accessLog?.flush();
+    await this.#sink?.flush();
+    const { droppedLines = 0 } = this.#sink ?? {};
+    if (droppedLines > 0) this.#log?.warn({ lines: droppedLines }, "access-log lines were dropped");
+  }
+
+  #send(message: FromWorker): void {
+    this.#channel.send(message);
+  }
+}

@@ -1,0 +1,98 @@
+// An upgrade: the program on the disk is started as a successor and handed the queues and the counts. It starts workers of its own from the config
+// on the disk; only when those accept does the old one let go. A successor that does not come so far is ended, and nothing has changed.
+
+import { ProxyError } from "../base/errors.ts";
+import type { BoundSocket, ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
+import type { HandOver, TakenOver } from "../snapshot/messages.ts";
+
+/** How long a successor may take until it accepts. */
+const SUCCESSION_MS = 60_000;
+
+/** What is handed over. */
+export interface Estate {
+  readonly queues: ReadonlyMap<string, BoundSocket>;
+  /** The table of counts. */
+  readonly memory: SharedMemory;
+  readonly slots: ReadonlyMap<string, number>;
+  /** Of the snapshot that is served. */
+  readonly generation: number;
+}
+
+/** A successor that has taken over. */
+export interface Successor {
+  readonly pid: number;
+}
+
+/**
+ * Starts the successor with these arguments and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has
+ * been ended then. `started` is told of the process at once.
+ */
+export async function handOver(
+  processes: Processes,
+  args: readonly string[],
+  estate: Estate,
+  started: (child: ChildProcess) => void,
+): Promise<Successor> {
+  const child = processes.start(args);
+  started(child);
+  const { promise: accepts, resolve, reject } = Promise.withResolvers<void>();
+  child.channel.listen({
+    message: (message) => {
+      if ((message as TakenOver).kind === "taken over") resolve();
+    },
+    end: () => {},
+  });
+  void child.exited.then(({ code, signal }) =>
+    reject(
+      new ProxyError("EUPGRADE", signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`),
+    ),
+  );
+  const tooLong = setTimeout(() => {
+    reject(new ProxyError("EUPGRADE", `it did not accept within ${SUCCESSION_MS / 1000} s`));
+    child.kill("SIGKILL");
+  }, SUCCESSION_MS);
+  const { memory, queues, slots, generation } = estate;
+  const message: HandOver = {
+    kind: "hand over",
+    queues: [...queues].map(([place, { address }]) => ({ place, address })),
+    slots: [...slots],
+    generation,
+  };
+  child.channel.send(message, [memory, ...queues.values()]);
+  try {
+    await accepts;
+    return { pid: child.pid };
+  } finally {
+    clearTimeout(tooLong);
+  }
+}
+
+/** The other end of a hand-over. */
+export interface Inheritance extends Estate {
+  /** Tells the predecessor that we accept: it lets go. */
+  accept(): void;
+}
+
+/** Receives what the predecessor hands over. `orphaned` is called when that has ended. */
+export function takeOver(processes: Processes, orphaned: () => void): Promise<Inheritance> {
+  const channel = processes.parent();
+  const { promise, resolve, reject } = Promise.withResolvers<Inheritance>();
+  channel.listen({
+    message(received, passed) {
+      const { kind, queues, slots, generation } = received as HandOver;
+      if (kind !== "hand over") return;
+      resolve({
+        memory: passed.memory(0),
+        queues: new Map(queues.map(({ place, address }, index) => [place, passed.socket(index + 1, address)])),
+        slots: new Map(slots),
+        generation,
+        accept: () => channel.send({ kind: "taken over" } satisfies TakenOver),
+      });
+    },
+    end() {
+      reject(new ProxyError("EUPGRADE", "the program to take over from is gone"));
+      orphaned();
+    },
+  });
+  return promise;
+}

@@ -1,0 +1,176 @@
+// Processes of one daemon on Bun: starting them, talking to them, and handing them queues and memory.
+//
+// A channel is a pair of unix sockets. One carries messages, a JSON value a line, as any stream of Bun's. The other carries descriptors (SCM_RIGHTS,
+// unix(7)) and is read by recvmsg when a message says that there are some: Bun's own sockets drop what comes beside the bytes. The sender puts
+// the descriptors in first, so they are there when the message is.
+
+import { availableParallelism } from "node:os";
+import type { Socket } from "bun";
+import { assert } from "../../base/assert.ts";
+import type {
+  BoundSocket,
+  Channel,
+  ChannelHandlers,
+  ChildProcess,
+  Passable,
+  Processes,
+  SharedMemory,
+} from "../runtime.ts";
+import { BunBoundSocket } from "./bound.ts";
+import { reportDefect } from "./events.ts";
+import { closeDescriptor } from "./libc.ts";
+import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from "./libc-passing.ts";
+
+/** Where a child finds its end of the channel, after standard input, output and error. */
+const MESSAGES_FD = 3;
+const DESCRIPTORS_FD = 4;
+const NEWLINE = 10;
+
+/** See `Runtime.processes`. */
+export const processes: Processes = {
+  pid: process.pid,
+  processors: availableParallelism(),
+  start,
+  parent: () => new BunChannel(MESSAGES_FD, DESCRIPTORS_FD),
+  shareMemory(bytes) {
+    const descriptor = openMemory(bytes);
+    assert(typeof descriptor === "number", `memory can be shared: ${descriptor}`);
+    return mapMemory(descriptor);
+  },
+  isAlive(pid) {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  },
+};
+
+function start(args: readonly string[]): ChildProcess {
+  const [ourMessages, theirMessages] = openSocketPair("stream");
+  const [ourDescriptors, theirDescriptors] = openSocketPair("packets");
+  const [program = ""] = process.argv.slice(1);
+  try {
+    // Of a compiled program the first argument is inside of it, and its own arguments follow.
+    const command = program.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, program, ...args];
+    const child = Bun.spawn(command, { stdio: ["ignore", "inherit", "inherit", theirMessages, theirDescriptors] });
+    const channel = new BunChannel(ourMessages, ourDescriptors);
+    return {
+      pid: child.pid,
+      channel,
+      exited: child.exited.then(() => {
+        const { exitCode, signalCode } = child;
+        return { code: exitCode, signal: signalCode === null ? null : String(signalCode) };
+      }),
+      kill: (signal) => child.kill(signal),
+    };
+  } finally {
+    closeDescriptor(theirMessages);
+    closeDescriptor(theirDescriptors);
+  }
+}
+
+class BunSharedMemory implements SharedMemory {
+  readonly descriptor: number;
+  readonly buffer: ArrayBufferLike;
+
+  constructor(descriptor: number, buffer: ArrayBufferLike) {
+    this.descriptor = descriptor;
+    this.buffer = buffer;
+  }
+}
+
+function mapMemory(descriptor: number): SharedMemory {
+  return new BunSharedMemory(descriptor, Bun.mmap(`/proc/self/fd/${descriptor}`, { shared: true }).buffer);
+}
+
+class BunChannel implements Channel {
+  readonly #descriptors: number;
+  #handlers: ChannelHandlers | null = null;
+  #socket: Socket<undefined> | null = null;
+  /** What the kernel has not taken. */
+  readonly #unsent: Uint8Array[] = [];
+  /** The beginning of a line whose end has not come. */
+  #partial: Uint8Array[] = [];
+  #ended = false;
+
+  /** Takes over both descriptors. */
+  constructor(messages: number, descriptors: number) {
+    this.#descriptors = descriptors;
+    // `fd` is real but not in Bun's types (RUNTIME-FACTS: Descriptors); `open` is called within.
+    const options = {
+      fd: messages,
+      socket: {
+        binaryType: "uint8array",
+        open: (socket: Socket<undefined>) => {
+          this.#socket = socket;
+          // Until somebody listens, nothing may be lost.
+          socket.pause();
+        },
+        data: (_: unknown, bytes: Uint8Array) => this.#receive(bytes),
+        drain: () => this.#flush(),
+        end: () => this.close(),
+        close: () => this.#end(),
+        error: (_: unknown, thrown: unknown) => reportDefect(thrown),
+      },
+    };
+    void Bun.connect(options as unknown as Parameters<typeof Bun.connect<undefined>>[0]).catch(reportDefect);
+  }
+
+  send(message: object, passes: readonly Passable[] = []): void {
+    if (this.#ended) return;
+    const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory).descriptor);
+    // When the other process is gone, the channel's end will be told.
+    if (sendDescriptors(this.#descriptors, descriptors) !== "") return;
+    this.#unsent.push(new TextEncoder().encode(`${JSON.stringify({ message, passed: passes.length })}\n`));
+    this.#flush();
+  }
+
+  listen(handlers: ChannelHandlers): void {
+    this.#handlers = handlers;
+    this.#socket?.resume();
+  }
+
+  close(): void {
+    this.#socket?.terminate();
+    this.#end();
+  }
+
+  #flush(): void {
+    while (this.#unsent.length > 0 && this.#socket !== null) {
+      const [bytes] = this.#unsent as [Uint8Array];
+      const taken = this.#socket.write(bytes);
+      if (taken < 0) return;
+      if (taken < bytes.length) {
+        this.#unsent[0] = bytes.subarray(taken);
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+
+  #receive(bytes: Uint8Array): void {
+    let from = 0;
+    for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, from)) {
+      const line = Buffer.concat([...this.#partial, bytes.subarray(from, at)]).toString();
+      this.#partial = [];
+      from = at + 1;
+      const { message, passed } = JSON.parse(line) as { message: unknown; passed: number };
+      const descriptors = passed > 0 ? receiveDescriptors(this.#descriptors, passed) : [];
+      this.#handlers?.message(message, {
+        socket: (index, address): BoundSocket => new BunBoundSocket(descriptors[index] as number, address),
+        memory: (index) => mapMemory(descriptors[index] as number),
+      });
+      if (this.#ended) return;
+    }
+    if (from < bytes.length) this.#partial.push(bytes.subarray(from));
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    closeDescriptor(this.#descriptors);
+    this.#handlers?.end();
+  }
+}

@@ -1,0 +1,66 @@
+// What the supervisor and its workers say to one another. Both are always of the same version: a worker that finds another one says so and ends.
+
+import type { Address } from "../base/address.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+/** A queue that is passed along with a message. Those of one message come in the order of its list. */
+export interface PassedQueue {
+  /** As `placeOf` gives it. */
+  readonly place: string;
+  /** As bound. */
+  readonly address: Address;
+}
+
+export type ToWorker =
+  /** The first message. Passed with it: the table of counts, then the queues of all listeners. */
+  | {
+      readonly kind: "start";
+      readonly version: string;
+      /** From 1. */
+      readonly worker: number;
+      /** Of the table of counts. */
+      readonly row: number;
+      readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "json" | "pretty" };
+      readonly accessLog: { readonly output: string; readonly format: "json" | "text" };
+      /** Whom to run as; null = as started. */
+      readonly user: string | null;
+      readonly snapshot: Snapshot;
+      readonly queues: readonly PassedQueue[];
+    }
+  /** Build it, and change nothing. Passed: the queues that are new. Answered by `prepared` or `refused`. */
+  | { readonly kind: "prepare"; readonly snapshot: Snapshot; readonly queues: readonly PassedQueue[] }
+  /** Go over to what was prepared. Answered by `serving`. */
+  | { readonly kind: "commit" }
+  /** Forget what was prepared. */
+  | { readonly kind: "abandon" }
+  /** Accept no more, finish, and end. Answered by `drained`. */
+  | { readonly kind: "drain"; readonly queues: "leave" | "empty" }
+  /** End every connection now. */
+  | { readonly kind: "abort" }
+  /** Are you there? Answered by `pong`. */
+  | { readonly kind: "ping" };
+
+export type FromWorker =
+  /** It accepts, or goes by another snapshot from now on. */
+  | { readonly kind: "serving"; readonly generation: number }
+  | { readonly kind: "prepared" }
+  /** What was to be started or prepared cannot be. */
+  | { readonly kind: "refused"; readonly problem: string }
+  /** Somebody else has asked it to end. */
+  | { readonly kind: "leaving" }
+  | { readonly kind: "drained"; readonly aborted: number }
+  | { readonly kind: "pong" };
+
+/** What a supervisor tells its successor, with the table of counts and then all queues passed along. Understood across versions: fields are only added. */
+export interface HandOver {
+  readonly kind: "hand over";
+  readonly queues: readonly PassedQueue[];
+  /** Who has which slot of the table. */
+  readonly slots: readonly (readonly [string, number])[];
+  readonly generation: number;
+}
+
+/** What the successor answers, once its workers accept. */
+export interface TakenOver {
+  readonly kind: "taken over";
+}
