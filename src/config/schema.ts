@@ -18,6 +18,8 @@ import {
   name,
   sniPattern,
   uriPattern,
+  userName,
+  workerCount,
 } from "./values.ts";
 
 const SECOND = 1000;
@@ -219,32 +221,33 @@ const accessLog = z
 /** The whole file. */
 export const configSchema = z
   .strictObject({
-    workers: z
-      .union([z.literal("auto"), integer({ min: 0, max: MOST_WORKERS, zero: "everything runs in one process" })], {
-        error: `allowed: auto, or a whole number from 0 to ${MOST_WORKERS}`,
-      })
+    workers: workerCount(MOST_WORKERS)
       .default("auto")
-      .describe("Processes that relay. `auto`: one for each CPU."),
+      .describe("Processes that relay connections. `auto`: one for each CPU that the program may use."),
     watch_config: z
       .boolean()
       .default(false)
       .describe(
-        "Reloads when this file changes, as SIGHUP does. Certificates, keys and lists are followed in any case.",
+        "Reloads when this file changes, as SIGHUP does. The files with certificates, keys and lists are followed in any case.",
       ),
-    user: exactText
+    user: userName
       .optional()
       .describe(
-        "The user that workers run as, when the program is started by root. The supervisor stays root, for low ports and keys.",
+        "The user that the workers run as when root starts the program. The supervisor stays root, for low ports and keys.",
       ),
-    pid_file: filePath.optional().describe("Holds the process id while the program runs."),
+    pid_file: filePath
+      .optional()
+      .describe(
+        "A file that holds the process id of the supervisor while the program runs. Without it, none is written.",
+      ),
     admin: z
       .strictObject({
         address: adminAddress
           .prefault("127.0.0.1:9901")
-          .describe("Where `bunnel status`, metrics and probes find it; not reachable from other hosts."),
+          .describe("Where it listens. Other hosts cannot reach it, for it knows no passwords."),
       })
       .prefault({})
-      .describe("The admin API."),
+      .describe("The admin API: status, metrics and probes."),
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
       .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),

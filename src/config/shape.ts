@@ -62,8 +62,12 @@ function describeIssue(issue: z.core.$ZodRawIssue): string {
     const quotes = typeof issue.input === "number" ? ": put it in quotes" : "";
     return `${show(issue.input)} is not allowed; allowed: ${allowed.join(", ")}${near}${quotes}`;
   }
+  if (issue.code === "invalid_union") return EACH_WAY_FAILED;
   return issue.message ?? "is not allowed";
 }
+
+/** Of a union that brings no message of its own: what is shown is made of its parts. */
+const EACH_WAY_FAILED = "is not allowed";
 
 const EXPECTED: Readonly<Record<string, string>> = {
   string: "text",
@@ -87,7 +91,7 @@ function problemsOf(issue: z.core.$ZodIssue, value: PlainValue): Problem[] {
   const path = issue.path.map((step) => (typeof step === "number" ? step : String(step)));
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(path, key));
   if (issue.code === "invalid_key") return [{ path, message: issue.issues[0]?.message ?? issue.message, atKey: true }];
-  if (issue.code !== "invalid_union") return [{ path, message: issue.message }];
+  if (issue.code !== "invalid_union" || issue.message !== EACH_WAY_FAILED) return [{ path, message: issue.message }];
   // Each way that was open failed. The one that at least is of the right kind says what was meant.
   const meant = issue.errors.find((errors) =>
     errors.some((inner) => inner.path.length > 0 || inner.code !== "invalid_type"),

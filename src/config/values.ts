@@ -10,6 +10,7 @@ import { formatCidr, parseCidr } from "../protocol/cidr.ts";
 import { hostNameProblem } from "../protocol/host-name.ts";
 import { compileDnsPattern, compileUriPattern } from "../protocol/name-pattern.ts";
 import { trustDomainProblem } from "../protocol/spiffe-id.ts";
+import { didYouMean } from "./nearest.ts";
 
 const DAY_MS = 86_400_000;
 const NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
@@ -39,9 +40,29 @@ export function duration(range: { readonly minMs: number; readonly maxMs: number
 export function integer(range: { readonly min: number; readonly max: number; readonly zero?: string }) {
   const allowed = range.zero === undefined ? `${range.min} to ${range.max}` : `0 (${range.zero}) to ${range.max}`;
   const outOfRange = {
-    error: (issue: { readonly input?: unknown }) => `${String(issue.input)} is out of range; allowed: ${allowed}`,
+    error: ({ input }: { readonly input?: unknown }) => `${String(input)} is out of range; allowed: ${allowed}`,
   };
-  return z.int().min(range.min, outOfRange).max(range.max, outOfRange).meta({ allowed });
+  // A number too large to be exact breaks two limits at once: told in the same words, that is one problem.
+  const notExact = ({ code, input }: { readonly code?: string | undefined; readonly input?: unknown }) =>
+    code === "invalid_type" ? undefined : outOfRange.error({ input });
+  return z.int({ error: notExact }).min(range.min, outOfRange).max(range.max, outOfRange).meta({ allowed });
+}
+
+/** How many processes relay. Says itself what is wrong: neither half of the union knows of the other. */
+export function workerCount(max: number) {
+  const allowed = `auto, or 0 (everything runs in one process) to ${max}`;
+  const explain = ({ input }: { readonly input?: unknown }): string => {
+    if (input === null) return `is empty; allowed: ${allowed}`;
+    if (Number.isInteger(input)) return `${input} is out of range; allowed: ${allowed}`;
+    if (typeof input !== "string") {
+      const found = Array.isArray(input) ? "a list" : typeof input === "object" ? "a map" : String(input);
+      return `expected a whole number or auto, found ${found}; allowed: ${allowed}`;
+    }
+    if (/^\d+$/.test(input)) return `"${input}" is text: write the number without quotes`;
+    return `"${input}" is not allowed; allowed: ${allowed}${didYouMean(input, ["auto"])}`;
+  };
+  const count = z.int({ error: explain }).min(0, { error: explain }).max(max, { error: explain });
+  return z.union([z.literal("auto"), count], { error: explain }).meta({ allowed });
 }
 
 /** Where a listener may listen. A name is refused: it may stand for several addresses, or for another one tomorrow. */
@@ -63,8 +84,10 @@ export const adminAddress = text(
   { allowed: "127.0.0.1:port, [::1]:port, unix:/path or off", kind: "address" },
   (written): Address | null | Wrong => {
     if (written === "off") return null;
+    if (written.startsWith("systemd:"))
+      return wrong("the admin API takes no socket from systemd: use 127.0.0.1:port or unix:/path");
     const address = parseAddress(written);
-    if (typeof address === "string") return wrong(address);
+    if (typeof address === "string") return wrong(written.includes(":") ? address : `${address}, or off for none`);
     if (address.kind === "tcp" && !isIp(address.host))
       return wrong(
         `the admin API needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`,
@@ -160,6 +183,14 @@ export const alpnName = text({ allowed: "1 to 255 bytes, such as h2", kind: "ALP
 export const filePath = text({ allowed: "a path, relative to this file", kind: "path" }, (written) => {
   if (written === "") return wrong("a path must not be empty");
   return written.includes("\0") ? wrong("a path cannot contain a NUL") : written;
+});
+
+/** A user of this host, by its name in the password file; whether there is one is seen when the program starts. */
+export const userName = text({ allowed: "the name of a user of this host", kind: "user" }, (written) => {
+  if (written === "") return wrong("a user must not be empty; to stay who you are, leave the field out");
+  if (/^\d+$/.test(written)) return wrong(`"${written}" is a number: write the name of the user`);
+  if (/[\s:/]|[^\x20-\x7e]/.test(written)) return wrong(`"${written}" is not the name of a user`);
+  return written;
 });
 
 /** Any text that is not empty, compared as it is. */
