@@ -1,4 +1,4 @@
-// The addresses of SPEC.md as operators write them: `host:port`, `[v6]:port`, `unix:/path`.
+// The addresses of SPEC.md as operators write them: `host:port`, `[v6]:port`, `unix:/path`, and `systemd:NAME` where a listener has its address.
 
 import { formatHostPort, formatIp, isLoopbackIp, parseIp } from "./ip.ts";
 
@@ -7,6 +7,18 @@ export type Address =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
+/** A socket that the service manager has opened, by the name it was given there. It can be TCP or unix; only who holds it knows. */
+export interface SystemdAddress {
+  readonly kind: "systemd";
+  readonly name: string;
+}
+
+/** Where a listener's connections come from. */
+export type ListenAddress = Address | SystemdAddress;
+
+const SYSTEMD_PREFIX = "systemd:";
+/** What systemd takes for FileDescriptorName= (systemd.socket(5)), without the blank, which nobody means. */
+const SYSTEMD_NAME = /^[\x21-\x39\x3b-\x7e]{1,255}$/;
 /** The kernel's limit for a unix socket path, with its final NUL (unix(7)). */
 const UNIX_PATH_MAX_BYTES = 108;
 const HOST_NAME =
@@ -15,6 +27,7 @@ const HOST_NAME =
 /** The address, or a string that says what is wrong with the text. */
 export function parseAddress(text: string): Address | string {
   if (text.startsWith("unix:")) return parseUnix(text.slice(5));
+  if (text.startsWith(SYSTEMD_PREFIX)) return `"${text}" can only be the address of a listener`;
   const colon = text.lastIndexOf(":");
   if (colon < 0) return `"${text}" has no port: write host:port, [v6]:port or unix:/path`;
   const portText = text.slice(colon + 1);
@@ -33,13 +46,23 @@ export function parseAddress(text: string): Address | string {
   return { kind: "tcp", host, port };
 }
 
-/** The text that `parseAddress` reads back. */
-export function formatAddress(address: Address): string {
+/** As `parseAddress`, for a listener: `systemd:NAME` is one as well. */
+export function parseListenAddress(text: string): ListenAddress | string {
+  if (!text.startsWith(SYSTEMD_PREFIX)) return parseAddress(text);
+  const name = text.slice(SYSTEMD_PREFIX.length);
+  if (SYSTEMD_NAME.test(name)) return { kind: "systemd", name };
+  return `"${text}" names no socket: write systemd:NAME, with the FileDescriptorName= of the .socket unit`;
+}
+
+/** The text that `parseListenAddress` reads back. */
+export function formatAddress(address: ListenAddress): string {
+  if (address.kind === "systemd") return `${SYSTEMD_PREFIX}${address.name}`;
   return address.kind === "unix" ? `unix:${address.path}` : formatHostPort(address.host, address.port);
 }
 
-/** Whether nothing off this host can be at the other end: loopback, `localhost` or a unix socket. */
-export function isOnHost(address: Address): boolean {
+/** Whether nothing off this host can be at the other end: loopback, `localhost` or a unix socket. What systemd listens on is not known. */
+export function isOnHost(address: ListenAddress): boolean {
+  if (address.kind === "systemd") return false;
   if (address.kind === "unix" || address.host.toLowerCase() === "localhost") return true;
   const bytes = parseIp(address.host);
   return bytes !== null && isLoopbackIp(bytes);

@@ -136,10 +136,12 @@ function checkOpaque(report: Report, { listener, listenerPath, placed }: RoutePl
         path,
       );
   }
+  // What systemd listens on is in its unit: nothing here tells who can reach it.
+  const takes = listener.address.kind === "systemd" ? "may take" : "takes";
   if (!isOnHost(listener.address) && !listener.allow_plaintext)
     report.error(
       [...path, listener.routes === undefined ? "backend" : "tls"],
-      `takes plaintext from other hosts on ${formatAddress(listener.address)}; if that is meant, say \`allow_plaintext: true\` on the listener`,
+      `${takes} plaintext from other hosts on ${formatAddress(listener.address)}; if that is meant, say \`allow_plaintext: true\` on the listener`,
       listenerPath,
     );
 }

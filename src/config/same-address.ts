@@ -1,11 +1,13 @@
 // Addresses that stand for one another: 0.0.0.0 and [::] listen on every address of the host, and [::] takes IPv4 too.
 
-import { type Address, isOnHost } from "../base/address.ts";
+import { type Address, isOnHost, type ListenAddress } from "../base/address.ts";
 
 /**
  * Whether the system would refuse to open the second of these listeners. Port 0 is a free port, so it never clashes.
  */
-export function addressesClash(first: Address, second: Address): boolean {
+export function addressesClash(first: ListenAddress, second: ListenAddress): boolean {
+  if (first.kind === "systemd") return second.kind === "systemd" && first.name === second.name;
+  if (second.kind === "systemd") return false;
   if (first.kind === "unix") return second.kind === "unix" && first.path === second.path;
   if (second.kind === "unix") return false;
   if (first.port !== second.port || first.port === 0) return false;
@@ -16,7 +18,8 @@ export function addressesClash(first: Address, second: Address): boolean {
  * Whether dialling `endpoint` reaches `listener`, as far as the texts tell: not through another name or address of
  * this host.
  */
-export function dialsBack(listener: Address, endpoint: Address): boolean {
+export function dialsBack(listener: ListenAddress, endpoint: Address): boolean {
+  if (listener.kind === "systemd") return false;
   if (listener.kind === "unix") return endpoint.kind === "unix" && listener.path === endpoint.path;
   if (endpoint.kind === "unix" || listener.port !== endpoint.port) return false;
   if (listener.host === endpoint.host) return true;

@@ -64,7 +64,9 @@ const route = z.strictObject({
 
 const listener = z.strictObject({
   name: name.describe("Unique; shown in logs."),
-  address: listenAddress.describe("Where to listen. `[::]:port` takes IPv4 too."),
+  address: listenAddress.describe(
+    "Where to listen. `[::]:port` takes IPv4 too; `systemd:NAME` is the socket whose unit says `FileDescriptorName=NAME`.",
+  ),
   allow_plaintext: z
     .boolean()
     .default(false)

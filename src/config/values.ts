@@ -3,7 +3,7 @@
 // A field's own description, default and limits are in schema.ts.
 
 import { z } from "zod";
-import { type Address, isOnHost, parseAddress } from "../base/address.ts";
+import { type Address, isOnHost, type ListenAddress, parseAddress, parseListenAddress } from "../base/address.ts";
 import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import { formatCidr, parseCidr } from "../protocol/cidr.ts";
@@ -67,11 +67,9 @@ export function workerCount(max: number) {
 
 /** Where a listener may listen. A name is refused: it may stand for several addresses, or for another one tomorrow. */
 export const listenAddress = text(
-  { allowed: "host:port, [v6]:port or unix:/path", kind: "address" },
-  (written): Address | Wrong => {
-    if (written.startsWith("systemd:"))
-      return wrong("sockets from systemd are not in this version yet; allowed: host:port, [v6]:port, unix:/path");
-    const address = parseAddress(written);
+  { allowed: "host:port, [v6]:port, unix:/path or systemd:NAME", kind: "address" },
+  (written): ListenAddress | Wrong => {
+    const address = parseListenAddress(written);
     if (typeof address === "string") return wrong(address);
     if (address.kind === "tcp" && !isIp(address.host))
       return wrong(`a listener needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`);

@@ -74,6 +74,8 @@ export class Listener {
   readonly #socket: ListeningSocket;
   /** Text of the one address that clients can have dialled; null when there are several. */
   readonly #boundAddress: string | null;
+  /** Known from the socket only: a listener's own address may be `systemd:NAME`. */
+  readonly #isUnix: boolean;
   /** Accepted, but beyond a limit. */
   readonly #waiting = new Set<Connection>();
   #paused = true;
@@ -89,6 +91,7 @@ export class Listener {
     this.#rules = rules;
     const { address } = bound;
     const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
+    this.#isUnix = address.kind === "unix";
     this.#boundAddress = isWildcard ? null : formatAddress(address);
     this.#socket = worker.runtime.listen<Leg>({
       socket: bound,
@@ -130,7 +133,7 @@ export class Listener {
   /** Whether whoever connected may speak at all: where a PROXY header is required, only a trusted proxy may. */
   admitDirect({ direct }: Connection): Ending | null {
     // A unix socket is reached by file permission, which is trust of another kind.
-    if (this.spec.address.kind === "unix") return null;
+    if (this.#isUnix) return null;
     // Reset before it was accepted: the kernel has forgotten the address, but still has bytes, and no rule about sources would see them.
     if (direct.ip === "") return new Ending("downstream_reset", "before it was accepted");
     if (!this.spec.acceptProxyProtocol) return null;

@@ -25,6 +25,8 @@ export interface Files {
    * key readable by others. Replaces what is there.
    */
   writeText(path: string, text: string, options: { readonly mode: number }): void;
+  /** Takes a file away, if it is there. */
+  remove(path: string): void;
   /** Makes a directory and those above it, all with this mode (less the umask); leaves one that exists as it is. */
   makeDirectory(path: string, options: { readonly mode: number }): void;
 }

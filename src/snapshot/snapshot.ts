@@ -2,7 +2,7 @@
 // plane swaps to it; neither imports the other. It can be serialised: names refer by index, bytes are text or base64,
 // nothing in it is live. It holds private keys, so it is never logged or shown as it is.
 
-import { type Address, formatAddress } from "../base/address.ts";
+import { type Address, formatAddress, type ListenAddress } from "../base/address.ts";
 
 /** Immutable, numbered, complete. Every index in it points into one of its own arrays. */
 export interface Snapshot {
@@ -20,7 +20,7 @@ export interface Snapshot {
 
 export interface ListenerSpec {
   readonly name: string;
-  readonly address: Address;
+  readonly address: ListenAddress;
   readonly acceptProxyProtocol: boolean;
   /** Canonical CIDRs that may send a PROXY header. */
   readonly trustedSources: readonly string[];

@@ -1,7 +1,7 @@
 // The third implementation of the runtime seam, beside those on real sockets: a seeded network in virtual time. Worker, listeners and
 // connections are built on it unchanged. A link between the proxy and a program is in sim-link.ts, time and chance in sim-schedule.ts.
 
-import { type Address, formatAddress } from "../../src/base/address.ts";
+import { type Address, formatAddress, type ListenAddress } from "../../src/base/address.ts";
 import { type Clock, Timer } from "../../src/base/clock.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import { isSignedBy } from "../../src/runtime/bun/tls.ts";
@@ -105,8 +105,9 @@ export class SimRuntime implements Runtime {
     return this.#options.descriptorLimit ?? 65_536;
   }
 
-  bind(address: Address): BoundSocket {
+  bind(address: ListenAddress): BoundSocket {
     const key = formatAddress(address);
+    if (address.kind === "systemd") throw new ProxyError("ENOTPASSED", `the simulation has no ${key}`);
     if (this.#queues.has(key)) throw new ProxyError("EADDRINUSE", `cannot listen on ${key}: EADDRINUSE`);
     const queue = new SimQueue(address, () => this.#queues.delete(key));
     this.#queues.set(key, queue);
@@ -127,7 +128,7 @@ export class SimRuntime implements Runtime {
   }
 
   /** A program connects to the proxy from `ip` and `port`. False when nobody listens there. */
-  connect(address: Address, program: Program, ip: string, port: number): boolean {
+  connect(address: ListenAddress, program: Program, ip: string, port: number): boolean {
     const queue = this.#queues.get(formatAddress(address));
     return queue?.join({ program, ip, port }) ?? false;
   }

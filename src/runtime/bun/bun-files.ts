@@ -28,6 +28,7 @@ export const files: Files = {
   stamp: stampOf,
   list: (directory) => attempt("list", directory, () => readdirSync(directory).sort()),
   writeText: (path, text, { mode }) => attempt("write", path, () => replaceFile(path, text, mode)),
+  remove: (path) => attempt("remove", path, () => rmSync(path, { force: true })),
   makeDirectory: (path, { mode }) =>
     attempt("make the directory", path, () => {
       mkdirSync(path, { recursive: true, mode });
