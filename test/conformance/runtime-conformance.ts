@@ -11,6 +11,7 @@ import { listenConformance } from "./listening.ts";
 import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
+import { httpConformance } from "./serving-http.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
 import { tlsSessionConformance } from "./tls-sessions.ts";
@@ -33,4 +34,5 @@ export function runtimeConformance(runtime: Runtime): void {
   originationHandshakeConformance(runtime);
   originationStreamConformance(runtime);
   transferConformance(runtime);
+  httpConformance(runtime);
 }

@@ -1,0 +1,169 @@
+// HTTP on Bun: Bun.serve, bound with the manners of bound.ts. Bun's own client is not used: it asks the proxies of the environment also for
+// 127.0.0.1, and cannot be told not to.
+
+import { chmodSync, lstatSync, renameSync, unlinkSync } from "node:fs";
+import { request } from "node:http";
+import { dirname } from "node:path";
+import type { Address } from "../../base/address.ts";
+import { formatAddress } from "../../base/address.ts";
+import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
+import type { FetchHttpOptions, Http, HttpAnswer, HttpServer, ServeHttpOptions } from "../http.ts";
+import { cannotListen } from "./bound.ts";
+import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
+
+/** A client that sends or reads nothing for so long is cut. On a unix socket Bun does so after 10 s. */
+const IDLE_TIMEOUT_SECONDS = 30;
+/** Longest answer that is read; 64 MiB is a status of some 300,000 endpoints. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** The kernel's limit (unix(7)) without the final NUL. */
+const UNIX_PATH_MAX_BYTES = 107;
+
+/** See runtime/http.ts. */
+export const http: Http = { serve, fetch };
+
+function serve(options: ServeHttpOptions): HttpServer {
+  return options.address.kind === "tcp" ? serveTcp(options) : serveUnix(options);
+}
+
+function serveTcp(options: ServeHttpOptions): HttpServer {
+  const { address, takeOver = false } = options;
+  if (address.kind !== "tcp") throw new TypeError("a tcp address");
+  // The port is opened for sharing, so that a successor can open it too; that must not let us in at somebody else's.
+  if (!takeOver && address.port !== 0) {
+    const probe = openBound(address);
+    if (typeof probe === "string") throw cannotListen(address, probe);
+    closeDescriptor(probe);
+  }
+  const server = start(options, {
+    hostname: address.host,
+    port: address.port,
+    reusePort: true,
+    idleTimeout: IDLE_TIMEOUT_SECONDS,
+  });
+  const bound: Address = { kind: "tcp", host: address.host, port: server.port ?? address.port };
+  return { address: bound, close: (patienceMs) => stop(server, patienceMs) };
+}
+
+function serveUnix(options: ServeHttpOptions): HttpServer {
+  const { address, takeOver = false } = options;
+  if (address.kind !== "unix") throw new TypeError("a unix address");
+  const { path } = address;
+  if (path.startsWith("@"))
+    throw new ProxyError(
+      "EINVAL",
+      `cannot listen on ${formatAddress(address)}: every user could reach an abstract socket; use a path`,
+    );
+  const before = lstatSync(path, { throwIfNoEntry: false });
+  if (before !== undefined && (!before.isSocket() || (!takeOver && isAnswered(address))))
+    throw cannotListen(address, "EADDRINUSE");
+  // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
+  // with its mode, and in front of nobody's eyes.
+  const temporary = temporaryPath(path);
+  const server = start(options, { unix: temporary });
+  let file: string;
+  try {
+    chmodSync(temporary, 0o600);
+    renameSync(temporary, path);
+    file = fileAt(path);
+  } catch (thrown) {
+    void server.stop(true);
+    throw cannotListen(address, codeOf(thrown));
+  }
+  const close = async (patienceMs: number): Promise<void> => {
+    if (file !== "" && fileAt(path) === file) unlinkQuietly(path);
+    file = "";
+    await stop(server, patienceMs);
+  };
+  return { address, close };
+}
+
+type Target =
+  | { readonly unix: string }
+  | { readonly hostname: string; readonly port: number; readonly reusePort: true; readonly idleTimeout: number };
+
+function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Target): Bun.Server<undefined> {
+  const common = {
+    // Else defects are answered with a page that shows our source.
+    development: false,
+    maxRequestBodySize: maxBodyBytes,
+    fetch: (received: Request) => handle(received),
+    error: () => new Response(null, { status: 500 }),
+  };
+  const umask = process.umask(0o177);
+  try {
+    return "unix" in target ? Bun.serve({ ...common, ...target }) : Bun.serve({ ...common, ...target });
+  } catch (thrown) {
+    throw cannotListen(address, codeOf(thrown) || messageOf(thrown));
+  } finally {
+    process.umask(umask);
+  }
+}
+
+async function stop(server: Bun.Server<undefined>, patienceMs: number): Promise<void> {
+  const cut = setTimeout(() => void server.stop(true), patienceMs);
+  await server.stop(false);
+  clearTimeout(cut);
+}
+
+/** Whether somebody listens at a socket file. One that we may not ask may well be somebody's. */
+function isAnswered(address: Address): boolean {
+  const probe = openConnecting(socketAddress(address));
+  if (typeof probe === "number") closeDescriptor(probe);
+  return probe !== "ECONNREFUSED";
+}
+
+/** Beside the path, as rename(2) wants it, and no longer than the kernel allows. */
+function temporaryPath(path: string): string {
+  const beside = `${path}.${process.pid}`;
+  return Buffer.byteLength(beside) <= UNIX_PATH_MAX_BYTES ? beside : `${dirname(path)}/.${process.pid.toString(36)}`;
+}
+
+/** Device and inode of the socket file; "" when there is none. */
+function fileAt(path: string): string {
+  const file = lstatSync(path, { throwIfNoEntry: false });
+  return file?.isSocket() ? `${file.dev}:${file.ino}` : "";
+}
+
+function unlinkQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Already gone, which is all that was wanted.
+  }
+}
+
+function fetch({ address, method, path, timeoutMs }: FetchHttpOptions): Promise<HttpAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
+  const where =
+    address.kind === "tcp" ? { host: address.host, port: address.port } : { socketPath: socketPath(address.path) };
+  const failed = (code: string, detail = code): void =>
+    reject(new ProxyError(code, `${formatAddress(address)} does not answer: ${detail}`));
+  const asked = request({ ...where, method, path, agent: false }, (answer) => {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    answer.on("data", (chunk: Uint8Array) => {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length <= MAX_ANSWER_BYTES) return;
+      failed("EMSGSIZE", `its answer is longer than ${MAX_ANSWER_BYTES} bytes`);
+      asked.destroy();
+    });
+    answer.on("error", (thrown) => failed(codeOf(thrown) || "ECONNRESET"));
+    answer.on("aborted", () => failed("ECONNRESET"));
+    answer.on("end", () => {
+      const body = Buffer.concat(chunks).toString("utf8");
+      resolve({ status: answer.statusCode ?? 0, contentType: answer.headers["content-type"] ?? "", body });
+    });
+  });
+  const timer = setTimeout(() => {
+    failed("ETIMEDOUT", `nothing came for ${timeoutMs / 1000} s`);
+    asked.destroy();
+  }, timeoutMs);
+  asked.on("error", (thrown) => failed(codeOf(thrown) || "ECONNRESET", codeOf(thrown) || messageOf(thrown)));
+  asked.end();
+  return promise.finally(() => clearTimeout(timer));
+}
+
+function socketPath(path: string): string {
+  return path.startsWith("@") ? `\0${path.slice(1)}` : path;
+}
