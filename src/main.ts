@@ -1,21 +1,9 @@
 #!/usr/bin/env bun
 
-// argv → command. The only file that knows everyone: it gives each command what it may touch, and turns its answer into an exit code.
+// argv → role. The only file that names a platform: it gives each role what it may touch, and turns its answer into an exit code.
 
-import { Command, CommanderError } from "commander";
 import { runtime } from "#runtime";
 import packageJson from "../package.json" with { type: "json" };
-import { registerCheck } from "./cli/check.ts";
-import { registerExplain } from "./cli/explain.ts";
-import { registerPki } from "./cli/pki.ts";
-import { registerReference } from "./cli/reference.ts";
-import { registerRun } from "./cli/run.ts";
-import { registerRunWorker } from "./cli/run-worker.ts";
-import { registerSchema } from "./cli/schema.ts";
-import { registerVersion } from "./cli/version.ts";
-
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
 
 const io = {
   out: (line: string): void => void process.stdout.write(`${line}\n`),
@@ -33,32 +21,6 @@ const io = {
   },
 };
 
-const program = new Command("bunnel")
-  .description("A node-level L4 proxy: terminates mTLS, balances connections, passes opaque streams through.")
-  .exitOverride()
-  .showHelpAfterError("(--help tells what there is)")
-  .configureOutput({ outputError: (text, write) => write(text) });
-
-let exitCode = 0;
-const finish = (code: number): void => {
-  exitCode = code;
-};
-registerRun(program, io, finish);
-registerRunWorker(program, io, finish);
-registerCheck(program, io, finish);
-registerExplain(program, io, finish);
-registerSchema(program, io, finish);
-registerReference(program, io, finish);
-registerPki(program, io, finish);
-registerVersion(program, io, finish);
-
-try {
-  await program.parseAsync();
-} catch (thrown) {
-  if (thrown instanceof CommanderError) exitCode = thrown.exitCode === 0 ? 0 : EXIT_USAGE;
-  else {
-    io.err(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
-    exitCode = EXIT_FAILED;
-  }
-}
-process.exit(exitCode);
+// A worker has no use for what commands need, and there are many workers.
+const role = process.argv[2] === "worker" ? import("./cli/run-worker.ts") : import("./cli/program.ts");
+process.exit(await (await role).start(io));

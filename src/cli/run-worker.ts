@@ -1,6 +1,5 @@
 // A worker process: a data plane that does as its supervisor says. Operators do not start it; `bunnel run` does.
 
-import type { Command } from "commander";
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { Prepared, Sockets } from "../proxy/worker.ts";
 import { Worker } from "../proxy/worker.ts";
@@ -21,18 +20,18 @@ export interface WorkerIo {
   onDefect(handler: (thrown: unknown) => void): void;
 }
 
+const EXIT_USAGE = 2;
+
 type Start = Extract<ToWorker, { kind: "start" }>;
 
-/** Puts the hidden `worker` under `program`; `finish` is told its exit code. */
-export function registerRunWorker(program: Command, io: WorkerIo, finish: (exitCode: number) => void): void {
-  program
-    .command("worker", { hidden: true })
-    .description("a process that relays; started by `bunnel run`")
-    .action(async () => {
-      const { processes } = io.runtime;
-      if (processes === null) throw new ProxyError("ENOSYS", "this platform has no worker processes");
-      finish(await new WorkerRole(io, processes).ended);
-    });
+/** Works until its supervisor, or the lack of one, ends it. Resolves with the exit code. */
+export async function start(io: WorkerIo): Promise<number> {
+  const { processes } = io.runtime;
+  if (processes?.isChild !== true) {
+    io.err("`bunnel worker` is started by `bunnel run`, and does nothing by itself");
+    return EXIT_USAGE;
+  }
+  return await new WorkerRole(io, processes).ended;
 }
 
 /** The role of a process that was started as a worker. */

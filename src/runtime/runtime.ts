@@ -14,6 +14,7 @@
 //  8. An option that a runtime cannot honour is refused when the socket is opened, never ignored.
 //  9. Nothing of ours, our certificate included on TLS 1.3, is sent to a server that is refused. No common-name fallback: the chain is
 //     the runtime's to verify, the name is `accept`'s.
+// 10. An HTTP address (http.ts) is shared with a successor only, and a socket file of somebody else is never removed.
 
 import type { Address, ListenAddress } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
@@ -267,7 +268,9 @@ export interface Processes {
   readonly processors: number;
   /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error. */
   start(args: readonly string[]): ChildProcess;
-  /** The channel to the process that started this one by `start`. */
+  /** Whether this process was started by `start`. */
+  readonly isChild: boolean;
+  /** The channel to the process that started this one by `start`. To be called once. */
   parent(): Channel;
   /** Memory that reads as zero. */
   shareMemory(bytes: number): SharedMemory;

@@ -25,11 +25,14 @@ import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from 
 const MESSAGES_FD = 3;
 const DESCRIPTORS_FD = 4;
 const NEWLINE = 10;
+/** Set for a child to the id of the process that started it: the descriptors above are then what they are taken for. */
+const PARENT_VARIABLE = "BUNNEL_PARENT";
 
 /** See `Runtime.processes`. */
 export const processes: Processes = {
   pid: process.pid,
   processors: availableParallelism(),
+  isChild: Number(process.env[PARENT_VARIABLE]) === process.ppid,
   start,
   parent: () => new BunChannel(MESSAGES_FD, DESCRIPTORS_FD),
   shareMemory(bytes) {
@@ -54,7 +57,10 @@ function start(args: readonly string[]): ChildProcess {
   try {
     // Of a compiled program the first argument is inside of it, and its own arguments follow.
     const command = program.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, program, ...args];
-    const child = Bun.spawn(command, { stdio: ["ignore", "inherit", "inherit", theirMessages, theirDescriptors] });
+    const child = Bun.spawn(command, {
+      stdio: ["ignore", "inherit", "inherit", theirMessages, theirDescriptors],
+      env: { ...process.env, [PARENT_VARIABLE]: String(process.pid) },
+    });
     const channel = new BunChannel(ourMessages, ourDescriptors);
     return {
       pid: child.pid,
