@@ -21,7 +21,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "tls-tools": ["base", "protocol"],
   proxy: ["base", "protocol", "snapshot", "runtime", "telemetry"],
   control: ["base", "protocol", "config", "snapshot", "runtime", "telemetry", "tls-tools"],
-  cli: ["base", "protocol", "snapshot", "telemetry", "runtime", "config", "tls-tools", "proxy", "control", "cli"],
+  admin: ["base", "snapshot", "control", "runtime", "telemetry"],
+  cli: [
+    "base",
+    "protocol",
+    "snapshot",
+    "telemetry",
+    "runtime",
+    "config",
+    "tls-tools",
+    "proxy",
+    "control",
+    "admin",
+    "cli",
+  ],
 };
 
 interface SourceFile {

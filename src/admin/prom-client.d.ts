@@ -1,0 +1,23 @@
+// The part of prom-client that writes the exposition. The whole of it costs 33 ms and 15 MB at import (its collectors pull in `cluster` and
+// OpenTelemetry), this part 1 ms; what is counted lies in memory of ours, and is read at each scrape.
+
+declare module "prom-client/lib/registry.js" {
+  interface Sample {
+    readonly labels: Readonly<Record<string, string>>;
+    readonly value: number;
+  }
+
+  interface Family {
+    readonly name: string;
+    readonly help: string;
+    readonly type: "counter" | "gauge";
+    get(): { readonly name: string; readonly help: string; readonly type: string; readonly values: readonly Sample[] };
+  }
+
+  class Registry {
+    static readonly PROMETHEUS_CONTENT_TYPE: string;
+    registerMetric(family: Family): void;
+    metrics(): Promise<string>;
+  }
+  export = Registry;
+}

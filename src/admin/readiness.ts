@@ -1,0 +1,37 @@
+// GET /readyz: whether a connection that came now would be served by the config of now.
+
+import type { Status } from "../snapshot/status.ts";
+
+/** The body of GET /readyz. Its field names are public. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly state: Status["state"];
+  /** Number of the snapshot that everybody should serve. */
+  readonly generation: number;
+  readonly workers: readonly {
+    readonly worker: number;
+    readonly state: Status["workers"][number]["state"];
+    readonly generation: number;
+  }[];
+  /** Why it is not ready; empty when it is. */
+  readonly reasons: readonly string[];
+}
+
+/** Ready: serving, and every worker by the snapshot of now. */
+export function readinessOf({ state, generation, workers }: Status): Readiness {
+  const reasons: string[] = [];
+  if (state !== "serving") reasons.push(`the daemon is ${state}`);
+  if (workers.length === 0) reasons.push("there is no worker");
+  for (const each of workers) {
+    if (each.state !== "serving") reasons.push(`worker ${each.worker} is ${each.state}`);
+    else if (each.generation !== generation)
+      reasons.push(`worker ${each.worker} goes by generation ${each.generation}, not ${generation}`);
+  }
+  return {
+    ready: reasons.length === 0,
+    state,
+    generation,
+    workers: workers.map((each) => ({ worker: each.worker, state: each.state, generation: each.generation })),
+    reasons,
+  };
+}

@@ -1,0 +1,42 @@
+// A status as a daemon with two workers would give it, for tests of what is made of it.
+
+import type { Status } from "../../src/snapshot/status.ts";
+
+/** Serving, with nothing wrong; `changes` are laid over it. */
+export function sampleStatus(changes: Partial<Status> = {}): Status {
+  const worker = { state: "serving", generation: 3, uptime_s: 90_000, restarts: 0, connections: 20 } as const;
+  return {
+    version: "0.1.0",
+    runtime: "bun 1.4.5",
+    pid: 100,
+    started_at: "2026-11-20T00:00:00.000Z",
+    uptime_s: 90_000,
+    state: "serving",
+    generation: 3,
+    config: {
+      file: "/etc/bunnel/bunnel.yaml",
+      last_reload_at: null,
+      last_reload_ok: true,
+      last_reload_problems: [],
+      certificate_problems: [],
+      certificate_sets_refused: 0,
+    },
+    connections: 40,
+    workers: [
+      { ...worker, worker: 1, pid: 101 },
+      { ...worker, worker: 2, pid: 102 },
+    ],
+    worker_restarts: 0,
+    listeners: [{ listener: "edge", address: "0.0.0.0:8443", connections: 40, connections_total: 1_234_567 }],
+    backends: [
+      {
+        backend: "db",
+        endpoints: [
+          { endpoint: "10.0.0.1:5432", connections: 20, connections_total: 617_000, connect_failures_total: 0 },
+          { endpoint: "10.0.0.2:5432", connections: 20, connections_total: 617_567, connect_failures_total: 4 },
+        ],
+      },
+    ],
+    ...changes,
+  };
+}
