@@ -1,0 +1,197 @@
+// The status as a person reads it, most likely at night: what is wrong stands above what is in order, and in capitals.
+
+import type { EndpointStatus, Status, WorkerStatus } from "../snapshot/status.ts";
+
+/** Rows of one list; what is beyond is counted. */
+const MOST_ROWS = 20;
+const LABEL_COLUMNS = 14;
+const MINUTE_S = 60;
+const HOUR_S = 3600;
+const DAY_S = 86_400;
+
+/** Lines for a terminal. */
+export function statusScreen(status: Status): readonly string[] {
+  const { version, runtime, pid, uptime_s, started_at, connections } = status;
+  return [
+    row("bunnel", `${version} (${runtime}), pid ${pid}, up ${age(uptime_s)}, since ${moment(started_at)}`),
+    row("state", stateOf(status)),
+    ...configRows(status),
+    row("connections", count(connections)),
+    "",
+    ...workerTable(status),
+    "",
+    ...listenerTable(status),
+    "",
+    ...backendTable(status),
+  ];
+}
+
+function stateOf({ state, workers, generation, worker_restarts }: Status): string {
+  const good = workers.filter((worker) => worker.state === "serving" && worker.generation === generation).length;
+  const all = workers.length === 1 ? "1 worker" : `${workers.length} workers`;
+  const share =
+    good === workers.length
+      ? `${all} by generation ${generation}`
+      : `ONLY ${good} OF ${all} by generation ${generation}`;
+  const restarts = worker_restarts === 0 ? "" : `, ${times(worker_restarts, "WORKER RESTART")}`;
+  return `${state === "serving" ? state : state.toUpperCase()}, ${share}${restarts}`;
+}
+
+function configRows(status: Status): readonly string[] {
+  const { config, generation } = status;
+  const rows = [row("config", config.file ?? "the embedded default")];
+  if (config.last_reload_at === null) rows.push(row("last reload", "none since the start"));
+  else {
+    const when = `${moment(config.last_reload_at)}, ${age(secondsSince(status, config.last_reload_at))} ago`;
+    if (config.last_reload_ok) rows.push(row("last reload", `taken over ${when}`));
+    else {
+      rows.push(row("last reload", `REFUSED ${when}; generation ${generation} is still served:`));
+      rows.push(
+        ...folded(
+          config.last_reload_problems.map((problem) => row("", problem)),
+          row("", ""),
+        ),
+      );
+    }
+  }
+  const refused = config.certificate_sets_refused;
+  const ever = refused === 0 ? "" : `, ${times(refused, "set")} refused since the start`;
+  if (config.certificate_problems.length === 0) rows.push(row("certificates", `as they lie on the disk${ever}`));
+  else {
+    rows.push(row("certificates", `NOT AS THEY LIE ON THE DISK${ever}; older ones are served, because:`));
+    rows.push(
+      ...folded(
+        config.certificate_problems.map((problem) => row("", problem)),
+        row("", ""),
+      ),
+    );
+  }
+  return rows;
+}
+
+function workerTable({ workers, generation }: Status): readonly string[] {
+  const isGood = (worker: WorkerStatus): boolean => worker.state === "serving" && worker.generation === generation;
+  const rows = lastFirst(workers, isGood).map((worker) => [
+    worker.worker === 0 ? "(all in one)" : String(worker.worker),
+    worker.pid === 0 ? "-" : String(worker.pid),
+    worker.state === "serving" ? worker.state : worker.state.toUpperCase(),
+    `${worker.generation}${worker.generation === generation ? "" : ` (not ${generation})`}`,
+    age(worker.uptime_s),
+    count(worker.restarts),
+    count(worker.connections),
+  ]);
+  return table(["WORKER", "PID", "STATE", "GENERATION", "UP", "RESTARTS", "CONNECTIONS"], rows, "llllrrr");
+}
+
+function listenerTable({ listeners }: Status): readonly string[] {
+  const rows = listeners.map(({ listener, address, connections, connections_total }) => [
+    listener,
+    address,
+    count(connections),
+    count(connections_total),
+  ]);
+  return table(["LISTENER", "ADDRESS", "CONNECTIONS", "SINCE START"], rows, "llrr");
+}
+
+function backendTable({ backends }: Status): readonly string[] {
+  const rows: string[][] = [];
+  for (const { backend, endpoints } of backends.slice(0, MOST_ROWS)) {
+    const shown = endpoints.length > MOST_ROWS ? lastFirst(endpoints, hasNoFailure).slice(0, MOST_ROWS) : endpoints;
+    for (const [index, endpoint] of shown.entries())
+      rows.push([
+        index === 0 ? backend : "",
+        endpoint.endpoint,
+        count(endpoint.connections),
+        count(endpoint.connections_total),
+        count(endpoint.connect_failures_total),
+      ]);
+    if (shown.length === 0) rows.push([backend, "NO ENDPOINT", "", "", ""]);
+    if (shown.length < endpoints.length) rows.push(["", more(endpoints.length - shown.length), "", "", ""]);
+  }
+  if (backends.length > MOST_ROWS) rows.push([more(backends.length - MOST_ROWS), "", "", "", ""]);
+  return table(["BACKEND", "ENDPOINT", "CONNECTIONS", "SINCE START", "CONNECT FAILURES"], rows, "llrrr", Infinity);
+}
+
+function hasNoFailure({ connect_failures_total }: EndpointStatus): boolean {
+  return connect_failures_total === 0;
+}
+
+/** Those that are in order last, else as they were. */
+function lastFirst<T>(values: readonly T[], isInOrder: (value: T) => boolean): readonly T[] {
+  return [...values.filter((value) => !isInOrder(value)), ...values.filter(isInOrder)];
+}
+
+/** `alignment` has an l or r for each column. */
+function table(
+  heads: readonly string[],
+  rows: readonly (readonly string[])[],
+  alignment: string,
+  most = MOST_ROWS,
+): string[] {
+  const shown = rows.slice(0, most);
+  const widths = heads.map((head, column) =>
+    Math.max(head.length, ...shown.map((cells) => cells[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return alignment[column] === "r" ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join("  ")
+      .trimEnd();
+  const lines = [heads, ...shown].map(line);
+  return rows.length > most ? [...lines, more(rows.length - most)] : lines;
+}
+
+function folded(lines: readonly string[], indent: string): readonly string[] {
+  if (lines.length <= MOST_ROWS) return lines;
+  return [...lines.slice(0, MOST_ROWS), `${indent}${more(lines.length - MOST_ROWS)}`];
+}
+
+function more(number: number): string {
+  return `… and ${count(number)} more (--json shows all)`;
+}
+
+function row(label: string, value: string): string {
+  return `${label.padEnd(LABEL_COLUMNS)}${value}`;
+}
+
+function times(number: number, one: string): string {
+  const plural = one === one.toUpperCase() ? "S" : "s";
+  return `${count(number)} ${one}${number === 1 ? "" : plural}`;
+}
+
+function count(number: number): string {
+  return number.toLocaleString("en-US");
+}
+
+/** `2026-11-21 03:02:11Z`. */
+function moment(iso: string): string {
+  return iso.replace("T", " ").replace(/\.\d+Z$/, "Z");
+}
+
+/** By the clock of the daemon, whose status it is. */
+function secondsSince({ started_at, uptime_s }: Status, iso: string): number {
+  return Math.max(0, Date.parse(started_at) / 1000 + uptime_s - Date.parse(iso) / 1000);
+}
+
+/** The two largest units: `3d 4h`, `12m 5s`. */
+function age(seconds: number): string {
+  const whole = Math.floor(seconds);
+  const units = [
+    [DAY_S, "d"],
+    [HOUR_S, "h"],
+    [MINUTE_S, "m"],
+    [1, "s"],
+  ] as const;
+  const first = units.findIndex(([size]) => whole >= size);
+  if (first < 0) return "0s";
+  let rest = whole;
+  const parts: string[] = [];
+  for (const [size, unit] of units.slice(first, first + 2)) {
+    if (rest >= size) parts.push(`${Math.floor(rest / size)}${unit}`);
+    rest %= size;
+  }
+  return parts.join(" ");
+}
