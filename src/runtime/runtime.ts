@@ -266,8 +266,8 @@ export interface Processes {
   readonly pid: number;
   /** Processors that this process may use. */
   readonly processors: number;
-  /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error. */
-  start(args: readonly string[]): ChildProcess;
+  /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error, and our environment with `more`. */
+  start(args: readonly string[], more?: Readonly<Record<string, string>>): ChildProcess;
   /** Whether this process was started by `start`. */
   readonly isChild: boolean;
   /** The channel to the process that started this one by `start`. To be called once. */

@@ -50,7 +50,7 @@ export const processes: Processes = {
   },
 };
 
-function start(args: readonly string[]): ChildProcess {
+function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): ChildProcess {
   const [ourMessages, theirMessages] = openSocketPair("stream");
   const [ourDescriptors, theirDescriptors] = openSocketPair("packets");
   const [program = ""] = process.argv.slice(1);
@@ -59,7 +59,8 @@ function start(args: readonly string[]): ChildProcess {
     const command = program.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, program, ...args];
     const child = Bun.spawn(command, {
       stdio: ["ignore", "inherit", "inherit", theirMessages, theirDescriptors],
-      env: { ...process.env, [PARENT_VARIABLE]: String(process.pid) },
+      // Without it Bun hands on the environment that this process was started with.
+      env: { ...process.env, ...more, [PARENT_VARIABLE]: String(process.pid) },
     });
     const channel = new BunChannel(ourMessages, ourDescriptors);
     return {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { formatAddress, isOnHost, parseAddress } from "../../../src/base/address.ts";
+import { formatAddress, isOnHost, parseAddress, parseListenAddress } from "../../../src/base/address.ts";
 
 describe("parseAddress", () => {
   test.each([
@@ -69,4 +69,29 @@ test.each([
   const address = parseAddress(text);
   if (typeof address === "string") throw new Error(address);
   expect(isOnHost(address)).toBe(expected);
+});
+
+describe("parseListenAddress", () => {
+  test("takes the name of a socket that systemd passes, which may be reached from anywhere", () => {
+    const address = parseListenAddress("systemd:bunnel-web.socket");
+    expect(address).toEqual({ kind: "systemd", name: "bunnel-web.socket" });
+    if (typeof address === "string") throw new Error(address);
+    expect(formatAddress(address)).toBe("systemd:bunnel-web.socket");
+    expect(isOnHost(address)).toBe(false);
+  });
+
+  test("takes what parseAddress takes", () => {
+    expect(parseListenAddress("127.0.0.1:80")).toEqual({ kind: "tcp", host: "127.0.0.1", port: 80 });
+  });
+
+  test.each(["systemd:", "systemd:a:b", "systemd:a b", "systemd:ä", `systemd:${"a".repeat(256)}`])(
+    "refuses %s",
+    (text) => {
+      expect(parseListenAddress(text)).toContain("FileDescriptorName=");
+    },
+  );
+
+  test("only listeners have such an address", () => {
+    expect(parseAddress("systemd:web")).toContain("only be the address of a listener");
+  });
 });
