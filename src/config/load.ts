@@ -13,6 +13,8 @@ import { type Environment, type Places, type PlainValue, readYaml } from "./yaml
 export interface ConfigFiles {
   /** The file as UTF-8 text. Throws ProxyError with the errno's name as code (ENOENT, EACCES, EISDIR …). */
   readText(path: string): string;
+  /** What tells one content of the file from the next. Never throws. */
+  stamp(path: string): string;
 }
 
 /** A config in which every field and every reference is sound. */
@@ -23,34 +25,40 @@ export interface LoadedConfig {
   readonly places: Places;
   /** What is legal and yet probably not meant. */
   readonly warnings: readonly PlacedProblem[];
+  /** Of the config file, just before it was read; "" where the text is from elsewhere. */
+  readonly stamp: string;
 }
 
 export type LoadResult =
   | ({ readonly ok: true } & LoadedConfig)
-  /** Never empty; in the order of the file. */
-  | { readonly ok: false; readonly problems: readonly PlacedProblem[] };
+  /** Problems are never none, and in the order of the file. */
+  | { readonly ok: false; readonly problems: readonly PlacedProblem[]; readonly stamp: string };
 
 export interface LoadOptions {
   /** What to call the file in problems; relative paths in the config start from its directory. */
   readonly file: string;
   /** For `${NAME}` in strings. */
   readonly environment: Environment;
+  /** Of the file; "" by default. */
+  readonly stamp?: string;
 }
 
 /** Reads a config file and judges it. A file that cannot be read is a problem like others. */
 export function loadConfigFile(path: string, files: ConfigFiles, environment: Environment): LoadResult {
+  // Before it is read: what is written meanwhile counts as new.
+  const stamp = files.stamp(path);
   let text: string;
   try {
     text = files.readText(path);
   } catch (error) {
     const problem = { file: path, line: 0, column: 0, path: [], message: messageOf(error) };
-    return { ok: false, problems: [problem] };
+    return { ok: false, problems: [problem], stamp };
   }
-  return loadConfig(text, { file: path, environment });
+  return loadConfig(text, { file: path, environment, stamp });
 }
 
 /** Judges the text of a config file: its YAML, its fields and what they are to one another, all at once. */
-export function loadConfig(text: string, { file, environment }: LoadOptions): LoadResult {
+export function loadConfig(text: string, { file, environment, stamp = "" }: LoadOptions): LoadResult {
   const yaml = readYaml(text, file, environment);
   if (yaml.value === null) {
     const empty = {
@@ -60,7 +68,7 @@ export function loadConfig(text: string, { file, environment }: LoadOptions): Lo
       path: [],
       message: "is empty; a config has at least `listeners` and `backends`",
     };
-    return { ok: false, problems: sortProblems(yaml.problems.length > 0 ? yaml.problems : [empty]) };
+    return { ok: false, problems: sortProblems(yaml.problems.length > 0 ? yaml.problems : [empty]), stamp };
   }
   const names = writtenNames(yaml.value);
   const shape = readShape(yaml.value);
@@ -81,8 +89,9 @@ export function loadConfig(text: string, { file, environment }: LoadOptions): Lo
     ...shapeProblems.map((problem) => places.place(problem)),
     ...ofSeverity("error"),
   ]);
-  if (problems.length > 0 || shape.config === null) return { ok: false, problems };
-  return { ok: true, config: withPaths(shape.config, file), places, warnings: sortProblems(ofSeverity("warning")) };
+  if (problems.length > 0 || shape.config === null) return { ok: false, problems, stamp };
+  const warnings = sortProblems(ofSeverity("warning"));
+  return { ok: true, config: withPaths(shape.config, file), places, warnings, stamp };
 }
 
 /** A path that an operator wrote in `file`, as the working directory sees it. */

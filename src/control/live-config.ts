@@ -1,9 +1,8 @@
-// What is served follows what lies on the disk: the config when a signal asks for it, and the files with certificates, keys and lists by
-// themselves. A new state is judged as a whole and published as a whole; when anything in it is wrong, the old one stays and the log says why.
+// What is served follows what lies on the disk: the config when a signal asks for it, or by itself with `watch_config`, and the files with
+// certificates, keys and lists always by themselves. A new state is judged as a whole and published as a whole; when anything in it is wrong, the old one stays and the log says why.
 //
 // Files are looked at by their stamps and not by notifications: those are lost on network file systems and when a directory is swapped, which is
-// how Kubernetes replaces a secret. A file may be written in place, and a key and its certificate one after the other; so nothing is
-// read before it has stood still from one look to the next.
+// how Kubernetes replaces a secret. Nothing is read before it has stood still from one look to the next (stand-still.ts).
 //
 // Names are resolved before anything else of a reload and outside of the queue: a certificate that was revoked cannot wait for a name server.
 
@@ -12,18 +11,28 @@ import type { LoadedConfig, LoadResult } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
+import type { ConfigStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type CompileResult, compile, hostNamesOf } from "./compile.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
+import { changedAround, fixedChanges } from "./fixed-fields.ts";
+import { sameData } from "./same-data.ts";
+import { StandStill } from "./stand-still.ts";
 
 /** How often files are looked at. A change is served after one to two of these. */
 export const LOOK_MS = 500;
 
-/** Files that were refused are read again after so many looks (30 s): a certificate comes of age, a disk recovers, and no stamp shows it. */
+/**
+ * Files that were refused are read again after so many looks (30 s): a certificate comes of age, a disk recovers, a name can be resolved, and no
+ * stamp shows it.
+ */
 export const RETRY_LOOKS = 60;
 
 const REFUSED = "new certificates refused: the old ones are still served";
 const RELOAD_REFUSED = "reload refused: the old config is still served";
+const EMBEDDED = "the embedded default has no config file to reload";
+const ENDING = "the daemon is draining: it takes no new config any more";
+const DEFECT = "a defect in bunnel; please report it";
 
 export interface LiveConfigOptions {
   readonly runtime: Runtime;
@@ -61,21 +70,27 @@ export class LiveConfig {
   /** What a restart would change: as the process was started with. */
   readonly #started: LoadedConfig;
   #served: Served | null = null;
-  /** Stamps of the files of the served config as they were read last, whether what was in them is served or was refused. */
-  #read: ReadonlyMap<string, string> = new Map();
-  /** Stamps that differ from those, as of the last look. */
-  #changed: ReadonlyMap<string, string> | null = null;
-  /** Why the files as they were read last are not served; "" when they are. */
-  #reasons = "";
+  /** The files that the served config names. */
+  readonly #material: StandStill;
+  /** Why they are not served as they were read last; empty when they are. */
+  #reasons: readonly string[] = [];
   /** Looks since they were refused. */
   #looksSince = 0;
+  #setsRefused = 0;
+  /** The config file; and, of a config that was refused, the files that it names. */
+  readonly #source: StandStill;
+  /** Looks until a config that was refused is tried again; 0 when there is none that could do better then. */
+  #looksToRetry = 0;
+  #lastReload: { readonly at: string; readonly problems: readonly string[] } | null = null;
   #looking: ReturnType<typeof setInterval> | null = null;
   #draining = false;
   #stopped = false;
   /** Reloads, one at a time: the next waits for the one before. */
-  #reloads: Promise<void> = Promise.resolve();
+  #reloads: Promise<unknown> = Promise.resolve();
+  /** How many of these are not done. */
+  #reloading = 0;
   /** Compiling and publishing, one at a time. Nothing in here waits for the network. */
-  #work: Promise<void> = Promise.resolve();
+  #work: Promise<readonly string[]> = Promise.resolve([]);
   /** How many of these are not done. */
   #pending = 0;
 
@@ -84,6 +99,10 @@ export class LiveConfig {
     this.#options = options;
     this.#slots = options.before?.slots ?? new Map();
     this.#expiry = new ExpiryWatch(options.log);
+    const stamp = (path: string): string => options.runtime.files.stamp(path);
+    this.#material = new StandStill(stamp);
+    this.#source = new StandStill(stamp);
+    this.#source.wasRead(new Map([[loaded.places.file, loaded.stamp]]));
   }
 
   /** Who has which slot of the counts. */
@@ -91,12 +110,25 @@ export class LiveConfig {
     return this.#slots;
   }
 
+  /** What became of the config and its files, for `bunnel status`. */
+  get status(): ConfigStatus {
+    const problems = this.#lastReload?.problems ?? [];
+    return {
+      file: this.#options.load === null ? null : this.#started.places.file,
+      last_reload_at: this.#lastReload?.at ?? null,
+      last_reload_ok: problems.length === 0,
+      last_reload_problems: problems,
+      certificate_problems: this.#reasons,
+      certificate_sets_refused: this.#setsRefused,
+    };
+  }
+
   /** The first snapshot, or what is wrong. Nothing is published. */
   async compileFirst(): Promise<CompileResult> {
     const loaded = this.#started;
     const answers = await this.#resolve(loaded);
     const result = await this.#compile(loaded, answers);
-    if (result.ok) this.#adopt(loaded, result, answers);
+    if (result.ok) this.#adopt(loaded, result, { answers, isNew: true });
     return result;
   }
 
@@ -118,76 +150,123 @@ export class LiveConfig {
     this.#stopped = true;
   }
 
-  /** Reads the config itself anew, and names are resolved anew. Resolves when that is done, or refused. */
-  reload(): Promise<void> {
-    this.#reloads = this.#reloads.then(() => this.#guarded(() => this.#reload()));
-    return this.#reloads;
+  /** Reads the config itself anew, and names are resolved anew. Resolves with why it was refused; with nothing when it is served. */
+  reload(): Promise<readonly string[]> {
+    return this.#ask({ isRetry: false });
   }
 
-  async #reload(): Promise<void> {
-    const { load, log } = this.#options;
-    if (this.#isEnding) return;
-    if (load === null) {
-      log.warn("the embedded default has no config file to reload");
-      return;
-    }
-    const loaded = load();
-    if (!loaded.ok) return this.#say(RELOAD_REFUSED, loaded.problems.map(formatProblem));
-    const answers = await this.#resolve(loaded);
-    await this.#enqueue(async () => {
-      if (this.#isEnding) return;
-      this.#noteFixed(loaded);
-      const result = await this.#compile(loaded, answers);
-      if (!result.ok) return this.#say(RELOAD_REFUSED, result.problems.map(formatProblem));
-      const isNew = !this.#isServed(result.snapshot);
-      const problem = isNew ? await this.#publish(result.snapshot) : "";
-      if (problem !== "") return this.#say(RELOAD_REFUSED, [problem]);
-      this.#adopt(loaded, result, answers);
-      for (const warning of result.warnings) log.warn(formatProblem(warning));
-      if (isNew) log.info({ generation: result.snapshot.generation }, "config reloaded");
-      else log.info("config reloaded: nothing has changed");
+  /** A retry says nothing when it is refused for the same reasons as before. */
+  #ask({ isRetry }: { readonly isRetry: boolean }): Promise<readonly string[]> {
+    const at = new Date().toISOString();
+    this.#reloading++;
+    const outcome = this.#reloads.then(async () => {
+      const problems = await this.#guarded(() => this.#reload());
+      const before = this.#lastReload?.problems ?? [];
+      if (problems.length > 0 && !this.#stopped && !(isRetry && sameData(problems, before)))
+        this.#say(RELOAD_REFUSED, problems);
+      this.#lastReload = { at, problems };
+      this.#reloading--;
+      return problems;
     });
+    this.#reloads = outcome;
+    return outcome;
+  }
+
+  async #reload(): Promise<readonly string[]> {
+    const { load, log } = this.#options;
+    if (this.#isEnding) return [ENDING];
+    if (load === null) return [EMBEDDED];
+    const loaded = load();
+    const source = new Map([[this.#started.places.file, loaded.stamp]]);
+    this.#source.wasRead(source);
+    this.#looksToRetry = 0;
+    if (!loaded.ok) {
+      // What was read stays as wrong as it is; what could not be read may be readable later.
+      if (loaded.problems.some(({ line }) => line === 0)) this.#looksToRetry = RETRY_LOOKS;
+      return loaded.problems.map(formatProblem);
+    }
+    const answers = await this.#resolve(loaded);
+    return await this.#enqueue(async () => {
+      if (this.#isEnding) return [ENDING];
+      const result = await this.#compile(loaded, answers);
+      const isNew = result.ok && !this.#isServed(result.snapshot);
+      const problem = isNew ? await this.#publish(result.snapshot) : "";
+      if (!result.ok || problem !== "") {
+        this.#looksToRetry = RETRY_LOOKS;
+        this.#source.wasRead(new Map([...source, ...result.stamps]));
+        return result.ok ? [problem] : result.problems.map(formatProblem);
+      }
+      const before = this.#served?.loaded.config ?? loaded.config;
+      this.#adopt(loaded, result, { answers, isNew });
+      for (const warning of result.warnings) log.warn(formatProblem(warning));
+      this.#tellOfReload(loaded, isNew || changedAround(before, loaded.config));
+      return [];
+    });
+  }
+
+  /** One line that says what a reload has brought about, and one for what it could not. */
+  #tellOfReload({ config }: LoadedConfig, isNew: boolean): void {
+    const { log } = this.#options;
+    const fixed = fixedChanges(this.#started.config, config).map((field) => `\`${field}\``);
+    const named = fixed.join(" and ");
+    if (!isNew && fixed.length === 0) log.info("config reloaded: nothing has changed");
+    else if (!isNew) log.warn(`config reloaded: nothing has changed but ${named}, and that takes a restart`);
+    else {
+      if (fixed.length > 0) log.warn(`${named} changed: that takes a restart, and the rest is taken over`);
+      log.info({ generation: this.#served?.snapshot.generation }, "config reloaded");
+    }
   }
 
   #look(): void {
     this.#expiry.look(Date.now());
     // It reads the files itself, and the look after it goes by what it has read.
     if (this.#pending > 0) return;
-    const { files } = this.#options.runtime;
-    const now = new Map([...this.#read.keys()].map((path) => [path, files.stamp(path)]));
-    if (sameStamps(now, this.#read)) {
-      this.#changed = null;
-      if (this.#reasons !== "" && ++this.#looksSince >= RETRY_LOOKS) void this.#enqueue(() => this.#followFiles(true));
+    this.#lookAtConfig();
+    const sight = this.#material.look();
+    if (sight === "still") void this.#enqueue(() => this.#followFiles({ isRetry: false }));
+    else if (sight === "same" && this.#reasons.length > 0 && ++this.#looksSince >= RETRY_LOOKS)
+      void this.#enqueue(() => this.#followFiles({ isRetry: true }));
+  }
+
+  #lookAtConfig(): void {
+    const isWatched = this.#served?.loaded.config.watch_config === true && this.#options.load !== null;
+    if (!isWatched || this.#isEnding) {
+      this.#source.forget();
       return;
     }
-    const stoodStill = this.#changed !== null && sameStamps(now, this.#changed);
-    this.#changed = stoodStill ? null : now;
-    if (stoodStill) void this.#enqueue(() => this.#followFiles(false));
+    // It goes by what that has read.
+    if (this.#reloading > 0) return;
+    const sight = this.#source.look();
+    if (sight === "still") void this.#ask({ isRetry: false });
+    else if (sight === "same" && this.#looksToRetry > 0 && --this.#looksToRetry === 0)
+      void this.#ask({ isRetry: true });
   }
 
   /** Reads the files of the served config, and serves them if they are sound. */
-  async #followFiles(isRetry: boolean): Promise<void> {
+  async #followFiles({ isRetry }: { readonly isRetry: boolean }): Promise<readonly string[]> {
     const { log } = this.#options;
-    if (this.#served === null) return;
+    if (this.#served === null) return [];
     const { loaded, answers } = this.#served;
     const result = await this.#compile(loaded, answers);
-    if (this.#stopped) return;
-    this.#read = result.stamps;
+    if (this.#stopped) return [];
+    this.#material.wasRead(result.stamps);
     this.#looksSince = 0;
     const isNew = result.ok && !this.#isServed(result.snapshot);
     const problem = isNew ? await this.#publish(result.snapshot) : "";
     const problems = result.ok ? [problem].filter((text) => text !== "") : result.problems.map(formatProblem);
     const before = this.#reasons;
-    this.#reasons = problems.join("\n");
-    if (!isRetry || this.#reasons !== before) this.#say(REFUSED, problems);
-    if (!result.ok || problem !== "") return;
-    this.#adopt(loaded, result, answers);
+    this.#reasons = problems;
+    if (!isRetry && problems.length > 0) this.#setsRefused++;
+    if (!isRetry || !sameData(problems, before)) this.#say(REFUSED, problems);
+    if (!result.ok || problem !== "") return problems;
+    this.#adopt(loaded, result, { answers, isNew });
     if (!isNew) {
-      if (before !== "") log.info("certificates are again those that are served");
-      return;
+      if (before.length > 0) log.info("certificates are again those that are served");
+      return [];
     }
     for (const warning of result.warnings) log.warn(formatProblem(warning));
     log.info({ generation: result.snapshot.generation }, "certificates replaced");
+    return [];
   }
 
   /** "" or why it is not served. */
@@ -196,27 +275,29 @@ export class LiveConfig {
       await this.#options.publish(snapshot);
       return "";
     } catch (thrown) {
-      if (!(thrown instanceof ProxyError)) throw thrown;
-      return messageOf(thrown);
+      return thrown instanceof ProxyError ? messageOf(thrown) : `${DEFECT}: ${messageOf(thrown)}`;
     }
   }
 
   /** What was compiled is what is served. */
-  #adopt(loaded: LoadedConfig, { snapshot, expiring, stamps, texts }: Compiled, answers: Answers): void {
+  #adopt(
+    loaded: LoadedConfig,
+    { snapshot, expiring, stamps, texts }: Compiled,
+    { answers, isNew }: { readonly answers: Answers; readonly isNew: boolean },
+  ): void {
     // The number of the one that was published stays, when this one is the same.
-    const isServed = this.#isServed(snapshot);
-    this.#served = { loaded, answers, texts, snapshot: isServed && this.#served ? this.#served.snapshot : snapshot };
+    this.#served = { loaded, answers, texts, snapshot: isNew || !this.#served ? snapshot : this.#served.snapshot };
     this.#expiry.replace(expiring);
     this.#options.adopted?.(loaded.config);
-    this.#read = stamps;
-    this.#reasons = "";
+    this.#material.wasRead(stamps);
+    this.#reasons = [];
   }
 
   /** Whether it would change nothing: files that were copied again, or a reload for nothing. Slots are also given out for what was then refused. */
   #isServed(snapshot: Snapshot): boolean {
     if (this.#served === null) return false;
     const { generation, slotCount } = snapshot;
-    return JSON.stringify({ ...this.#served.snapshot, generation, slotCount }) === JSON.stringify(snapshot);
+    return sameData({ ...this.#served.snapshot, generation, slotCount }, snapshot);
   }
 
   async #resolve({ config }: LoadedConfig): Promise<Answers> {
@@ -241,14 +322,11 @@ export class LiveConfig {
   }
 
   #say(message: string, problems: readonly string[]): void {
-    for (const problem of problems) this.#options.log.error({ problem }, message);
-  }
-
-  /** Tells of changes that only a restart brings about. */
-  #noteFixed({ config }: LoadedConfig): void {
-    for (const field of ["log", "access_log"] as const) {
-      if (JSON.stringify(config[field]) !== JSON.stringify(this.#started.config[field]))
-        this.#options.log.warn(`\`${field}\` was changed: that takes a restart`);
+    const { log } = this.#options;
+    for (const problem of problems) {
+      // With these nothing is wrong but the asking.
+      if (problem === ENDING || problem === EMBEDDED) log.warn({ problem }, message);
+      else log.error({ problem }, message);
     }
   }
 
@@ -256,28 +334,23 @@ export class LiveConfig {
     return this.#draining || this.#stopped;
   }
 
-  #enqueue(task: () => Promise<void>): Promise<void> {
+  #enqueue(task: () => Promise<readonly string[]>): Promise<readonly string[]> {
     this.#pending++;
     this.#work = this.#work
-      .then(() => (this.#stopped ? undefined : this.#guarded(task)))
+      .then(() => (this.#stopped ? [ENDING] : this.#guarded(task)))
       .finally(() => {
         this.#pending--;
       });
     return this.#work;
   }
 
-  /** Tells of what nobody foresaw, and lets what comes after go on. */
-  async #guarded(task: () => Promise<void>): Promise<void> {
+  /** Makes what nobody foresaw a problem like others, and lets what comes after go on. */
+  async #guarded(task: () => Promise<readonly string[]>): Promise<readonly string[]> {
     try {
-      await task();
+      return await task();
     } catch (thrown) {
-      this.#options.log.error({ err: messageOf(thrown) }, "a defect in bunnel; please report it");
+      this.#options.log.error({ err: messageOf(thrown) }, DEFECT);
+      return [`${DEFECT}: ${messageOf(thrown)}`];
     }
   }
-}
-
-function sameStamps(first: ReadonlyMap<string, string>, second: ReadonlyMap<string, string>): boolean {
-  if (first.size !== second.size) return false;
-  for (const [path, stamp] of first) if (second.get(path) !== stamp) return false;
-  return true;
 }

@@ -16,7 +16,9 @@ const NOTHING_NEW = "config reloaded: nothing has changed";
 const REFUSED = "reload refused: the old config is still served";
 
 function write(daemon: Daemon, text: string, first = "access_log: { output: ./access.log }"): void {
-  writeFileSync(join(daemon.directory, "bunnel.yaml"), `${first}\n${text}`);
+  // What startDaemon puts before every config; without it, another number of processes would be asked for.
+  const defaults = "workers: 0\nadmin: { address: off }";
+  writeFileSync(join(daemon.directory, "bunnel.yaml"), `${defaults}\n${first}\n${text}`);
 }
 
 function told(daemon: Daemon, message: string): readonly Record<string, unknown>[] {
@@ -169,7 +171,7 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
     for (const client of [first, waiting]) client.close();
   });
 
-  test("of what takes a restart is told, and the rest is taken over", async () => {
+  test("of nothing but what takes a restart says so, in one line", async () => {
     await using endpoint = await startEndpoint();
     const port = await unusedPort();
     const text = `
@@ -179,9 +181,10 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
     await using daemon = await startDaemon(text);
     write(daemon, `log: { level: debug }\n${text}`, 'access_log: { output: "off" }');
     daemon.child.signal("SIGHUP");
-    await untilTold(daemon, NOTHING_NEW);
-    for (const field of ["log", "access_log"])
-      expect(told(daemon, `\`${field}\` was changed: that takes a restart`)).toHaveLength(1);
+    await untilTold(
+      daemon,
+      "config reloaded: nothing has changed but `log` and `access_log`, and that takes a restart",
+    );
     (await connected({ to: `127.0.0.1:${port}` })).close();
     await daemon.recorded(1);
   });
@@ -210,8 +213,7 @@ backends: { echo: { endpoints: ["${endpoint.address}"], connect_timeout: soon } 
     daemon.child.signal("SIGHUP");
     const lines = await untilTold(daemon, REFUSED, 3);
     const problems = lines.map(({ problem }) => String(problem)).join("\n");
-    for (const place of ["3:", "4:", "5:"])
-      expect(problems).toContain(`bunnel.yaml:${Number.parseInt(place, 10) + 1}:`);
+    for (const line of [6, 7, 8]) expect(problems).toContain(`bunnel.yaml:${line}:`);
     for (const word of ["ecko", "max_conections", "soon"]) expect(problems).toContain(word);
     await old.echo();
     (await connected({ to })).close();

@@ -48,6 +48,7 @@ describe("problems", () => {
       readText: (path: string): string => {
         throw new ProxyError("ENOENT", `cannot read ${path}: no such file or directory`);
       },
+      stamp: () => "ENOENT",
     };
     const loaded = loadConfigFile("gone.yaml", files, {});
     expect(loaded.ok ? [] : loaded.problems.map(formatProblem)).toEqual([
