@@ -252,10 +252,17 @@ export const configSchema = z
       .describe("The admin API: status, metrics and probes."),
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
-      .describe("How long connections may go on after SIGTERM. Those that remain are cut with `drain_timeout`."),
+      .describe(
+        "How long connections may go on after SIGTERM. Silent ones are ended in the course of it, with `drain_idle`; those that remain are cut with `drain_timeout`.",
+      ),
     max_connections: connectionLimit("what the descriptor limit allows")
       .default(0)
       .describe("Connections held at once by the whole program. At the limit new ones wait in the kernel's queue."),
+    max_pending_handshakes: connectionLimit("a quarter of the connections that there is room for")
+      .default(0)
+      .describe(
+        "Connections of one process that may wait for their clients' first bytes or TLS handshakes. When there are more, the oldest are reset with `handshake_overload`, as far as they have had 100 ms.",
+      ),
     log: log.prefault({}),
     access_log: accessLog.prefault({}),
     listeners: z

@@ -97,6 +97,7 @@ class Compiler {
     return {
       generation: this.#options.generation,
       maxConnections: config.max_connections,
+      maxPendingHandshakes: config.max_pending_handshakes,
       drainTimeoutMs: config.drain_timeout,
       listeners,
       policies: Object.entries(config.policies).map(([name, { mode, rules }]): PolicySpec => ({ name, mode, rules })),

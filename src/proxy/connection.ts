@@ -35,6 +35,7 @@ export async function serve(connection: Connection): Promise<void> {
   // 2. Peek: first the header that says whom a trusted proxy speaks for.
   connection.phase = "peek";
   if (listener.spec.acceptProxyProtocol) {
+    listener.awaitsClient(connection);
     const header = await peekProxyHeader(connection);
     if (connection.ended) return;
     if (header instanceof Ending) return connection.end(header);
@@ -47,6 +48,7 @@ export async function serve(connection: Connection): Promise<void> {
   // 3. Route, looking at the ClientHello only if a route depends on it: an opaque stream is not kept waiting.
   let routeIndex = listener.router.route(undefined, connection.source);
   if (routeIndex === NEEDS_HELLO) {
+    listener.awaitsClient(connection);
     const peeked = await peekHello(connection);
     if (connection.ended) return;
     if (peeked instanceof Ending) return connection.end(peeked);
@@ -63,6 +65,7 @@ export async function serve(connection: Connection): Promise<void> {
   // 4. Handshake and 5. identity, where TLS ends here.
   if (route.termination !== null) {
     connection.phase = "handshake";
+    listener.awaitsClient(connection);
     const shaken = await handshake(connection, route.termination);
     if (connection.ended) return;
     if (shaken instanceof Ending) return connection.end(shaken);
@@ -77,6 +80,8 @@ export async function serve(connection: Connection): Promise<void> {
       if (route.termination.spec.onExpiry === "close") connection.expireAt(identity.notAfterMs);
     }
   }
+
+  listener.heardClient(connection);
 
   // 6. Authorise.
   if (route.policy !== null) {

@@ -36,7 +36,7 @@ export class Termination {
   readonly spec: TerminationSpec;
   readonly #contexts: readonly CertificateContext[];
 
-  constructor(runtime: Runtime, spec: TerminationSpec) {
+  constructor(runtime: Pick<Runtime, "serverContext">, spec: TerminationSpec) {
     this.spec = spec;
     this.#contexts = spec.certificates.map((certificate) => ({
       // A name in a certificate that is no host name cannot be asked for by SNI.

@@ -7,16 +7,18 @@ import { Timer } from "../base/clock.ts";
 import { messageOf, ProxyError } from "../base/errors.ts";
 import { formatHostPort } from "../base/ip.ts";
 import { CidrSet } from "../protocol/cidr.ts";
-import type { BoundSocket, ListeningSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
+import type { BoundSocket, ListeningSocket, StreamSocket } from "../runtime/runtime.ts";
 import type { ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { Policy } from "./authorize.ts";
 import type { Backend } from "./balance.ts";
 import { type Connection, serve } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { Termination } from "./handshake.ts";
+import type { Termination } from "./handshake.ts";
 import type { Leg } from "./leg.ts";
+import type { Parts } from "./parts.ts";
+import { Pending, pendingBudget } from "./pending.ts";
 import { legHandlers } from "./relay.ts";
-import { Router } from "./router.ts";
+import type { Router } from "./router.ts";
 import { containsSource, SourceAddress } from "./source-address.ts";
 import type { Worker } from "./worker.ts";
 
@@ -46,17 +48,17 @@ export interface ListenerRules {
 
 /** Builds what a listener goes by. Throws ProxyError `BAD_TLS_MATERIAL`. */
 export function listenerRules(
-  runtime: Runtime,
+  parts: Parts,
   spec: ListenerSpec,
   policies: readonly Policy[],
   backends: readonly Backend[],
 ): ListenerRules {
   return {
     spec,
-    router: new Router(spec.routes),
+    router: parts.router(spec.routes),
     routes: spec.routes.map((route) => ({
       spec: route,
-      termination: route.termination === null ? null : new Termination(runtime, route.termination),
+      termination: route.termination === null ? null : parts.termination(route.termination),
       policy: route.policy < 0 ? null : (policies[route.policy] as Policy),
       backend: backends[route.backend] as Backend,
     })),
@@ -78,17 +80,23 @@ export class Listener {
   readonly #isUnix: boolean;
   /** Accepted, but beyond a limit. */
   readonly #waiting = new Set<Connection>();
+  /** Waiting for their clients. */
+  readonly #pending: Pending;
   #paused = true;
   #closed = false;
   /** When a retired listener closes, whoever waits; 0 while it is not retired. */
   #closesAtMs = 0;
-  readonly #recheck = new Timer(() => this.updateAccepting());
+  readonly #recheck = new Timer(() => {
+    this.#makeRoom();
+    this.updateAccepting();
+  });
   readonly #emptying = new Timer(() => this.#closeWhenEmpty());
 
   /** Keeps `bound` and accepts from it. */
   constructor(worker: Worker, rules: ListenerRules, bound: BoundSocket) {
     this.worker = worker;
     this.#rules = rules;
+    this.#pending = new Pending(worker.runtime.clock);
     const { address } = bound;
     const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
     this.#isUnix = address.kind === "unix";
@@ -157,8 +165,22 @@ export class Listener {
     return null;
   }
 
+  /** The next word is the client's. */
+  awaitsClient(connection: Connection): void {
+    this.#pending.add(connection);
+    this.worker.pending.add(connection);
+  }
+
+  /** The client has said all that was waited for. */
+  heardClient(connection: Connection): void {
+    this.#pending.delete(connection);
+    this.worker.pending.delete(connection);
+    if (this.#paused) this.updateAccepting();
+  }
+
   /** Gives back what the connection was counted for. */
   release(connection: Connection): void {
+    this.#pending.delete(connection);
     const isCounted = !this.#waiting.delete(connection);
     if (connection.countedSource) {
       const { ip } = connection.source;
@@ -226,8 +248,26 @@ export class Listener {
   }
 
   #isFull(): boolean {
+    return this.worker.isFull || this.#isAtLimit() || this.#pending.size >= this.#pendingBudget();
+  }
+
+  #isAtLimit(): boolean {
     const { slot, maxConnections } = this.spec;
-    return this.worker.isFull || (maxConnections > 0 && this.worker.counts.total(slot) >= maxConnections);
+    return maxConnections > 0 && this.worker.counts.total(slot) >= maxConnections;
+  }
+
+  #pendingBudget(): number {
+    const { maxConnections } = this.spec;
+    return maxConnections === 0 ? Number.POSITIVE_INFINITY : pendingBudget(this.worker.shareOf(maxConnections));
+  }
+
+  /** Where newcomers wait for a place, those that only wait for their client make it. */
+  #makeRoom(): void {
+    if (this.#waiting.size === 0 && !(this.#paused && this.#socket.hasWaiting())) return;
+    const budget = this.#pendingBudget();
+    if (this.#isAtLimit()) this.#pending.makeRoom();
+    else if (this.#pending.size >= budget) this.#pending.makeRoomWithin(budget);
+    else this.worker.makeRoom();
   }
 
   #accept(socket: StreamSocket<Leg>): void {

@@ -25,7 +25,7 @@ export class Origination {
   readonly context: ClientContext;
   readonly verifier: ServerVerifier;
 
-  constructor(runtime: Runtime, spec: OriginationSpec) {
+  constructor(runtime: Pick<Runtime, "clientContext">, spec: OriginationSpec) {
     this.spec = spec;
     this.context = runtime.clientContext(spec);
     this.verifier = new ServerVerifier(spec);

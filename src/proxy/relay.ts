@@ -109,6 +109,12 @@ export function relayDeadline(connection: Connection): void {
   armRelayDeadline(connection);
 }
 
+/** Whether a byte has moved after a moment of the coarse clock, also of those that wait in the kernel for a slow reader. */
+export function hasMovedSince(connection: Connection, sinceMs: number): boolean {
+  noteUnsent(connection);
+  return connection.lastActivityMs > sinceMs;
+}
+
 /** Bytes that wait in the kernel for a slow reader are on their way: while their number changes, the connection is not idle. */
 function noteUnsent(connection: Connection): void {
   const { downstream, upstream, listener } = connection;

@@ -2,24 +2,28 @@
 // are shared with the other processes of the daemon.
 
 import { assert } from "../base/assert.ts";
-import { Timer } from "../base/clock.ts";
 import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
-import { Policy } from "./authorize.ts";
+import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
 import { Connection } from "./connection.ts";
+import { Drain } from "./drain.ts";
 import { Ending } from "./ending.ts";
 import { Enforcement } from "./enforce.ts";
 import type { Leg } from "./leg.ts";
 import { Listener, type ListenerRules, listenerRules } from "./listener.ts";
-import { Origination } from "./originate.ts";
+import { Parts } from "./parts.ts";
+import { Pending, pendingBudget } from "./pending.ts";
 
 /** A proxied connection has two descriptors. At EMFILE Bun's accept loop spins, so the limit is kept well away. */
 const DESCRIPTORS_PER_CONNECTION = 2;
 /** Left for log files, timers, the listeners themselves and sockets on their way out. */
 const RESERVED_DESCRIPTORS = 256;
+
+/** How long the number of processes is taken for what it was. */
+const PROCESSES_LOOK_MS = 1000;
 
 /** A hold on the queue of a listener's place, for the worker to keep. */
 export type Sockets = (spec: ListenerSpec) => BoundSocket;
@@ -41,6 +45,7 @@ export interface Prepared {
   readonly policies: readonly Policy[];
   readonly backends: readonly Backend[];
   readonly rules: readonly ListenerRules[];
+  readonly parts: Parts;
 }
 
 /** The data plane. */
@@ -50,6 +55,8 @@ export class Worker {
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
   readonly counts: CountRow;
+  /** Those that wait for their client. */
+  readonly pending: Pending;
   #listeners: readonly Listener[];
   #built: Prepared;
   readonly #random: () => number;
@@ -57,6 +64,9 @@ export class Worker {
   readonly #descriptorLimit: number;
   readonly #enforcement: Enforcement;
   #nextId = 1;
+  /** Processes of the daemon that relay, and when that is to be looked at again. */
+  #processes = 1;
+  #processesLookMs = 0;
   /** Called when the last connection of a draining worker has ended. */
   #drained: (() => void) | null = null;
   #aborted = 0;
@@ -72,7 +82,8 @@ export class Worker {
       .padStart(8, "0");
     this.#descriptorLimit = runtime.descriptorLimit();
     this.#enforcement = new Enforcement(runtime);
-    this.#built = this.prepare(snapshot);
+    this.pending = new Pending(runtime.clock);
+    this.#built = this.#build(snapshot, null);
     this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
 
@@ -95,11 +106,39 @@ export class Worker {
     return this.#connections.size;
   }
 
-  /** Whether this process or the daemon has no room for another connection. */
+  /** Whether this process or the daemon has no room for another connection, or too many here wait for their clients. */
   get isFull(): boolean {
+    return this.#isAtLimit || this.pending.size >= this.#pendingBudget;
+  }
+
+  get #isAtLimit(): boolean {
     const { maxConnections } = this.#built.snapshot;
     if (this.#connections.size >= possibleConnections(this.#descriptorLimit)) return true;
     return maxConnections > 0 && this.counts.total(DAEMON_SLOT) >= maxConnections;
+  }
+
+  /** How many of this process may wait for their clients. */
+  get #pendingBudget(): number {
+    const { maxConnections, maxPendingHandshakes } = this.#built.snapshot;
+    const possible = possibleConnections(this.#descriptorLimit);
+    const room = maxConnections === 0 ? possible : Math.min(possible, this.shareOf(maxConnections));
+    return pendingBudget(room, maxPendingHandshakes);
+  }
+
+  /** What part of a limit of the daemon falls to this process, where that has to be told beforehand. */
+  shareOf(limit: number): number {
+    const { clock } = this.runtime;
+    if (clock.nowMs >= this.#processesLookMs) {
+      this.#processes = Math.max(1, this.counts.table.owners().length);
+      this.#processesLookMs = clock.nowMs + PROCESSES_LOOK_MS;
+    }
+    return Math.ceil(limit / this.#processes);
+  }
+
+  /** Somebody waits for a place: ends those that have kept theirs for too long without having come anywhere. */
+  makeRoom(): void {
+    if (this.#isAtLimit) this.pending.makeRoom();
+    else if (this.isFull) this.pending.makeRoomWithin(this.#pendingBudget);
   }
 
   /** Counts a connection of the daemon and of a listener, if both have room for it. */
@@ -131,14 +170,19 @@ export class Worker {
 
   /** Builds another snapshot, and changes nothing. Throws the ProxyError of what cannot be built. */
   prepare(snapshot: Snapshot): Prepared {
+    return this.#build(snapshot, this.#built.parts);
+  }
+
+  #build(snapshot: Snapshot, served: Parts | null): Prepared {
     const { runtime, counts } = this;
-    const policies = snapshot.policies.map((spec) => new Policy(spec));
+    const parts = new Parts(runtime, served);
+    const policies = snapshot.policies.map((spec) => parts.policy(spec));
     const backends = snapshot.backends.map((spec) => {
-      const origination = spec.origination === null ? null : new Origination(runtime, spec.origination);
+      const origination = spec.origination === null ? null : parts.origination(spec.origination);
       return new Backend(spec, { counts, origination, random: this.#random });
     });
-    const rules = snapshot.listeners.map((spec) => listenerRules(runtime, spec, policies, backends));
-    return { snapshot, policies, backends, rules };
+    const rules = snapshot.listeners.map((spec) => listenerRules(parts, spec, policies, backends));
+    return { snapshot, policies, backends, rules, parts };
   }
 
   /**
@@ -165,13 +209,14 @@ export class Worker {
     const wasFull = this.isFull;
     if (isCounted) this.#countOut(connection.countedBy);
     this.#connections.delete(connection);
+    this.pending.delete(connection);
     if (wasFull) this.#updateAccepting();
     this.#drained?.();
   }
 
   /**
-   * Stops accepting and lets connections finish, until the drain time-out aborts those that remain. Resolves with how many were
-   * aborted. With `queues: "leave"` others accept from the same queues; with "empty" whoever waits in them is still served, and who let them
+   * Stops accepting and lets connections finish, until the drain time-out aborts those that remain; silent ones are ended before that, a few at
+   * a time. Resolves with how many were aborted. With `queues: "leave"` others accept from the same queues; with "empty" whoever waits in them is still served, and who let them
    * form must have turned newcomers away. To be called once.
    */
   drain({ queues }: { readonly queues: "leave" | "empty" }): Promise<number> {
@@ -181,13 +226,17 @@ export class Worker {
       else listener.retire(this.#built.snapshot.drainTimeoutMs);
     }
     const { promise, resolve } = Promise.withResolvers<number>();
-    const deadline = new Timer(() => this.abort());
+    const drain = new Drain({
+      clock: this.runtime.clock,
+      connections: this.#connections,
+      windowMs: this.#built.snapshot.drainTimeoutMs,
+      deadline: () => this.abort(),
+    });
     this.#drained = () => {
       if (this.#connections.size > 0 || this.#listeners.some(({ isClosed }) => !isClosed)) return;
-      this.runtime.clock.disarm(deadline);
+      drain.stop();
       resolve(this.#aborted);
     };
-    this.runtime.clock.arm(deadline, this.#built.snapshot.drainTimeoutMs);
     this.#drained();
     return promise;
   }
@@ -222,11 +271,15 @@ export class Worker {
   /** Accepts no more on a listener than those who wait, and gives its connections this long. */
   #retire(listener: Listener, drainTimeoutMs: number): void {
     listener.retire(drainTimeoutMs);
-    const deadline = new Timer(() => {
-      for (const connection of [...this.#connections])
-        if (connection.listener === listener) connection.end(new Ending("drain_timeout", "the listener was removed"));
+    const connections = (): Connection[] => [...this.#connections].filter((each) => each.listener === listener);
+    new Drain({
+      clock: this.runtime.clock,
+      connections: connections(),
+      windowMs: drainTimeoutMs,
+      deadline() {
+        for (const each of connections()) each.end(new Ending("drain_timeout", "the listener was removed"));
+      },
     });
-    this.runtime.clock.arm(deadline, drainTimeoutMs);
   }
 
   /** Gives back what `countIn` has counted. */

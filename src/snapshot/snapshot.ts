@@ -10,6 +10,8 @@ export interface Snapshot {
   readonly generation: number;
   /** Connections held at once by the process; 0 = what the descriptor limit allows. */
   readonly maxConnections: number;
+  /** Connections of one process that may wait for their clients, in peek and handshake, before the oldest make room; 0 = a part of all. */
+  readonly maxPendingHandshakes: number;
   readonly drainTimeoutMs: number;
   readonly listeners: readonly ListenerSpec[];
   readonly policies: readonly PolicySpec[];

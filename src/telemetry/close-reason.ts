@@ -25,7 +25,7 @@ export const CLOSE_REASONS = {
   limit_reached: {
     side: "proxy",
     termination: "RC",
-    meaning: "A connection limit (process, listener or source) was reached at accept.",
+    meaning: "A connection limit (process, listener or source) was reached at accept, or descriptors ran out.",
   },
   source_denied: {
     side: "proxy",
@@ -57,6 +57,11 @@ export const CLOSE_REASONS = {
     side: "downstream",
     termination: "PR",
     meaning: "The TLS handshake failed for another reason than the client's certificate.",
+  },
+  handshake_overload: {
+    side: "proxy",
+    termination: "RR",
+    meaning: "The client had not ended its handshake yet, and others were waiting for the place.",
   },
   certificate_rejected: {
     side: "downstream",
@@ -136,6 +141,11 @@ export const CLOSE_REASONS = {
     meaning: "No byte moved for idle_timeout, or half_close_idle_timeout after one direction had ended.",
   },
   lifetime_exceeded: { side: "proxy", termination: "PD", meaning: "The connection reached max_lifetime." },
+  drain_idle: {
+    side: "proxy",
+    termination: "KD",
+    meaning: "The process was stopped, or the listener removed, and no byte had moved since then and for some seconds.",
+  },
   drain_timeout: { side: "proxy", termination: "KD", meaning: "The process was stopped and drain_timeout passed." },
   internal_error: {
     side: "proxy",

@@ -66,7 +66,7 @@ export class Judge {
     if (listener === LISTENERS.limited) reasons.push("limit_reached");
     if (this.#hasEndpointLimits) reasons.push("no_endpoint");
     if (this.#backend.maxLifetimeMs > 0) reasons.push("lifetime_exceeded");
-    if (this.drainDueMs !== Number.POSITIVE_INFINITY) reasons.push("drain_timeout");
+    if (this.drainDueMs !== Number.POSITIVE_INFINITY) reasons.push("drain_timeout", "drain_idle");
     return reasons;
   }
 
@@ -173,6 +173,14 @@ export class Judge {
         return this.#backend.maxLifetimeMs > 0 && ageMs >= this.#backend.maxLifetimeMs - TICK_MS;
       case "drain_timeout":
         return nowMs >= this.drainDueMs - TICK_MS;
+      case "drain_idle": {
+        const movedMs = Math.max(down?.lastMovedMs ?? 0, up?.lastMovedMs ?? 0);
+        const { drainTimeoutMs } = this.#snapshot;
+        const beganMs = this.drainDueMs - drainTimeoutMs;
+        // What has moved in a tick bears the time of its beginning.
+        if (movedMs > beganMs + TICK_MS || nowMs < movedMs + 5000 - TICK_MS) return false;
+        return nowMs >= beganMs + drainTimeoutMs / 4 - TICK_MS && nowMs < this.drainDueMs;
+      }
       case "limit_reached":
         return maxConnectionsPerSource > 0 && open >= maxConnectionsPerSource;
       case "source_denied":

@@ -65,6 +65,7 @@ const REACHED = [
   "downstream_left",
   "downstream_reset",
   "downstream_truncated",
+  "drain_idle",
   "drain_timeout",
   "handshake_failed",
   "handshake_timeout",

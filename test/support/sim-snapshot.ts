@@ -102,6 +102,7 @@ export function snapshotSpec(spec: Partial<Snapshot> = {}): Snapshot {
   return {
     generation: 1,
     maxConnections: 0,
+    maxPendingHandshakes: 0,
     drainTimeoutMs: 1000,
     listeners: [listenerSpec()],
     policies: [],
