@@ -7,6 +7,7 @@ import type { DataPlane } from "../control/data-plane.ts";
 import { handOver } from "../control/hand-over.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
+import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
 import type { CountTable } from "../snapshot/counts.ts";
 import { DAEMON_SLOT } from "../snapshot/counts.ts";
@@ -31,9 +32,14 @@ export interface DaemonParts {
   /** `bun 1.4.5`. */
   readonly runtimeVersion: string;
   readonly pid: number;
+  /** What the service manager is told. */
+  readonly notices: ServiceNotices;
   /** Null where the platform knows no successor. */
   readonly succession: Succession | null;
 }
+
+/** How often the service manager is told how we are. */
+const STATUS_MS = 5000;
 
 /** How a daemon came to its end. */
 export interface DaemonEnd {
@@ -48,13 +54,34 @@ export class Daemon implements Control {
   readonly #parts: DaemonParts;
   readonly #startedMs = Date.now();
   readonly #end = Promise.withResolvers<DaemonEnd>();
+  readonly #leaving = Promise.withResolvers<void>();
   #state: "serving" | "draining" = "serving";
   /** A successor that is being started. */
   #heir: ChildProcess | null = null;
   #upgrading = false;
+  readonly #telling: ReturnType<typeof setInterval>;
 
   constructor(parts: DaemonParts) {
     this.#parts = parts;
+    this.#telling = setInterval(() => parts.notices.status(this.#serviceState), STATUS_MS);
+  }
+
+  /** It accepts: whoever waits for that is told. */
+  announce(): void {
+    const { log, plane, notices } = this.#parts;
+    for (const { listener, address } of plane.listening)
+      log.info({ listener, address: formatAddress(address) }, "listening");
+    notices.ready(this.#serviceState);
+  }
+
+  /** Whether anybody relays. */
+  get isWell(): boolean {
+    return this.#parts.plane.workers.some(({ state }) => state === "serving" || state === "draining");
+  }
+
+  /** Resolves when another process has taken over, which speaks for the service from then on. */
+  get leaving(): Promise<void> {
+    return this.#leaving.promise;
   }
 
   /** Its end, once all that it had to finish is finished. */
@@ -75,7 +102,11 @@ export class Daemon implements Control {
       this.#parts.log.warn(problem);
       return [problem];
     }
-    return await this.#parts.liveConfig.reload();
+    const { liveConfig, notices } = this.#parts;
+    notices.reloading();
+    const problems = await liveConfig.reload();
+    notices.ready(this.#serviceState);
+    return problems;
   }
 
   drain(): void {
@@ -146,12 +177,18 @@ export class Daemon implements Control {
     };
   }
 
+  get #serviceState(): ServiceState {
+    const { plane } = this.#parts;
+    const workers = plane.workers.filter(({ worker, state }) => worker > 0 && state === "serving").length;
+    return { generation: plane.snapshot.generation, workers, connections: this.#connections };
+  }
+
   get #connections(): number {
     return this.#parts.counts.total(DAEMON_SLOT);
   }
 
   #stop(why: string): void {
-    const { log, plane, liveConfig } = this.#parts;
+    const { log, plane, liveConfig, notices } = this.#parts;
     if (this.#state === "draining") {
       log.warn({ signal: why, connections: this.#connections }, "second signal: ending at once");
       plane.abort();
@@ -161,6 +198,7 @@ export class Daemon implements Control {
     this.#heir?.kill("SIGKILL");
     this.#state = "draining";
     log.info({ signal: why, connections: this.#connections }, "draining");
+    notices.stopping(this.#serviceState);
     liveConfig.drain();
     this.#finish("empty", null);
   }
@@ -169,6 +207,8 @@ export class Daemon implements Control {
     const { plane, liveConfig } = this.#parts;
     void plane.drain(queues).then((aborted) => {
       liveConfig.stop();
+      clearInterval(this.#telling);
+      this.#parts.notices.close();
       this.#end.resolve({ aborted, successor });
     }, this.#end.reject);
   }

@@ -141,6 +141,7 @@ class WorkerRole {
     }
     const counts = new CountTable(passed.memory(0).buffer, DAEMON_TABLE).row(message.row);
     this.#keep(message.queues, passed, 1);
+    if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets });
     this.#tellServing(snapshot.generation);

@@ -1,7 +1,7 @@
 // `bunnel run`: from a config file to a serving daemon, and from a signal to its end. With no config it serves the embedded default.
 
 import { type Command, Option } from "commander";
-import { formatAddress } from "../base/address.ts";
+import { type Admin, startAdmin } from "../admin/admin.ts";
 import { messageOf, ProxyError } from "../base/errors.ts";
 import { type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
@@ -10,6 +10,7 @@ import type { DataPlane } from "../control/data-plane.ts";
 import { type Inheritance, takeOver } from "../control/hand-over.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
+import { ServiceNotices } from "../control/service-manager.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
 import type { LogSink, Runtime, SharedMemory } from "../runtime/runtime.ts";
@@ -111,25 +112,31 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     processes !== null && shared.memory !== null ? { processes, args, ...shared, memory: shared.memory } : null;
   const { version, runtimeVersion } = io;
   const pid = processes?.pid ?? 0;
-  const daemon = new Daemon({
-    log,
-    liveConfig,
-    plane,
-    counts: shared.counts,
-    version,
-    runtimeVersion,
-    pid,
-    succession,
-  });
+  const { counts } = shared;
+  const notices = new ServiceNotices({ manager: runtime.serviceManager, log, isHealthy: () => daemon.isWell });
+  const daemon = new Daemon({ log, liveConfig, plane, counts, version, runtimeVersion, pid, notices, succession });
   // Before it is announced: whoever waits for that may signal at once.
   for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
-  io.onDefect((thrown) => log.error({ err: describe(thrown) }, "a defect in bunnel; please report it"));
-  for (const { listener, address } of plane.listening)
-    log.info({ listener, address: formatAddress(address) }, "listening");
+  const onDefect = (thrown: unknown): void =>
+    log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
+  io.onDefect(onDefect);
+  let admin: Admin | null = null;
+  try {
+    const { address } = config.admin;
+    const isHeir = inheritance !== null;
+    if (address !== null) admin = await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
+  } catch (thrown) {
+    io.err(messageOf(thrown));
+    plane.abort();
+    return 1;
+  }
+  daemon.announce();
   liveConfig.start();
   inheritance?.accept();
   if (embedded !== null) inviteToTry(io, embedded);
+  void daemon.leaving.then(() => admin?.close());
   const { aborted } = await daemon.ended;
+  await admin?.close();
   await logs.close(log);
   log.info({ aborted }, "stopped");
   return aborted === 0 ? 0 : 1;
@@ -150,6 +157,7 @@ async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions, orphaned: ()
 /** What all processes of the daemon have in common: new, or that of the predecessor. */
 function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
   const sockets = new ListeningSockets(runtime);
+  for (const [name, socket] of runtime.inheritedSockets()) sockets.adopt(`systemd:${name}`, socket);
   for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
   const bytes = CountTable.bytes(DAEMON_TABLE);
   // Another version may count otherwise; its connections are then not among ours.
@@ -173,7 +181,9 @@ async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
   if (workers === 0) {
     const row = counts.claim(processes?.pid ?? 1);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
-    return new OneProcess({ runtime, snapshot, accessLog: logs.open(config.access_log), sockets, counts: row });
+    const plane = new OneProcess({ runtime, snapshot, accessLog: logs.open(config.access_log), sockets, counts: row });
+    if (config.user !== undefined) runtime.dropPrivileges(config.user);
+    return plane;
   }
   if (processes === null || memory === null)
     throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
