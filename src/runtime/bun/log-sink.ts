@@ -1,17 +1,38 @@
 // Where access-log lines go. Writing to a pipe whose reader has stalled, or to a full disk, must not stop the relay, so one asynchronous
 // write is in flight at a time and lines gather behind it up to a limit; beyond it they are dropped and counted.
+//
+// Several processes write to the same target, and every line has to stay whole:
+// - A pipe takes at most PIPE_BUF bytes of a write as one (pipe(7)), and a stream socket, such as journald's, is much the same: they are given
+//   whole lines in pieces of that size. A line that is longer by itself may be torn.
+// - A file is opened for appending, and takes a write of any size as one, unless the disk is full: then it takes a part, which may end within a
+//   line. What remains of that line is dropped, and nothing is written behind half a line without a newline between, whoever has left it there.
 
-import { openSync, write } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, write } from "node:fs";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { LogSink } from "../runtime.ts";
 
 /** Text kept while a write is in flight: some 8,000 lines. */
 const LIMIT_BYTES = 4 * 1024 * 1024;
+const PIPE_BUF = 4096;
+const NEWLINE = 10;
+const RETRY_MS = 10;
+/** How long a file has to end within a line, without growing, until we believe that nobody is writing the rest of it. */
+const END_LOOK_MS = 50;
+const LOOKS_AT_END = 20;
+/** How long the end of the process may wait for a reader that has stalled. */
+const FLUSH_MS = 2000;
 
 /** A sink on a descriptor, which stays open for the life of the process. */
 export class BunLogSink implements LogSink {
   droppedLines = 0;
   readonly #descriptor: number;
+  /** For looking at the end of a file; -1 where the target is none, or may not be read. */
+  readonly #reading: number;
+  /** Bytes of a write that others cannot write into. */
+  readonly #atOnce: number;
+  readonly #isFile: boolean;
+  /** A write of ours was cut short and the end of the file cannot be looked at. */
+  #isTorn = false;
   #gathered: string[] = [];
   #gatheredBytes = 0;
   #writing = false;
@@ -19,6 +40,9 @@ export class BunLogSink implements LogSink {
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
+    this.#isFile = fstatSync(descriptor).isFile();
+    this.#atOnce = this.#isFile ? LIMIT_BYTES : PIPE_BUF;
+    this.#reading = this.#isFile ? openForReading(descriptor) : -1;
   }
 
   write(lines: string): void {
@@ -33,7 +57,13 @@ export class BunLogSink implements LogSink {
 
   flush(): Promise<void> {
     if (!this.#writing) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.push(resolve));
+    return new Promise((resolve) => {
+      const tooLong = setTimeout(resolve, FLUSH_MS);
+      this.#idle.push(() => {
+        clearTimeout(tooLong);
+        resolve();
+      });
+    });
   }
 
   #writeGathered(): void {
@@ -44,16 +74,73 @@ export class BunLogSink implements LogSink {
     this.#writeFrom(bytes, 0);
   }
 
+  /** `offset` is where a line begins. */
   #writeFrom(bytes: Buffer, offset: number): void {
-    write(this.#descriptor, bytes, offset, bytes.length - offset, null, (error, written) => {
+    if (offset >= bytes.length) {
+      this.#finished();
+      return;
+    }
+    if (this.#isFile) this.#lookAtEnd((isWithinLine) => this.#writeLines(bytes, offset, isWithinLine));
+    else this.#writeLines(bytes, offset, false);
+  }
+
+  #writeLines(bytes: Buffer, offset: number, isWithinLine: boolean): void {
+    const end = endOfPiece(bytes, offset, this.#atOnce);
+    const lines = bytes.subarray(offset, end);
+    const ahead = isWithinLine ? 1 : 0;
+    const piece = isWithinLine ? Buffer.concat([Buffer.of(NEWLINE), lines]) : lines;
+    this.#writePiece(piece, 0, (written) => this.#wrote(bytes, offset, end, Math.max(written - ahead, 0)));
+  }
+
+  /** Tells how much was written in the end: all of it, unless the target is broken or full. */
+  #writePiece(piece: Buffer, offset: number, done: (written: number) => void): void {
+    write(this.#descriptor, piece, offset, piece.length - offset, null, (error, written) => {
       // A non-blocking pipe that is full says EAGAIN; its reader is given a moment.
-      if (error !== null && codeOf(error) === "EAGAIN") setTimeout(() => this.#writeFrom(bytes, offset), 10);
-      else if (error === null && offset + written < bytes.length) this.#writeFrom(bytes, offset + written);
-      else {
-        if (error !== null) this.droppedLines += countLines(bytes.toString("latin1", offset));
-        this.#finished();
-      }
+      if (error !== null && codeOf(error) === "EAGAIN")
+        setTimeout(() => this.#writePiece(piece, offset, done), RETRY_MS);
+      else if (error !== null) done(offset);
+      // Of a file the rest is not for us to append: another process may have written meanwhile.
+      else if (offset + written < piece.length && !this.#isFile) this.#writePiece(piece, offset + written, done);
+      else done(offset + written);
     });
+  }
+
+  /** Of the piece from `offset` to `end` so many bytes were written. */
+  #wrote(bytes: Buffer, offset: number, end: number, written: number): void {
+    const reached = offset + written;
+    if (written > 0) this.#isTorn = bytes[reached - 1] !== NEWLINE;
+    if (reached === end) this.#writeFrom(bytes, end);
+    else if (written > 0 && this.#isFile) {
+      // What was begun cannot be taken back; the lines after it may still find room.
+      const next = this.#isTorn ? bytes.indexOf(NEWLINE, reached) + 1 : reached;
+      if (this.#isTorn) this.droppedLines++;
+      this.#writeFrom(bytes, next);
+    } else {
+      this.droppedLines += countLines(bytes.toString("latin1", reached));
+      this.#finished();
+    }
+  }
+
+  /**
+   * Tells whether the file ends within a line because somebody's write was cut short. The write of another process that is under way looks the
+   * same, but not for long.
+   */
+  #lookAtEnd(tell: (isWithinLine: boolean) => void, sizeBefore = -1, looks = 0): void {
+    const size = this.#sizeWithinLine();
+    if (size < 0 || size === sizeBefore || looks === LOOKS_AT_END) tell(size >= 0 && size === sizeBefore);
+    else setTimeout(() => this.#lookAtEnd(tell, size, looks + 1), END_LOOK_MS);
+  }
+
+  /** The size of a file that ends within a line; -1 of one that does not, and 0 of one that cannot be looked at and that we left so. */
+  #sizeWithinLine(): number {
+    try {
+      const { size } = fstatSync(this.#reading);
+      const last = new Uint8Array(1);
+      if (size === 0 || readSync(this.#reading, last, 0, 1, size - 1) === 0) return -1;
+      return last[0] === NEWLINE ? -1 : size;
+    } catch {
+      return this.#isTorn ? 0 : -1;
+    }
   }
 
   #finished(): void {
@@ -75,6 +162,26 @@ export function openLogSink(target: string): LogSink {
   } catch (thrown) {
     throw new ProxyError(codeOf(thrown), `cannot open the log file ${target}: ${messageOf(thrown)}`);
   }
+}
+
+/** The end of the last whole line that begins at `offset` or later and lies within so many bytes; of the first line, when that is longer. */
+function endOfPiece(bytes: Buffer, offset: number, limit: number): number {
+  if (bytes.length - offset <= limit) return bytes.length;
+  const last = bytes.lastIndexOf(NEWLINE, offset + limit - 1);
+  const end = last >= offset ? last : bytes.indexOf(NEWLINE, offset);
+  return end < 0 ? bytes.length : end + 1;
+}
+
+/** A descriptor of the same file, to be read; -1 when we may not. */
+function openForReading(descriptor: number): number {
+  try {
+    const reading = openSync(`/proc/self/fd/${descriptor}`, constants.O_RDONLY);
+    if (fstatSync(reading).isFile()) return reading;
+    closeSync(reading);
+  } catch {
+    // A file that we may write and not read is looked after by what we know of our own writes.
+  }
+  return -1;
 }
 
 function countLines(text: string): number {
