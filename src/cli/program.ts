@@ -2,11 +2,14 @@
 
 import { Command, CommanderError } from "commander";
 import { registerCheck } from "./check.ts";
+import { registerDrain } from "./drain.ts";
 import { registerExplain } from "./explain.ts";
 import { registerPki } from "./pki.ts";
 import { registerReference } from "./reference.ts";
+import { registerReload } from "./reload.ts";
 import { registerRun } from "./run.ts";
 import { registerSchema } from "./schema.ts";
+import { registerStatus } from "./status.ts";
 import { registerVersion } from "./version.ts";
 
 const EXIT_FAILED = 1;
@@ -17,6 +20,7 @@ export type ProgramIo = Parameters<typeof registerRun>[1] &
   Parameters<typeof registerCheck>[1] &
   Parameters<typeof registerExplain>[1] &
   Parameters<typeof registerPki>[1] &
+  Parameters<typeof registerStatus>[1] &
   Parameters<typeof registerVersion>[1];
 
 /** Runs the command that the arguments name, to its end. Resolves with the exit code. */
@@ -32,6 +36,9 @@ export async function start(io: ProgramIo): Promise<number> {
     exitCode = code;
   };
   registerRun(program, io, finish);
+  registerStatus(program, io, finish);
+  registerReload(program, io, finish);
+  registerDrain(program, io, finish);
   registerCheck(program, io, finish);
   registerExplain(program, io, finish);
   registerSchema(program, io, finish);
