@@ -5,6 +5,7 @@ import { type Logger, pino } from "pino";
 export type Log = Pick<Logger, "debug" | "info" | "warn" | "error" | "fatal">;
 
 const STDERR = 2;
+const KEPT_CHARACTERS = 1024 * 1024;
 
 export interface LogOptions {
   readonly level: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -14,7 +15,9 @@ export interface LogOptions {
 
 /** Lines are written before the call returns: there are few, and the last ones before an end matter most. `fields` are on each of them. */
 export function createLog({ level, format }: LogOptions, fields: Readonly<Record<string, unknown>> = {}): Log {
-  const destination = pino.destination({ fd: STDERR, sync: true });
+  const destination = pino.destination({ fd: STDERR, sync: true, maxLength: KEPT_CHARACTERS });
+  // A full disk would else throw out of every call that logs. What was not written is kept, up to that much, and tried again with the next line.
+  destination.on("error", () => {});
   const options = { level, base: fields };
   if (format === "json") return pino(options, destination);
   return pino(options, { write: (line) => destination.write(prettyLine(line)) });
