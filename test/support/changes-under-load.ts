@@ -9,7 +9,7 @@ import { eventually } from "./eventually.ts";
 import { unusedPort } from "./servers.ts";
 import type { Summary } from "./steady-load/report.ts";
 import { SteadyLoad, startEchoes } from "./steady-load.ts";
-import { workersOf } from "./worker-processes.ts";
+import { endNow, workersOf } from "./worker-processes.ts";
 
 const ENDPOINTS = 4;
 const RELOADED = "config reloaded";
@@ -155,14 +155,7 @@ async function upgrade(daemon: Daemon, supervisors: number[]): Promise<void> {
 
 /** Successors are no children of ours: they are ended by the pids that they were announced with. */
 async function endAll(supervisors: readonly number[], daemon: Daemon): Promise<void> {
-  const pids = supervisors.slice(1).flatMap((pid) => [...workersOf(pid), pid]);
-  daemon.child.signal("SIGKILL");
-  for (const pid of pids) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-  }
+  const workers = supervisors.flatMap((pid) => workersOf(pid));
+  for (const pid of [...supervisors, ...workers]) endNow(pid);
   await daemon.child.exited;
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { CloseReason, CloseSide } from "../../src/telemetry/close-reason.ts";
 import { Child } from "./child.ts";
 import { eventually } from "./eventually.ts";
+import { endNow, workersOf } from "./worker-processes.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -147,6 +148,10 @@ export class Daemon implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Workers that lose their supervisor drain, and that may take long.
+    const workers = this.child.hasExited ? [] : workersOf(this.pid);
+    this.child.signal("SIGKILL");
+    for (const pid of workers) endNow(pid);
     await this.child[Symbol.asyncDispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -16,6 +16,11 @@ export function workersOf(pid: number): readonly number[] {
   return childrenOf(pid).filter((child) => readText(`/proc/${child}/cmdline`).split("\0").includes("worker"));
 }
 
+/** SIGKILL to a process that the test has started, or that was started by one; harmless when it has ended. */
+export function endNow(pid: number): void {
+  orElse(() => process.kill(pid, "SIGKILL"), true);
+}
+
 /** Whether a process is there and has not ended. */
 export function isAlive(pid: number): boolean {
   const state = /^State:\s+(\w)/m.exec(readText(`/proc/${pid}/status`))?.[1];
