@@ -98,6 +98,8 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   if (!compiled.ok) return badConfig(io, compiled.problems);
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
 
+  // Before any process is started: it would be handed the variables that tell of the manager.
+  const manager = runtime.serviceManager;
   const shared = shareState(runtime, inheritance);
   const logs = new AccessLogs(runtime);
   try {
@@ -113,7 +115,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const { version, runtimeVersion } = io;
   const pid = processes?.pid ?? 0;
   const { counts } = shared;
-  const notices = new ServiceNotices({ manager: runtime.serviceManager, log, isHealthy: () => daemon.isWell });
+  const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
   const daemon = new Daemon({ log, liveConfig, plane, counts, version, runtimeVersion, pid, notices, succession });
   // Before it is announced: whoever waits for that may signal at once.
   for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
@@ -157,7 +159,6 @@ async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions, orphaned: ()
 /** What all processes of the daemon have in common: new, or that of the predecessor. */
 function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
   const sockets = new ListeningSockets(runtime);
-  for (const [name, socket] of runtime.inheritedSockets()) sockets.adopt(`systemd:${name}`, socket);
   for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
   const bytes = CountTable.bytes(DAEMON_TABLE);
   // Another version may count otherwise; its connections are then not among ours.
@@ -177,6 +178,8 @@ async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
   const { runtime, version } = io;
   const { config, log, logs, snapshot, sockets, counts, memory } = parts;
   const { processes } = runtime;
+  // What is wrong with them is told now. Listeners get them by `bind`.
+  runtime.inheritedSockets();
   const workers = workerCount(runtime, config.workers);
   if (workers === 0) {
     const row = counts.claim(processes?.pid ?? 1);
