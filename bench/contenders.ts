@@ -146,6 +146,7 @@ function prepareBunnel(input: ContenderInput, accessLog: string): readonly strin
   ]);
   const lines = [
     "workers: 0",
+    "admin: { address: off }",
     `access_log: { output: ${accessLog}, format: json }`,
     "listeners:",
     ...listeners,
