@@ -6,7 +6,7 @@ import type { Address } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import { type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
-import type { Environment } from "../config/yaml.ts";
+import type { Environment } from "../config/substitute.ts";
 import { compile } from "../control/compile.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";

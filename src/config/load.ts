@@ -7,7 +7,8 @@ import type { Finding } from "./report.ts";
 import { applyRules, type WrittenNames } from "./rules.ts";
 import type { BackendTlsConfig, Config, TlsConfig } from "./schema.ts";
 import { readShape } from "./shape.ts";
-import { type Environment, type Places, type PlainValue, readYaml } from "./yaml.ts";
+import type { Environment } from "./substitute.ts";
+import { type Places, type PlainValue, readYaml } from "./yaml.ts";
 
 /** The little that configuration needs of a file system. */
 export interface ConfigFiles {

@@ -15,13 +15,12 @@ import {
   type YAMLError,
 } from "yaml";
 import { messageOf } from "../base/errors.ts";
+import { readPlainYaml } from "./plain-yaml.ts";
 import type { Path, PlacedProblem, Problem } from "./problems.ts";
+import { asIfWritten, type Environment, substitute } from "./substitute.ts";
 
 /** Plain data as YAML has it; lists and maps are fresh and may be changed. */
 export type PlainValue = string | number | boolean | null | PlainValue[] | { [key: string]: PlainValue };
-
-/** The values of environment variables; what is absent or undefined is unset. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Ten thousand backends fit; a file that is larger is a mistake. */
 const MAX_TEXT_LENGTH = 16 * 1024 * 1024;
@@ -37,27 +36,32 @@ export interface YamlRead {
   readonly places: Places;
 }
 
-/** Finds what was written where. */
+/** A text and what its parser knows of it. */
+interface Parsed {
+  /** Null when it is no YAML at all. */
+  readonly document: Document.Parsed | null;
+  readonly lines: LineCounter;
+}
+
+/** Finds what was written where. The text is only parsed for it once something is looked for: mostly nothing is. */
 export class Places {
   /** As it is to be shown, and what relative paths in the config start from. */
   readonly file: string;
-  readonly #root: Node | null;
-  readonly #document: Document | null;
-  readonly #lines: LineCounter;
+  readonly #parse: () => Parsed;
+  #parsed: Parsed | null = null;
 
-  constructor(file: string, document: Document | null, lines: LineCounter) {
+  constructor(file: string, parse: () => Parsed) {
     this.file = file;
-    this.#document = document;
-    this.#root = document?.contents ?? null;
-    this.#lines = lines;
+    this.#parse = parse;
   }
 
   /** The problem with its place: its value, its key where `atKey`, or the nearest thing around it that was written. */
   place(problem: Problem): PlacedProblem {
-    let node: Node | null = this.#root;
+    const { document } = this.#known;
+    let node: Node | null = document?.contents ?? null;
     let offset = node?.range?.[0] ?? 0;
     for (const [index, step] of problem.path.entries()) {
-      if (isAlias(node) && this.#document !== null) node = node.resolve(this.#document) ?? null;
+      if (isAlias(node) && document !== null) node = node.resolve(document) ?? null;
       const last = index === problem.path.length - 1;
       if (isMap(node)) {
         const pair = node.items.find((item) => keyOf(item.key) === step);
@@ -77,24 +81,36 @@ export class Places {
 
   /** The problem placed at a character of the text. */
   at(offset: number, problem: Problem): PlacedProblem {
-    const { line, col } = this.#lines.linePos(offset);
+    const { line, col } = this.#known.lines.linePos(offset);
     return { ...problem, file: this.file, line: Math.max(line, 1), column: Math.max(col, 1) };
+  }
+
+  get #known(): Parsed {
+    this.#parsed ??= this.#parse();
+    return this.#parsed;
   }
 }
 
 /** Reads one YAML document. Never throws: everything that is wrong with the text is in `problems`, with its place. */
 export function readYaml(text: string, file: string, environment: Environment): YamlRead {
-  const lines = new LineCounter();
-  const nothing = new Places(file, null, lines);
-  if (text.length > MAX_TEXT_LENGTH) return refusal(nothing, `the file is longer than ${MAX_TEXT_LENGTH} characters`);
-  let document: Document.Parsed;
+  if (text.length > MAX_TEXT_LENGTH)
+    return refusal(nowhere(file), `the file is longer than ${MAX_TEXT_LENGTH} characters`);
+  const plain = readPlainYaml(text, environment, { values: MAX_VALUES, depth: MAX_DEPTH });
+  if (plain !== null) return { value: plain, problems: [], places: new Places(file, () => parse(text)) };
+  return readAnyYaml(text, file, environment);
+}
+
+/** The same without the quick way, which is for plain files only and gives up on the others. */
+export function readAnyYaml(text: string, file: string, environment: Environment): YamlRead {
+  let parsed: Parsed & { readonly document: Document.Parsed };
   try {
-    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, version: "1.2" });
+    parsed = parse(text);
   } catch (error) {
     // The parser is recursive; a line of a hundred thousand brackets ends its stack.
-    return refusal(nothing, `this cannot be read as YAML: ${messageOf(error)}`);
+    return refusal(nowhere(file), `this cannot be read as YAML: ${messageOf(error)}`);
   }
-  const places = new Places(file, document, lines);
+  const { document } = parsed;
+  const places = new Places(file, () => parsed);
   const problems = [...document.errors, ...document.warnings].map((error) =>
     places.at(error.pos[0], { path: [], message: explain(error) }),
   );
@@ -104,6 +120,12 @@ export function readYaml(text: string, file: string, environment: Environment): 
   const value = reader.read(document.contents, [], 0);
   problems.push(...reader.problems);
   return { value: reader.tooMuch ? null : value, problems, places };
+}
+
+function parse(text: string): Parsed & { readonly document: Document.Parsed } {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, version: "1.2" });
+  return { document, lines };
 }
 
 /** Turns nodes into plain values, counting what it makes. */
@@ -170,37 +192,9 @@ class PlainReader {
   }
 }
 
-/**
- * Replaces each `${NAME}` by the variable's value and each `$${` by `${`. `problem` says which variable is unset, or
- * that a `${` is not followed by a name and `}`; the text is then unchanged at that place.
- */
-export function substitute(text: string, environment: Environment): { text: string; problem: string | null } {
-  let problem: string | null = null;
-  const replaced = text.replace(
-    /\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{/g,
-    (found: string, name: string | undefined) => {
-      if (found === "$${") return "${";
-      if (name === undefined) {
-        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is shown as it is.
-        problem ??= 'after "${" comes the name of an environment variable and "}"; for a literal "${" write "$${"';
-        return found;
-      }
-      const value = environment[name];
-      if (value === undefined) problem ??= `the environment variable ${name} is not set`;
-      return value ?? found;
-    },
-  );
-  return { text: replaced, problem };
-}
-
-/**
- * An unquoted scalar means after substitution what it would mean had the value been written there: `${LIMIT}` can be a
- * number.
- */
-function asIfWritten(text: string): PlainValue {
-  if (/^-?(0|[1-9]\d{0,14})$/.test(text)) return Number(text);
-  if (text === "true" || text === "false") return text === "true";
-  return text;
+/** For a text that has no places. */
+function nowhere(file: string): Places {
+  return new Places(file, () => ({ document: null, lines: new LineCounter() }));
 }
 
 function refusal(places: Places, message: string): YamlRead {

@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { formatProblem } from "../../../src/config/problems.ts";
-import { readYaml, substitute } from "../../../src/config/yaml.ts";
+import { substitute } from "../../../src/config/substitute.ts";
+import { readYaml } from "../../../src/config/yaml.ts";
 
 const read = (text: string, environment = {}) => readYaml(text, "f.yaml", environment);
 const placeOf = (text: string, path: (string | number)[], atKey = false): string => {
