@@ -1,5 +1,5 @@
 // A burst of clients at the very moment of SIGTERM: whoever's connect succeeded is served, and whoever comes too late is refused. Nobody who was connected is reset. The signal
-// comes at another moment of the burst each time.
+// comes at another moment of the burst each time; and in half of the rounds a limit keeps most of them in the queue then.
 
 import { expect, test } from "bun:test";
 import type { Peer } from "../conformance/peers.ts";
@@ -10,6 +10,7 @@ import { connectTo } from "../support/tcp.ts";
 
 const BURST = 200;
 const ROUNDS = 10;
+const LIMIT = 10;
 
 type Fate = "served" | "refused" | string;
 
@@ -52,7 +53,7 @@ test.each([0, 2])(
       await using daemon = await startDaemon(`
 workers: ${workers}
 drain_timeout: 10s
-listeners: [{ name: in, address: "127.0.0.1:0", backend: echo }]
+listeners: [{ name: in, address: "127.0.0.1:0", max_connections: ${round % 4 < 2 ? 0 : LIMIT}, backend: echo }]
 backends: { echo: { endpoints: ["${echoes.addresses[0]}"] } }
 `);
       const { served = 0, refused = 0, ...wrong } = await burst(daemon, round);
