@@ -19,6 +19,8 @@ export interface Succession {
   readonly processes: Processes;
   /** With which the successor is started. */
   readonly args: readonly string[];
+  /** By which it finds the service manager. */
+  readonly environment: Readonly<Record<string, string>>;
   readonly memory: SharedMemory;
   readonly sockets: ListeningSockets;
 }
@@ -115,21 +117,24 @@ export class Daemon implements Control {
 
   /** Lets the program on the disk take our place; when it cannot, goes on. */
   async upgrade(): Promise<void> {
-    const { log, plane, succession, liveConfig } = this.#parts;
+    const { log, plane, succession, liveConfig, notices } = this.#parts;
     if (succession === null || this.#state === "draining" || this.#upgrading) {
       log.warn("no upgrade: the daemon is draining, or is being upgraded already");
       return;
     }
     this.#upgrading = true;
-    const { processes, args, memory, sockets } = succession;
+    const { processes, memory, sockets } = succession;
     const { generation } = plane.snapshot;
     const estate = { queues: new Map(sockets.held), memory, slots: liveConfig.slots, generation };
     log.info("upgrading: the program on the disk is started beside this one");
     try {
-      const { pid } = await handOver(processes, args, estate, (child) => {
+      const { pid } = await handOver(processes, succession, estate, (child) => {
         this.#heir = child;
       });
       this.#state = "draining";
+      // The service is the successor now: how we are would be taken for how it is.
+      clearInterval(this.#telling);
+      notices.close();
       liveConfig.drain();
       log.info(
         { pid, connections: this.#connections },

@@ -110,8 +110,11 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   }
   const { processes } = runtime;
   const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
+  const environment = manager?.environment ?? {};
   const succession =
-    processes !== null && shared.memory !== null ? { processes, args, ...shared, memory: shared.memory } : null;
+    processes !== null && shared.memory !== null
+      ? { processes, args, environment, ...shared, memory: shared.memory }
+      : null;
   const { version, runtimeVersion } = io;
   const pid = processes?.pid ?? 0;
   const { counts } = shared;

@@ -24,16 +24,16 @@ export interface Successor {
 }
 
 /**
- * Starts the successor with these arguments and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has
+ * Starts the successor with these arguments, and these variables beside our own, and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has
  * been ended then. `started` is told of the process at once.
  */
 export async function handOver(
   processes: Processes,
-  args: readonly string[],
+  { args, environment }: { readonly args: readonly string[]; readonly environment: Readonly<Record<string, string>> },
   estate: Estate,
   started: (child: ChildProcess) => void,
 ): Promise<Successor> {
-  const child = processes.start(args);
+  const child = processes.start(args, environment);
   started(child);
   const { promise: accepts, resolve, reject } = Promise.withResolvers<void>();
   child.channel.listen({

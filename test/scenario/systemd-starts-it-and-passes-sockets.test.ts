@@ -72,6 +72,35 @@ for (const workers of [0, 2]) {
   });
 }
 
+test("after an upgrade the service manager is told of the successor, and by it alone", async () => {
+  await using receiver = await new NoticeReceiver(join(directory, "notify-upgrade.sock")).bound();
+  await using endpoint = await startEndpoint();
+  await using daemon = await startDaemon(config(["web"], endpoint.address, 1), {
+    env: { NOTIFY_SOCKET: receiver.path, WATCHDOG_USEC: "1000000" },
+    under: passing([{ kind: "stream", name: "web", host: "127.0.0.1" }], []),
+  });
+  const address = await daemon.address("web");
+  daemon.child.signal("SIGUSR2");
+  const successor = await eventually("another process is the service", () =>
+    receiver.notices
+      .map((notice) => /^READY=1\nMAINPID=(\d+)/.exec(notice)?.[1])
+      .find((pid) => pid !== undefined && Number(pid) !== daemon.pid),
+  );
+  try {
+    await eventually(
+      "it lives",
+      () =>
+        receiver.notices.lastIndexOf("WATCHDOG=1") > receiver.notices.findIndex((notice) => notice.includes(successor)),
+    );
+    await echoes(address);
+    expect(receiver.notices.some((notice) => notice.includes("STOPPING=1"))).toBe(false);
+  } finally {
+    process.kill(Number(successor), "SIGTERM");
+  }
+  await eventually("it said that it ends", () => receiver.notices.some((notice) => notice.includes("STOPPING=1")));
+  expect(await daemon.exitCode()).toBe(0);
+});
+
 test("a socket that was not passed is said, with what to do about it, and ends the start", async () => {
   const path = join(directory, "missing.yaml");
   writeFileSync(path, `admin: { address: off }\n${config(["web"], "127.0.0.1:1")}`);
