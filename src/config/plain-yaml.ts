@@ -23,7 +23,7 @@ const FLOW_SCALAR = /[A-Za-z0-9_./](?:[A-Za-z0-9_./@+*-]|:(?=[A-Za-z0-9_./@+*-])
 /** Up to the end of the line or a comment, without the blanks before that. A colon before a blank would make it a key. */
 const BLOCK_SCALAR = /[A-Za-z0-9_./$](?:[^ :\n]|:(?![ \n]|$)| +(?![ #\n]|$))*(?= *\n| *$| +#)/y;
 const DOUBLE_QUOTED = /"[^"\\\n]*"/y;
-const SINGLE_QUOTED = /'[^'\n]*'(?!')/y;
+const SINGLE_QUOTED = /'[^'\n]*'/y;
 const NUMBER = /^(?:0|[1-9]\d{0,14})$/;
 /** Other numbers of the core schema, and its other words for null, true and false. */
 const UNUSUAL_SCALAR = /^(?:(?:\.\d+|\d+\.?\d*)(?:[eE][-+]?\d+)?|0[xo].*|\.inf|\.nan|null|true|false)$/i;
@@ -62,6 +62,7 @@ class PlainYaml {
   document(): PlainValue {
     this.#toLine();
     const value = this.#indent === 0 ? this.#block(0, 0) : null;
+    // Also what is further in than the line before allows, at any depth: nobody has taken it.
     if (this.#at < this.#text.length) throw NOT_PLAIN;
     return value;
   }
@@ -98,7 +99,7 @@ class PlainYaml {
   /** Whether only blanks and a comment are left of the line. */
   get #isLineDone(): boolean {
     const code = this.#text.charCodeAt(this.#at);
-    return Number.isNaN(code) || code === LINE_END || (code === HASH && this.#text.charCodeAt(this.#at - 1) === SPACE);
+    return Number.isNaN(code) || code === LINE_END || code === HASH;
   }
 
   get #isEntry(): boolean {
@@ -127,7 +128,6 @@ class PlainYaml {
           list.push(this.#map(column, depth + 1));
         } else list.push(this.#inline(depth + 1));
       }
-      if (this.#indent > indent) throw NOT_PLAIN;
     }
     return list;
   }
@@ -140,7 +140,6 @@ class PlainYaml {
       const key = this.#key(map);
       this.#blanks();
       map[key] = this.#isLineDone ? this.#below(indent, depth + 1, true) : this.#inline(depth + 1);
-      if (this.#indent > indent) throw NOT_PLAIN;
     }
     return map;
   }
@@ -200,15 +199,13 @@ class PlainYaml {
     return list;
   }
 
-  /** After a value in braces: goes past the comma, if there is one, which something must follow. */
+  /** After a value in braces: goes past the comma, if there is one. */
   #separated(close: number): number {
     this.#blanks();
     const code = this.#text.charCodeAt(this.#at);
     if (code === close) return code;
     if (code !== COMMA) throw NOT_PLAIN;
-    const next = this.#afterMark();
-    if (next === close) throw NOT_PLAIN;
-    return next;
+    return this.#afterMark();
   }
 
   #afterMark(): number {

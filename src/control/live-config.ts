@@ -230,12 +230,8 @@ export class LiveConfig {
 
   #lookAtConfig(): void {
     const isWatched = this.#served?.loaded.config.watch_config === true && this.#options.load !== null;
-    if (!isWatched || this.#isEnding) {
-      this.#source.forget();
-      return;
-    }
-    // It goes by what that has read.
-    if (this.#reloading > 0) return;
+    // What is under way reads the file itself, and the look after it goes by what it has read.
+    if (!isWatched || this.#isEnding || this.#reloading > 0) return;
     const sight = this.#source.look();
     if (sight === "still") void this.#ask({ isRetry: false });
     else if (sight === "same" && this.#looksToRetry > 0 && --this.#looksToRetry === 0)

@@ -33,11 +33,6 @@ export class StandStill {
     this.#changed = isStill ? null : now;
     return isStill ? "still" : "changing";
   }
-
-  /** What was seen is forgotten: a change has to be seen by two looks from now on. */
-  forget(): void {
-    this.#changed = null;
-  }
 }
 
 function sameStamps(first: ReadonlyMap<string, string>, second: ReadonlyMap<string, string>): boolean {

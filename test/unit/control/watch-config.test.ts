@@ -1,6 +1,7 @@
 // `watch_config: true`: the config file is read again by itself, once it has changed and stood still. One that is wrong is told of once.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { ProxyError } from "../../../src/base/errors.ts";
 import { RETRY_LOOKS } from "../../../src/control/live-config.ts";
 import { testPki } from "../../support/certificates.ts";
 import { CONFIG_FILE, LiveConfigFixture } from "./live-config-fixture.ts";
@@ -150,6 +151,33 @@ describe("one that is sound and could not be served", () => {
     expect(fixture.published[0]?.listeners[0]?.routes[0]?.termination?.certificates[0]?.chainPem).toBe(
       pki.server.certificatePem,
     );
+  });
+});
+
+describe("a retry", () => {
+  test("is also made of a file that could not be read and then can, though no stamp shows it", async () => {
+    await fixture.start();
+    const { readText } = fixture.files;
+    fixture.files.readText = () => {
+      throw new ProxyError("EMFILE", "cannot read f.yaml: too many open files");
+    };
+    fixture.write(RENAMED);
+    await fixture.looks(2);
+    expect(fixture.said).toEqual([RELOAD_REFUSED]);
+    fixture.files.readText = readText;
+    await fixture.looks(RETRY_LOOKS);
+    expect(servedName()).toBe("other");
+  });
+
+  test("is not made of one that SIGHUP has made go through meanwhile", async () => {
+    const live = await fixture.start();
+    fixture.names.clear();
+    fixture.write(RENAMED);
+    await fixture.looks(2);
+    fixture.names.set("app.internal", "192.0.2.2");
+    expect(await live.reload()).toEqual([]);
+    await fixture.looks(2 * RETRY_LOOKS);
+    expect(fixture.said).toEqual([RELOAD_REFUSED, RELOADED]);
   });
 });
 
