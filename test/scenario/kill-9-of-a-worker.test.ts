@@ -2,11 +2,14 @@
 // refused; a new worker serves within a second. What the dead one had in use is given back: the other workers balance and admit as if it had never been.
 
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import type { Status } from "../../src/snapshot/status.ts";
 import type { Peer } from "../conformance/peers.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Echoes, SteadyLoad, startEchoes } from "../support/steady-load.ts";
 import { connectTo } from "../support/tcp.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { clientPortsHeldBy, isAlive, workersOf } from "../support/worker-processes.ts";
 
 /** As the issue has them. */
@@ -86,6 +89,12 @@ describe("under load", () => {
   }, 20_000);
 });
 
+/** What the daemon says of itself. */
+async function statusOf(adminSocket: string): Promise<Status> {
+  const answer = await fetch("http://localhost/api/v1/status", { unix: adminSocket });
+  return (await answer.json()) as Status;
+}
+
 /** Clients that have had an answer and stay. */
 async function held(to: string, count: number): Promise<Peer[]> {
   const peers: Peer[] = [];
@@ -101,15 +110,29 @@ async function held(to: string, count: number): Promise<Peer[]> {
 describe("what it had in use is given back", () => {
   test("to least_connections: the endpoints that it leaves empty are filled first", async () => {
     await using echoes = await startEchoes(5);
-    await using daemon = await startDaemon(configFor(echoes));
+    const adminSocket = join(temporaryDirectory("bunnel-admin-"), "sock");
+    await using daemon = await startDaemon(configFor(echoes, `admin: { address: "unix:${adminSocket}" }`));
     const to = await daemon.address("in");
     const peers = await held(to, 60);
     expect(await echoes.open()).toEqual([12, 12, 12, 12, 12]);
     const { ports } = killOne(daemon, await daemon.port("in"));
+    const exact = eventually(
+      "the counts were without the dead one's",
+      async () => {
+        const status = await statusOf(adminSocket);
+        return status.connections === 60 - ports.length ? status : null;
+      },
+      COUNTS_WITHIN_MS,
+    );
     const gone = peers.filter(({ socket }) => ports.includes(socket.localPort ?? 0));
     await eventually("its clients were told", () => gone.every(({ closed, ended }) => closed || ended));
     const left = 60 - gone.length;
     await eventually("the endpoints were told", async () => sum(await echoes.open()) === left, COUNTS_WITHIN_MS);
+    const { connections, backends } = await exact;
+    expect({ connections, counted: backends[0]?.endpoints.map((endpoint) => endpoint.connections) }).toEqual({
+      connections: left,
+      counted: [...(await echoes.open())],
+    });
     // Fills up what the dead one left: with counts that are exact, the spread is one at most again.
     await held(to, gone.length);
     expect(await echoes.open()).toEqual([12, 12, 12, 12, 12]);
