@@ -10,6 +10,7 @@ import type { DataPlane } from "../control/data-plane.ts";
 import { type Inheritance, takeOver } from "../control/hand-over.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
+import { PidFile } from "../control/pid-file.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
@@ -98,14 +99,21 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   if (!compiled.ok) return badConfig(io, compiled.problems);
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
 
+  if (config.user !== undefined && !runtime.userExists(config.user)) {
+    const message = `there is no user ${config.user} on this host: create it or name another`;
+    return badConfig(io, [loaded.places.place({ path: ["user"], message })]);
+  }
+  const pidFile = pidFileOf(io, config);
   // Before any process is started: it would be handed the variables that tell of the manager.
   const manager = runtime.serviceManager;
   const shared = shareState(runtime, inheritance);
   const logs = new AccessLogs(runtime);
   try {
+    if (inheritance === null) pidFile?.claim();
     plane = await startPlane(io, { config, log, logs, snapshot: compiled.snapshot, ...shared });
   } catch (thrown) {
     io.err(messageOf(thrown));
+    pidFile?.release();
     return 1;
   }
   const { processes } = runtime;
@@ -132,19 +140,37 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     if (address !== null) admin = await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
   } catch (thrown) {
     io.err(messageOf(thrown));
+    pidFile?.release();
     plane.abort();
     return 1;
   }
   daemon.announce();
   liveConfig.start();
   inheritance?.accept();
+  if (inheritance !== null) takeFile(pidFile, log);
   if (embedded !== null) inviteToTry(io, embedded);
   void daemon.leaving.then(() => admin?.close());
   const { aborted } = await daemon.ended;
   await admin?.close();
   await logs.close(log);
+  pidFile?.release();
   log.info({ aborted }, "stopped");
   return aborted === 0 ? 0 : 1;
+}
+
+function pidFileOf({ runtime, files }: RunIo, { pid_file: path }: Config): PidFile | null {
+  const pid = runtime.processes?.pid;
+  if (path === undefined || pid === undefined) return null;
+  return new PidFile({ path, pid, files, commandLine: runtime.commandLine });
+}
+
+/** Once the predecessor has let go: an upgrade that is abandoned leaves the file as it was. */
+function takeFile(pidFile: PidFile | null, log: Log): void {
+  try {
+    pidFile?.claim({ takeOver: true });
+  } catch (thrown) {
+    log.warn({ problem: messageOf(thrown) }, "the PID file still names the predecessor");
+  }
 }
 
 interface Shared {

@@ -23,16 +23,16 @@ export class PidFile {
   }
 
   /**
-   * Puts our process id into the file. Throws ProxyError EEXIST when another bunnel that lives is named there, but for the predecessor that we
-   * take over from (0 = none), or when the file is something else; or what writing it throws. A file whose process has gone is replaced.
+   * Puts our process id into the file. Throws ProxyError EEXIST when another bunnel that lives is named there, unless it is the predecessor
+   * that we have taken over from, or when the file is something else; or what writing it throws. A file whose process has gone is replaced.
    */
-  claim(predecessor = 0): void {
+  claim({ takeOver = false } = {}): void {
     const { path, pid, files } = this.#options;
     const text = this.#text();
     const named = Number(text);
     if (text !== "" && !(Number.isSafeInteger(named) && named > 0))
       throw new ProxyError("EEXIST", `${path} holds no process id but something else: give \`pid_file\` another path`);
-    if (named > 0 && named !== pid && named !== predecessor && this.#isBunnel(named))
+    if (named > 0 && named !== pid && !takeOver && this.#isBunnel(named))
       throw new ProxyError(
         "EEXIST",
         `${path} names process ${named}, which is a bunnel that runs: stop it, or give this one another \`pid_file\``,

@@ -45,7 +45,7 @@ listeners: [{ name: in, address: "127.0.0.1:0", backend: web }]\nbackends: { web
   const path = place(`${daemon.pid}\n`);
   expect(() => pidFile(path).claim()).toThrow(`${path} names process ${daemon.pid}, which is a bunnel that runs`);
   expect(readFileSync(path, "utf8")).toBe(`${daemon.pid}\n`);
-  pidFile(path).claim(daemon.pid);
+  pidFile(path).claim({ takeOver: true });
   expect(readFileSync(path, "utf8")).toBe("4000000\n");
   // The predecessor ends after that.
   pidFile(path, daemon.pid).release();
