@@ -8,6 +8,7 @@ import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import { placeOf } from "../snapshot/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
+import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 
 /** What a worker may touch. */
@@ -137,6 +138,7 @@ class WorkerRole {
     let accessLog: AccessLog | null = null;
     if (message.accessLog.output !== "off") {
       this.#sink = runtime.openLogSink(message.accessLog.output);
+      watchDroppedLines(this.#sink, this.#log);
       accessLog = new AccessLog(this.#sink, message.accessLog.format, runtime.clock, message.worker);
     }
     const counts = new CountTable(passed.memory(0).buffer, DAEMON_TABLE).row(message.row);

@@ -18,6 +18,7 @@ import type { LogSink, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
+import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
@@ -213,7 +214,13 @@ async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
   if (workers === 0) {
     const row = counts.claim(processes?.pid ?? 1);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
-    const plane = new OneProcess({ runtime, snapshot, accessLog: logs.open(config.access_log), sockets, counts: row });
+    const plane = new OneProcess({
+      runtime,
+      snapshot,
+      accessLog: logs.open(config.access_log, log),
+      sockets,
+      counts: row,
+    });
     if (config.user !== undefined) runtime.dropPrivileges(config.user);
     return plane;
   }
@@ -235,14 +242,16 @@ class AccessLogs {
   readonly #runtime: Runtime;
   #sink: LogSink | null = null;
   #log: AccessLog | null = null;
+  #stopWatching: (() => void) | null = null;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
   }
 
-  open({ output, format }: Config["access_log"]): AccessLog | null {
+  open({ output, format }: Config["access_log"], log: Log): AccessLog | null {
     if (output === "off") return null;
     this.#sink = this.#runtime.openLogSink(output);
+    this.#stopWatching = watchDroppedLines(this.#sink, log);
     this.#log = new AccessLog(this.#sink, format, this.#runtime.clock);
     return this.#log;
   }
@@ -251,6 +260,7 @@ class AccessLogs {
   async close(log: Log): Promise<void> {
     this.#log?.flush();
     await this.#sink?.flush();
+    this.#stopWatching?.();
     const { droppedLines = 0 } = this.#sink ?? {};
     if (droppedLines > 0) log.warn({ lines: droppedLines }, "access-log lines were dropped");
   }

@@ -168,10 +168,10 @@ export async function startDaemon(config: string, { env, under = [] }: DaemonOpt
   const directory = mkdtempSync(join(tmpdir(), "bunnel-scenario-"));
   const path = join(directory, "bunnel.yaml");
   // Unless a scenario is about them: one process, which is what is looked at from outside, and no port that others may have.
-  const defaults = ["workers: 0", "admin: { address: off }"].filter(
+  const defaults = ["workers: 0", "admin: { address: off }", "access_log: { output: ./access.log }"].filter(
     (line) => !config.includes(`${line.split(":")[0]}:`),
   );
-  writeFileSync(path, [...defaults, "access_log: { output: ./access.log }", config].join("\n"));
+  writeFileSync(path, [...defaults, config].join("\n"));
   const daemon = new Daemon(
     directory,
     new Child([...under, ...bunnel("run", "-c", path)], env === undefined ? {} : { env }),
