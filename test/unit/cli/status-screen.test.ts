@@ -1,0 +1,77 @@
+import { expect, test } from "bun:test";
+import { statusScreen } from "../../../src/cli/status-screen.ts";
+import type { Status } from "../../../src/snapshot/status.ts";
+import { sampleStatus } from "../../support/status-sample.ts";
+
+function screen(changes: Partial<Status> = {}): string {
+  return statusScreen(sampleStatus(changes)).join("\n");
+}
+
+test("all in order", () => {
+  expect(`\n${screen()}\n`).toBe(`
+bunnel        0.1.0 (bun 1.4.5), pid 100, up 1d 1h, since 2026-11-20 00:00:00Z
+state         serving, 2 workers by generation 3
+config        /etc/bunnel/bunnel.yaml
+last reload   none since the start
+certificates  as they lie on the disk
+connections   40
+
+WORKER  PID  STATE    GENERATION     UP  RESTARTS  CONNECTIONS
+1       101  serving  3           1d 1h         0           20
+2       102  serving  3           1d 1h         0           20
+
+LISTENER  ADDRESS       CONNECTIONS  SINCE START
+edge      0.0.0.0:8443           40    1,234,567
+
+BACKEND  ENDPOINT       CONNECTIONS  SINCE START  CONNECT FAILURES
+db       10.0.0.1:5432           20      617,000                 0
+         10.0.0.2:5432           20      617,567                 4
+`);
+});
+
+test("what is wrong is told in capitals, with its reasons, and workers that are behind stand first", () => {
+  const { config, workers } = sampleStatus();
+  const [first, second] = workers as [Status["workers"][number], Status["workers"][number]];
+  const text = screen({
+    worker_restarts: 1,
+    workers: [first, { ...second, generation: 2 }],
+    config: {
+      ...config,
+      last_reload_at: "2026-11-21T00:50:00.000Z",
+      last_reload_ok: false,
+      last_reload_problems: ["a.yaml:1:1: wrong"],
+      certificate_problems: ["edge.pem: expired"],
+      certificate_sets_refused: 2,
+    },
+  });
+  expect(text).toContain("state         serving, ONLY 1 OF 2 workers by generation 3, 1 WORKER RESTART\n");
+  expect(text).toContain(
+    "REFUSED 2026-11-21 00:50:00Z, 10m ago; generation 3 is still served:\n              a.yaml:1:1: wrong\n",
+  );
+  expect(text).toContain(
+    "NOT AS THEY LIE ON THE DISK, 2 sets refused since the start; older ones are served, because:\n",
+  );
+  expect(text).toContain("\n              edge.pem: expired\n");
+  expect(text).toMatch(/CONNECTIONS\n2 +102 +serving +2 \(not 3\)/);
+});
+
+test("long lists are folded, and an endpoint that fails is not folded away", () => {
+  const endpoints = Array.from({ length: 1300 }, (_, i) => ({
+    endpoint: `e${i}`,
+    connections: 0,
+    connections_total: 0,
+    connect_failures_total: i === 1250 ? 1 : 0,
+  }));
+  const lines = statusScreen(
+    sampleStatus({
+      backends: [
+        { backend: "b", endpoints },
+        { backend: "none", endpoints: [] },
+      ],
+    }),
+  );
+  expect(lines.filter((line) => / e\d+ /.test(line)).length).toBe(20);
+  expect(lines.find((line) => line.startsWith("b "))).toContain("e1250");
+  expect(lines.at(-2)).toBe("         … and 1,280 more (--json shows all)");
+  expect(lines.at(-1)).toBe("none     NO ENDPOINT");
+});
