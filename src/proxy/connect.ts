@@ -12,6 +12,8 @@ import { proxyHeader } from "./proxy-header.ts";
 import { legHandlers } from "./relay.ts";
 
 const NO_HEADER = new Uint8Array(0);
+/** What a dial fails with when this process or this host has too little of something. */
+const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 
 /** The endpoint that took the connection, which counts there until `close`. */
 export async function connect(connection: Connection, backend: Backend): Promise<EndpointSpec | Ending> {
@@ -41,6 +43,13 @@ export async function connect(connection: Connection, backend: Backend): Promise
     const result = await dial.result;
     connection.dial = null;
     connection.connectMs = runtime.preciseNowMs() - startedMs;
+    if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
+      // It says nothing of this endpoint, and another one could not be dialled either.
+      connection.acquired = null;
+      backend.release(endpoint);
+      connection.listener.worker.lookForDescriptors();
+      return new Ending("limit_reached", `${result.code}: ${endpoint.name} could not be dialled`);
+    }
     failure = result.ok ? null : failedDial(endpoint, result);
     if (result.ok) connection.upstream.socket = result.socket;
     if (result.ok && isPrepared && !connection.ended)

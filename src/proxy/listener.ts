@@ -24,6 +24,8 @@ import type { Worker } from "./worker.ts";
 
 /** How long to wait for a descriptor when accepting could not be resumed. */
 const RESUME_RETRY_MS = 1000;
+/** Accepting goes on only with so many descriptors to spare: a connection takes two, and a log file may have to be opened. */
+const SPARE_DESCRIPTORS = 4;
 /** How often is looked whether other processes of the daemon have made room. */
 const ROOM_LOOK_MS = 20;
 /** A retired queue is looked at this often, and first after so long: handshakes that were under way are in it by then. */
@@ -44,6 +46,8 @@ export interface ListenerRules {
   readonly routes: readonly ActiveRoute[];
   readonly allowed: CidrSet | null;
   readonly trusted: CidrSet;
+  /** Whether there are clients whose first bytes are waited for. */
+  readonly asksClients: boolean;
 }
 
 /** Builds what a listener goes by. Throws ProxyError `BAD_TLS_MATERIAL`. */
@@ -64,6 +68,7 @@ export function listenerRules(
     })),
     allowed: spec.allowSources.length > 0 ? new CidrSet(spec.allowSources) : null,
     trusted: new CidrSet(spec.trustedSources),
+    asksClients: spec.acceptProxyProtocol || spec.routes.some(({ tls }) => tls !== "none"),
   };
 }
 
@@ -90,6 +95,10 @@ export class Listener {
     this.#makeRoom();
     this.updateAccepting();
   });
+  /** Only to see whether it can be held once more. */
+  readonly #bound: BoundSocket;
+  /** Whether descriptors had run out when that was looked at last. */
+  #isStarved = false;
   readonly #emptying = new Timer(() => this.#closeWhenEmpty());
 
   /** Keeps `bound` and accepts from it. */
@@ -97,6 +106,7 @@ export class Listener {
     this.worker = worker;
     this.#rules = rules;
     this.#pending = new Pending(worker.runtime.clock);
+    this.#bound = bound;
     const { address } = bound;
     const isWildcard = address.kind === "tcp" && (address.host === "0.0.0.0" || address.host === "::");
     this.#isUnix = address.kind === "unix";
@@ -209,12 +219,39 @@ export class Listener {
       return;
     }
     try {
+      if (this.#isStarved) this.#probeDescriptors();
       this.#socket.resume();
       this.#paused = false;
+      this.#isStarved = false;
     } catch (thrown) {
       // No descriptor is left for it, taken by something beside our connections.
       if (!(thrown instanceof ProxyError)) throw thrown;
+      this.#isStarved = true;
       this.worker.runtime.clock.arm(this.#recheck, RESUME_RETRY_MS);
+    }
+  }
+
+  /** Stops accepting when descriptors have run out, whoever took them. It goes on by itself when there are some again. */
+  lookForDescriptors(): void {
+    if (this.#closed || this.#paused) return;
+    try {
+      this.#probeDescriptors();
+    } catch (thrown) {
+      if (!(thrown instanceof ProxyError)) throw thrown;
+      this.#isStarved = true;
+      this.#paused = true;
+      this.#socket.pause();
+      this.worker.runtime.clock.arm(this.#recheck, RESUME_RETRY_MS);
+    }
+  }
+
+  /** Throws the ProxyError that tells of it when there are too few descriptors. */
+  #probeDescriptors(): void {
+    const held: BoundSocket[] = [];
+    try {
+      while (held.length < SPARE_DESCRIPTORS) held.push(this.#bound.share());
+    } finally {
+      for (const share of held) share.close();
     }
   }
 
@@ -248,7 +285,9 @@ export class Listener {
   }
 
   #isFull(): boolean {
-    return this.worker.isFull || this.#isAtLimit() || this.#pending.size >= this.#pendingBudget();
+    if (this.worker.isFull || this.#isAtLimit()) return true;
+    // Opaque streams wait for nobody, and do not have to wait for those who do.
+    return this.#rules.asksClients && (this.worker.isPendingFull || this.#pending.size >= this.#pendingBudget());
   }
 
   #isAtLimit(): boolean {

@@ -11,7 +11,7 @@ const BUDGET_GRACE_MS = 100;
 /** And so long while there is budget left, but no place for another connection. */
 const LIMIT_GRACE_MS = 1000;
 /** At the budget, one in so many makes room in one go: it is looked again 20 ms later. */
-const ROOM_SHARE = 1 / 8;
+const ROOM_SHARE = 1 / 5;
 /** Of all connections that there is room for, by default. */
 const BUDGET_SHARE = 1 / 4;
 /** By default never fewer, as far as there is room for so many. */
@@ -55,8 +55,9 @@ export class Pending {
     const { nowMs } = this.#clock;
     let left = count;
     for (const connection of this.#connections) {
-      if (left-- === 0 || nowMs - connection.acceptedMs < graceMs) return;
-      connection.end(new Ending("handshake_overload", `after ${nowMs - connection.acceptedMs} ms: ${why}`));
+      const ageMs = nowMs - connection.acceptedMs;
+      if (left-- === 0 || ageMs < graceMs) return;
+      connection.end(new Ending("handshake_overload", `after ${Math.round(ageMs)} ms: ${why}`));
     }
   }
 }

@@ -2,6 +2,7 @@
 // are shared with the other processes of the daemon.
 
 import { assert } from "../base/assert.ts";
+import { Timer } from "../base/clock.ts";
 import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
@@ -22,6 +23,8 @@ const DESCRIPTORS_PER_CONNECTION = 2;
 /** Left for log files, timers, the listeners themselves and sockets on their way out. */
 const RESERVED_DESCRIPTORS = 256;
 
+/** How often is looked whether descriptors have run out: then the platform's accept loop would spin, without telling anybody. */
+const DESCRIPTORS_LOOK_MS = 500;
 /** How long the number of processes is taken for what it was. */
 const PROCESSES_LOOK_MS = 1000;
 
@@ -67,6 +70,8 @@ export class Worker {
   /** Processes of the daemon that relay, and when that is to be looked at again. */
   #processes = 1;
   #processesLookMs = 0;
+  /** While there are connections. */
+  readonly #descriptorLook = new Timer(() => this.lookForDescriptors());
   /** Called when the last connection of a draining worker has ended. */
   #drained: (() => void) | null = null;
   #aborted = 0;
@@ -106,12 +111,13 @@ export class Worker {
     return this.#connections.size;
   }
 
-  /** Whether this process or the daemon has no room for another connection, or too many here wait for their clients. */
-  get isFull(): boolean {
-    return this.#isAtLimit || this.pending.size >= this.#pendingBudget;
+  /** Whether so many wait for their clients that no other one may. */
+  get isPendingFull(): boolean {
+    return this.pending.size >= this.#pendingBudget;
   }
 
-  get #isAtLimit(): boolean {
+  /** Whether this process or the daemon has no room for another connection. */
+  get isFull(): boolean {
     const { maxConnections } = this.#built.snapshot;
     if (this.#connections.size >= possibleConnections(this.#descriptorLimit)) return true;
     return maxConnections > 0 && this.counts.total(DAEMON_SLOT) >= maxConnections;
@@ -137,8 +143,8 @@ export class Worker {
 
   /** Somebody waits for a place: ends those that have kept theirs for too long without having come anywhere. */
   makeRoom(): void {
-    if (this.#isAtLimit) this.pending.makeRoom();
-    else if (this.isFull) this.pending.makeRoomWithin(this.#pendingBudget);
+    if (this.isFull) this.pending.makeRoom();
+    else if (this.isPendingFull) this.pending.makeRoomWithin(this.#pendingBudget);
   }
 
   /** Counts a connection of the daemon and of a listener, if both have room for it. */
@@ -200,16 +206,24 @@ export class Worker {
   /** Makes the connection of an accepted socket. Called by its listener. */
   accepted(listener: Listener, socket: StreamSocket<Leg>): Connection {
     const connection = new Connection(listener, socket, this.#nextId++);
+    if (this.#connections.size === 0) this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
     this.#connections.add(connection);
     return connection;
   }
 
+  /** Where descriptors have run out, nobody is accepted until there are some again. */
+  lookForDescriptors(): void {
+    for (const listener of this.#listeners) listener.lookForDescriptors();
+    if (this.#connections.size > 0) this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
+  }
+
   /** Forgets an ended connection, and gives back its count if it was counted. Called by its listener. */
   released(connection: Connection, isCounted: boolean): void {
-    const wasFull = this.isFull;
+    const wasFull = this.isFull || this.isPendingFull;
     if (isCounted) this.#countOut(connection.countedBy);
     this.#connections.delete(connection);
     this.pending.delete(connection);
+    if (this.#connections.size === 0) this.runtime.clock.disarm(this.#descriptorLook);
     if (wasFull) this.#updateAccepting();
     this.#drained?.();
   }

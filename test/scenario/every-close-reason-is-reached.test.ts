@@ -53,6 +53,7 @@ listeners:
   - { name: one-per-source, address: 127.0.0.1:0, max_connections_per_source: 1, backend: hold }
   - { name: others-only, address: 127.0.0.1:0, allow_sources: [192.0.2.0/24], backend: echo }
   - { name: impatient, address: 127.0.0.1:0, peek_timeout: 100ms, routes: [{ name: any, tls: passthrough, backend: echo }] }
+  - { name: one-place, address: 127.0.0.1:0, max_connections: 1, routes: [{ name: any, tls: passthrough, backend: echo }] }
   - { name: behind-lb, address: 127.0.0.1:0, accept_proxy_protocol: true, trusted_sources: [127.0.0.1], backend: echo }
   - { name: tls-only, address: 127.0.0.1:0, routes: [{ name: known, match: { sni: [known.test] }, tls: passthrough, backend: echo }] }
   - name: mtls
@@ -206,6 +207,17 @@ const CASES: readonly Case[] = [
       await eventually("it was cut", () => peer.closed || peer.ended);
     },
     expected: ["downstream", "cR", undefined],
+  },
+  {
+    reason: "handshake_overload",
+    how: "the client is silent, and another one waits for its place",
+    listener: "one-place",
+    async provoke(address) {
+      const silent = await connectTo(address);
+      await send(address, "GET / HTTP/1.1\r\n\r\n");
+      await eventually("the silent one was reset", () => silent.errorCode === "ECONNRESET");
+    },
+    expected: ["proxy", "RR", /^after 1\d\d\d ms: newcomers had to wait for a place$/],
   },
   {
     reason: "handshake_failed",
@@ -364,8 +376,13 @@ const CASES: readonly Case[] = [
   },
 ];
 
-/** Reached by changes of what is served, and by time: see rules-reach-live-connections.test.ts. */
-const REACHED_ELSEWHERE: readonly CloseReason[] = ["policy_revoked", "certificate_revoked", "certificate_expired"];
+/** Reached by changes of what is served, and by time: see rules-reach-live-connections.test.ts, and for drain_idle sigterm-drains.test.ts. */
+const REACHED_ELSEWHERE: readonly CloseReason[] = [
+  "policy_revoked",
+  "certificate_revoked",
+  "certificate_expired",
+  "drain_idle",
+];
 
 describe("a connection ends with", () => {
   for (const { reason, how, listener, provoke, expected } of CASES) {

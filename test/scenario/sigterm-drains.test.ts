@@ -1,11 +1,13 @@
 // SIGTERM and SIGINT stop the accepting at once and let connections finish: exit code 0 once the last one has, 1 when `drain_timeout` had to
-// cut some of them, which each have their record. A second signal does not wait any longer.
+// cut some of them, which each have their record. Silent ones are ended before that, a few at a time. A second signal does not wait any longer.
 
 import { describe, expect, test } from "bun:test";
 import type { Peer } from "../conformance/peers.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
+
+const SILENT = 16;
 
 async function daemonOn(endpoint: string, drainTimeout: string): Promise<Daemon> {
   return await startDaemon(`
@@ -75,6 +77,39 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
     expect(daemon.records.map(({ close_reason }) => close_reason)).toEqual(["drain_timeout"]);
   });
 });
+
+test("silent connections go little by little before the deadline, those in use finish: exit 0", async () => {
+  await using endpoint = await startEndpoint();
+  await using daemon = await daemonOn(endpoint.address, "8s");
+  const address = await daemon.address("tcp");
+  const silent = await Promise.all(Array.from({ length: SILENT }, () => talking(address)));
+  const busy = await talking(address);
+  daemon.child.signal("SIGTERM");
+  const isOver = (): boolean => silent.every(({ closed }) => closed);
+  const ends: number[] = [];
+  for (const { socket } of silent) socket.once("close", () => ends.push(performance.now()));
+  let sent = 1;
+  await eventually(
+    () => `all silent ones were ended; ${ends.length} are`,
+    () => {
+      if (busy.text.length === sent) {
+        busy.socket.write("b");
+        sent++;
+      }
+      return isOver();
+    },
+    9000,
+  );
+  expect(silent.map(({ errorCode }) => errorCode)).toEqual(Array(SILENT).fill("ECONNRESET"));
+  // From 5 s, as none had been silent for longer before, to 7.6 s; and never many in a tenth of that.
+  expect((ends.at(-1) as number) - (ends[0] as number)).toBeGreaterThan(1500);
+  for (const from of ends) expect(ends.filter((at) => at >= from && at < from + 250).length).toBeLessThanOrEqual(5);
+  busy.socket.end();
+  await eventually("the one in use had all of its answers", () => busy.ended && busy.text.length === sent);
+  expect(await daemon.exitCode()).toBe(0);
+  const reasons = daemon.records.map(({ close_reason }) => close_reason);
+  expect(reasons).toEqual([...Array(SILENT).fill("drain_idle"), "completed"]);
+}, 15_000);
 
 test("with nothing to drain it ends at once, exit 0", async () => {
   await using endpoint = await startEndpoint();

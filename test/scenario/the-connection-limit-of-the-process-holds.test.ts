@@ -4,6 +4,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { Peer } from "../conformance/peers.ts";
+import { run } from "../support/child.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
@@ -56,4 +57,52 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
     await eventually("every descriptor came back", () => daemon.descriptors <= atFirst);
   },
   15_000,
+);
+
+test.skipIf(missing !== "").each([3, 0])(
+  `%d descriptors that are left by others cost newcomers their time, and nobody his connection ${missing}`.trim(),
+  async (left) => {
+    await using endpoint = await startEndpoint();
+    await using daemon = await startDaemon(`
+listeners: [{ name: tcp, address: 127.0.0.1:0, backend: echo }]
+backends: { echo: { endpoints: ["${endpoint.address}"] } }
+`);
+    const address = await daemon.address("tcp");
+    const old = await Promise.all(Array.from({ length: 20 }, () => connectTo(address)));
+    for (const { socket } of old) socket.write("old");
+    await eventually("they were served", () => old.every(({ text }) => text === "old"));
+
+    // Behind the daemon's back: by its own count there is room for thousands.
+    const limit = daemon.descriptors + left;
+    await run(["prlimit", `--pid=${daemon.pid}`, `--nofile=${limit}:`]);
+    const young = await Promise.all(Array.from({ length: 30 }, () => connectTo(address)));
+    for (const [index, { socket }] of young.entries()) socket.write(`young ${index}`);
+    if (left > 0) {
+      const record = await daemon.record(({ close_reason }) => close_reason === "limit_reached");
+      expect([record.close_side, record.termination]).toEqual(["proxy", "RC"]);
+      expect(record.detail).toMatch(/^EMFILE: 127\.0\.0\.1:\d+ could not be dialled$/);
+    }
+
+    // It is seen within half a second; from then on a loop that spins would use up all of the time.
+    await Bun.sleep(600);
+    const ticksBefore = cpuTicks(daemon);
+    await Bun.sleep(1000);
+    expect(cpuTicks(daemon) - ticksBefore).toBeLessThan(15);
+    for (const { socket } of old) socket.write(" still");
+    await eventually("nobody lost his connection", () => old.every(({ text }) => text === "old still"));
+
+    for (const { socket } of old) socket.end();
+    await eventually(
+      "those who waited were served",
+      () => {
+        for (const { text, ended, socket } of young) if (text !== "" && !ended) socket.end();
+        return young.every(({ ended, closed }) => ended || closed);
+      },
+      10_000,
+    );
+    const served = young.filter(({ text }) => text !== "").length;
+    expect(served).toBeGreaterThanOrEqual(20);
+    expect(daemon.child.stderr).not.toContain("defect");
+  },
+  20_000,
 );

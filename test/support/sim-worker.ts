@@ -3,6 +3,7 @@
 import { Clock } from "../../src/base/clock.ts";
 import { OneProcess } from "../../src/cli/one-process.ts";
 import type { Worker } from "../../src/proxy/worker.ts";
+import type { CountRow } from "../../src/snapshot/counts.ts";
 import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import type { HandshakeScript, Program, Quirks, SimLink } from "./sim-link.ts";
@@ -75,6 +76,8 @@ export interface SimWorkerOptions {
   readonly snapshot?: Partial<Snapshot>;
   readonly quirks?: Partial<Quirks>;
   readonly descriptorLimit?: number;
+  /** Default: shared with nobody. */
+  readonly counts?: CountRow;
   /** Default: connects at once to a new server. */
   dialled?(server: Probe): DialPlan;
 }
@@ -113,6 +116,7 @@ export class SimWorker {
       snapshot: this.#snapshot,
       accessLog,
       random: this.schedule.random,
+      ...(options.counts !== undefined && { counts: options.counts }),
     });
     this.worker = this.plane.worker;
   }
