@@ -100,10 +100,6 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   if (!compiled.ok) return badConfig(io, compiled.problems);
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
 
-  if (config.user !== undefined && !runtime.userExists(config.user)) {
-    const message = `there is no user ${config.user} on this host: create it or name another`;
-    return badConfig(io, [loaded.places.place({ path: ["user"], message })]);
-  }
   const pidFile = pidFileOf(io, config);
   // Before any process is started: it would be handed the variables that tell of the manager.
   const manager = runtime.serviceManager;

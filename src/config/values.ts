@@ -86,6 +86,8 @@ export const adminAddress = text(
       return wrong("the admin API takes no socket from systemd: use 127.0.0.1:port or unix:/path");
     const address = parseAddress(written);
     if (typeof address === "string") return wrong(written.includes(":") ? address : `${address}, or off for none`);
+    if (address.kind === "unix" && address.path.startsWith("@"))
+      return wrong(`every user of this host can reach ${written}: use unix:/path, whose file only its owner can open`);
     if (address.kind === "tcp" && !isIp(address.host))
       return wrong(
         `the admin API needs an IP address and not the name "${address.host}"; for localhost write 127.0.0.1`,

@@ -86,6 +86,10 @@ class Compiler {
 
   async compile(): Promise<Snapshot> {
     const config = this.#config;
+    if (config.user !== undefined && this.#options.runtime?.userExists(config.user) === false) {
+      const told = `there is no user ${config.user} on this host: create it or name another`;
+      this.material.findings.error(["user"], told);
+    }
     const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
     const backends: BackendSpec[] = [];
     for (const name of this.#backendNames) backends.push(await this.#backend(name));
