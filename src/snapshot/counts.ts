@@ -6,6 +6,7 @@
 // `reclaim` sets the total of that one slot right from the rows.
 
 import { assert } from "../base/assert.ts";
+import { EndpointStates, STATE_CELLS } from "./endpoint-states.ts";
 
 /** Slots of a daemon. Memory is taken for those that are used. */
 export const MAX_SLOTS = 65_536;
@@ -18,7 +19,7 @@ export const TRAFFIC = ["opened", "failed", "bytesUp", "bytesDown"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 const HEADER_CELLS = 16;
 /** Cells of a row beside its counts: a cache line, so that processes do not disturb each other. */
 const CONTROL_CELLS = 16;
@@ -43,12 +44,14 @@ export interface TableSize {
 export class CountTable {
   readonly rows: number;
   readonly columns: number;
+  /** How the endpoints in the slots are. */
+  readonly states: EndpointStates;
   readonly #cells: Int32Array;
   readonly #traffic: Float64Array;
 
   /** Bytes that a table needs. Memory that reads as zero and is only taken when touched will do. */
   static bytes({ rows, columns }: TableSize): number {
-    return trafficOffset(rows, columns) + rows * columns * TRAFFIC.length * Float64Array.BYTES_PER_ELEMENT;
+    return statesOffset(rows, columns) + columns * STATE_CELLS * Int32Array.BYTES_PER_ELEMENT;
   }
 
   /** On memory that is all zero, or holds a table already; one of another layout or size is a defect: ask `fits` first. */
@@ -57,6 +60,7 @@ export class CountTable {
     this.columns = columns;
     this.#cells = new Int32Array(memory, 0, trafficOffset(rows, columns) / Int32Array.BYTES_PER_ELEMENT);
     this.#traffic = new Float64Array(memory, trafficOffset(rows, columns), rows * columns * TRAFFIC.length);
+    this.states = new EndpointStates(new Int32Array(memory, statesOffset(rows, columns), columns * STATE_CELLS));
     if (this.#cells[0] === 0) this.#cells.set([LAYOUT, rows, columns]);
     assert(CountTable.fits(memory, { rows, columns }), "a table is read as it was written");
   }
@@ -84,6 +88,11 @@ export class CountTable {
   /** Says whose a claimed row is. */
   assign(row: number, owner: number): void {
     Atomics.store(this.#cells, controlAt(row) + OWNER, owner);
+  }
+
+  /** The same, if it still is `from`: of those who try at once, one does. */
+  reassign(row: number, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.#cells, controlAt(row) + OWNER, from, to) === from;
   }
 
   /** The rows in use, with their owners. */
@@ -292,4 +301,8 @@ function trafficAt({ columns }: TableSize, row: number, slot: number): number {
 function trafficOffset(rows: number, columns: number): number {
   const cells = HEADER_CELLS + rows * CONTROL_CELLS + (1 + rows) * columns;
   return Math.ceil((cells * Int32Array.BYTES_PER_ELEMENT) / 8) * 8;
+}
+
+function statesOffset(rows: number, columns: number): number {
+  return trafficOffset(rows, columns) + rows * columns * TRAFFIC.length * Float64Array.BYTES_PER_ELEMENT;
 }

@@ -24,6 +24,7 @@ export type ToWorker =
       readonly accessLog: { readonly output: string; readonly format: "json" | "text" };
       /** Whom to run as; null = as started. */
       readonly user: string | null;
+      readonly shared: boolean;
       readonly snapshot: Snapshot;
       readonly queues: readonly PassedQueue[];
     }
@@ -33,8 +34,10 @@ export type ToWorker =
   | { readonly kind: "commit" }
   /** Forget what was prepared. */
   | { readonly kind: "abandon" }
-  /** Accept no more, finish, and end. Answered by `drained`. */
-  | { readonly kind: "drain"; readonly queues: "leave" | "empty" }
+  /** Whether another daemon has the queues too, for as long as an upgrade takes. A worker that loses its supervisor leaves them to that one then. */
+  | { readonly kind: "share"; readonly shared: boolean }
+  /** Accept no more, finish, and end. Answered by `drained`. `others`: the places that somebody else accepts from. */
+  | { readonly kind: "drain"; readonly others: readonly string[] }
   /** End every connection now. */
   | { readonly kind: "abort" }
   /** Are you there? Answered by `pong`. */
@@ -46,7 +49,7 @@ export type FromWorker =
   | { readonly kind: "prepared" }
   /** What was to be started or prepared cannot be. */
   | { readonly kind: "refused"; readonly problem: string }
-  /** Somebody else has asked it to end. */
+  /** It has to end, as somebody else has asked it to or as it cannot go on. Answered by `drain`. */
   | { readonly kind: "leaving" }
   | { readonly kind: "drained"; readonly aborted: number }
   | { readonly kind: "pong" };
@@ -63,4 +66,13 @@ export interface HandOver {
 /** What the successor answers, once its workers accept. */
 export interface TakenOver {
   readonly kind: "taken over";
+  /** Whose queues it kept: it accepts from them. Absent in early versions: from all. */
+  readonly places?: readonly string[];
+}
+
+/** What it answers when it cannot. */
+export interface NotTakenOver {
+  readonly kind: "not taken over";
+  /** Why. */
+  readonly problem: string;
 }

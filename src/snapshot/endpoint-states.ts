@@ -1,0 +1,122 @@
+// How each endpoint is, in the memory that all processes of the daemon share (counts.ts): what probes have found, and what connections to it have
+// met with. Whoever chooses an endpoint sees at once what any process has seen. A cell may be written by several processes; each is right by itself.
+
+/** What probes say. `unknown`: not probed, or not yet. */
+export type Health = "unknown" | "up" | "down";
+
+const HEALTHS: readonly Health[] = ["unknown", "up", "down"];
+
+/** Seconds since 1970 at which the times in the table begin: they have 31 bits. */
+const EPOCH_S = Date.UTC(2025, 0, 1) / 1000;
+
+const HEALTH = 0;
+/** When the last ejection ends. */
+const EJECTED_UNTIL = 1;
+/** Failures in a row. */
+const FAILURES = 2;
+/** Ejections without a success since. */
+const EJECTIONS = 3;
+/** When it came back from being down or ejected; 0 = it has always been there. */
+const BACK_SINCE = 4;
+/** Smoothed, in microseconds; 0 = not known. */
+const LATENCY = 5;
+/** When `LATENCY` was written last, in milliseconds that wrap around. */
+const LATENCY_AT = 6;
+
+/** Int32 cells for each slot. */
+export const STATE_CELLS = 8;
+
+/** The states of all slots. */
+export class EndpointStates {
+  readonly #cells: Int32Array;
+
+  /** On `STATE_CELLS` cells for each slot. */
+  constructor(cells: Int32Array) {
+    this.#cells = cells;
+  }
+
+  health(slot: number): Health {
+    return HEALTHS[this.#get(slot, HEALTH)] ?? "unknown";
+  }
+
+  /** Written by the control plane alone. */
+  setHealth(slot: number, health: Health): void {
+    this.#set(slot, HEALTH, HEALTHS.indexOf(health));
+  }
+
+  /** Seconds since 1970; in the past, or 0, when it is not ejected. */
+  ejectedUntilS(slot: number): number {
+    return this.#time(slot, EJECTED_UNTIL);
+  }
+
+  setEjectedUntilS(slot: number, seconds: number): void {
+    this.#setTime(slot, EJECTED_UNTIL, seconds);
+  }
+
+  failures(slot: number): number {
+    return this.#get(slot, FAILURES);
+  }
+
+  /** One more failure in a row; how many that makes. */
+  addFailure(slot: number): number {
+    return Atomics.add(this.#cells, slot * STATE_CELLS + FAILURES, 1) + 1;
+  }
+
+  clearFailures(slot: number): void {
+    if (this.#get(slot, FAILURES) !== 0) this.#set(slot, FAILURES, 0);
+  }
+
+  ejections(slot: number): number {
+    return this.#get(slot, EJECTIONS);
+  }
+
+  setEjections(slot: number, count: number): void {
+    this.#set(slot, EJECTIONS, count);
+  }
+
+  /** Seconds since 1970; 0 when it has always been there. */
+  backSinceS(slot: number): number {
+    return this.#time(slot, BACK_SINCE);
+  }
+
+  setBackSinceS(slot: number, seconds: number): void {
+    this.#setTime(slot, BACK_SINCE, seconds);
+  }
+
+  /** Microseconds; 0 = not known. */
+  latencyUs(slot: number): number {
+    return this.#get(slot, LATENCY);
+  }
+
+  /** As `setLatency` was told, modulo 2^31. */
+  latencyAtMs(slot: number): number {
+    return this.#get(slot, LATENCY_AT);
+  }
+
+  setLatency(slot: number, microseconds: number, nowMs: number): void {
+    this.#set(slot, LATENCY, microseconds);
+    this.#set(slot, LATENCY_AT, nowMs % 2 ** 31);
+  }
+
+  /** For a slot that another endpoint is given. */
+  clear(slot: number): void {
+    for (let cell = 0; cell < STATE_CELLS; cell++) this.#set(slot, cell, 0);
+  }
+
+  #get(slot: number, cell: number): number {
+    return Atomics.load(this.#cells, slot * STATE_CELLS + cell);
+  }
+
+  #set(slot: number, cell: number, value: number): void {
+    Atomics.store(this.#cells, slot * STATE_CELLS + cell, value);
+  }
+
+  #time(slot: number, cell: number): number {
+    const seconds = this.#get(slot, cell);
+    return seconds === 0 ? 0 : seconds + EPOCH_S;
+  }
+
+  #setTime(slot: number, cell: number, seconds: number): void {
+    this.#set(slot, cell, seconds === 0 ? 0 : Math.max(1, Math.ceil(seconds) - EPOCH_S));
+  }
+}
