@@ -7,6 +7,7 @@ import type { DataPlane } from "../control/data-plane.ts";
 import { handOver } from "../control/hand-over.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
+import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
 import type { CountTable } from "../snapshot/counts.ts";
@@ -61,6 +62,8 @@ export class Daemon implements Control {
   /** A successor that is being started. */
   #heir: ChildProcess | null = null;
   #upgrading = false;
+  /** By a signal or an operator. */
+  #toldToStop = false;
   readonly #telling: ReturnType<typeof setInterval>;
 
   constructor(parts: DaemonParts) {
@@ -117,21 +120,27 @@ export class Daemon implements Control {
 
   /** Lets the program on the disk take our place; when it cannot, goes on. */
   async upgrade(): Promise<void> {
-    const { log, plane, succession, liveConfig, notices } = this.#parts;
+    const { log, plane, counts, succession, liveConfig, notices } = this.#parts;
     if (succession === null || this.#state === "draining" || this.#upgrading) {
       log.warn("no upgrade: the daemon is draining, or is being upgraded already");
       return;
     }
     this.#upgrading = true;
     const { processes, memory, sockets } = succession;
-    const { generation } = plane.snapshot;
-    const estate = { queues: new Map(sockets.held), memory, slots: liveConfig.slots, generation };
     log.info("upgrading: the program on the disk is started beside this one");
     try {
-      const { pid } = await handOver(processes, succession, estate, (child) => {
+      // Nothing that is handed over may change meanwhile.
+      await liveConfig.hold();
+      if (this.#isEnding) return;
+      plane.share(true);
+      const { generation } = plane.snapshot;
+      const estate = { queues: new Map(sockets.held), memory, slots: liveConfig.slots, generation };
+      const { pid, places } = await handOver(processes, succession, estate, (child) => {
         this.#heir = child;
       });
+      if (this.#isEnding) return;
       this.#state = "draining";
+      this.#leaving.resolve();
       // The service is the successor now: how we are would be taken for how it is.
       clearInterval(this.#telling);
       notices.close();
@@ -140,9 +149,15 @@ export class Daemon implements Control {
         { pid, connections: this.#connections },
         "upgraded: another process serves now, and this one finishes what it has",
       );
-      this.#finish("leave", pid);
+      this.#finish(places, pid);
     } catch (thrown) {
+      // Its end was ours to decide.
+      if (this.#isEnding) return;
       log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
+      plane.share(false);
+      liveConfig.release();
+      // Its workers have no supervisor any more that would take their rows back.
+      sweepRows({ counts, processes, plane });
     } finally {
       this.#heir = null;
       this.#upgrading = false;
@@ -182,6 +197,11 @@ export class Daemon implements Control {
     };
   }
 
+  /** To be asked again after every wait. */
+  get #isEnding(): boolean {
+    return this.#state === "draining";
+  }
+
   get #serviceState(): ServiceState {
     const { plane } = this.#parts;
     const workers = plane.workers.filter(({ worker, state }) => worker > 0 && state === "serving").length;
@@ -194,6 +214,13 @@ export class Daemon implements Control {
 
   #stop(why: string): void {
     const { log, plane, liveConfig, notices } = this.#parts;
+    if (this.#state === "draining" && !this.#toldToStop) {
+      // It drains since another process has taken its place; a service manager that stops the service tells both.
+      this.#toldToStop = true;
+      log.info({ signal: why, connections: this.#connections }, "draining already");
+      return;
+    }
+    this.#toldToStop = true;
     if (this.#state === "draining") {
       log.warn({ signal: why, connections: this.#connections }, "second signal: ending at once");
       plane.abort();
@@ -205,12 +232,13 @@ export class Daemon implements Control {
     log.info({ signal: why, connections: this.#connections }, "draining");
     notices.stopping(this.#serviceState);
     liveConfig.drain();
-    this.#finish("empty", null);
+    this.#finish([], null);
   }
 
-  #finish(queues: "empty" | "leave", successor: number | null): void {
+  /** `others`: the places that somebody else accepts from. */
+  #finish(others: readonly string[], successor: number | null): void {
     const { plane, liveConfig } = this.#parts;
-    void plane.drain(queues).then((aborted) => {
+    void plane.drain(others).then((aborted) => {
       liveConfig.stop();
       clearInterval(this.#telling);
       this.#parts.notices.close();

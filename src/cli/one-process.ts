@@ -94,10 +94,14 @@ export class OneProcess implements DataPlane {
     // There is one process.
   }
 
-  drain(queues: "leave" | "empty"): Promise<number> {
+  share(): void {
+    // Nobody outlives this process.
+  }
+
+  drain(others: readonly string[]): Promise<number> {
     this.#draining = true;
-    this.#sockets.close(queues);
-    return this.worker.drain({ queues });
+    this.#sockets.close(others);
+    return this.worker.drain(others);
   }
 
   abort(): void {

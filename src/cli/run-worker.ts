@@ -48,6 +48,8 @@ class WorkerRole {
   readonly #queues = new Map<string, BoundSocket>();
   /** The others; some of them may be closed by now. */
   readonly #accepting = new Map<string, BoundSocket>();
+  /** Another daemon has the queues too. */
+  #shared = false;
   #draining = false;
 
   constructor(io: WorkerIo, processes: Processes) {
@@ -56,10 +58,7 @@ class WorkerRole {
     // A terminal sends these to everyone; the supervisor decides what they mean.
     for (const signal of ["SIGINT", "SIGHUP", "SIGUSR2"] as const) io.onSignal(signal, () => {});
     io.onSignal("SIGTERM", () => this.#leave());
-    io.onDefect((thrown) => {
-      const err = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-      this.#log?.error({ err }, "a defect in bunnel; please report it");
-    });
+    io.onDefect((thrown) => this.#tellDefect(thrown));
     this.#channel.listen({
       message: (message, passed) => this.#receive(message as ToWorker, passed),
       end: () => this.#orphaned(),
@@ -71,13 +70,23 @@ class WorkerRole {
     return this.#ended.promise;
   }
 
+  #tellDefect(thrown: unknown): void {
+    const err = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+    this.#log?.error({ err }, "a defect in bunnel; please report it");
+  }
+
   #receive(message: ToWorker, passed: Passed): void {
     try {
       this.#act(message, passed);
     } catch (thrown) {
-      if (!(thrown instanceof ProxyError)) throw thrown;
-      this.#send({ kind: "refused", problem: messageOf(thrown) });
+      const problem = messageOf(thrown);
+      if (!(thrown instanceof ProxyError)) this.#tellDefect(thrown);
+      if (message.kind === "start" || message.kind === "prepare") this.#send({ kind: "refused", problem });
       if (message.kind === "start") this.#ended.resolve(1);
+      if (message.kind !== "commit") return;
+      // It goes neither by the old snapshot nor by the new one.
+      this.#log?.error({ problem }, "this worker cannot go over to what it has prepared, and ends");
+      this.#leave();
     }
   }
 
@@ -101,8 +110,11 @@ class WorkerRole {
         this.#prepared = null;
         this.#dropQueues();
         break;
+      case "share":
+        this.#shared = message.shared;
+        break;
       case "drain":
-        this.#drain(message.queues);
+        this.#drain(message.others);
         break;
       case "abort":
         this.#worker?.abort();
@@ -135,6 +147,7 @@ class WorkerRole {
       throw new ProxyError("EVERSION", told);
     }
     this.#log = createLog(message.log, { worker: message.worker });
+    this.#shared = message.shared;
     let accessLog: AccessLog | null = null;
     if (message.accessLog.output !== "off") {
       this.#sink = runtime.openLogSink(message.accessLog.output);
@@ -164,11 +177,9 @@ class WorkerRole {
     this.#queues.clear();
   }
 
-  /** Told to end by somebody else than the supervisor: others accept from the same queues. */
+  /** The supervisor starts another one, and then knows who accepts from which queue. */
   #leave(): void {
-    if (this.#draining) return;
-    this.#send({ kind: "leaving" });
-    this.#drain("leave");
+    if (!this.#draining) this.#send({ kind: "leaving" });
   }
 
   /** Without its supervisor nobody would tell it of new rules, and nobody takes its place. */
@@ -176,18 +187,22 @@ class WorkerRole {
     if (this.#worker === null) this.#ended.resolve(1);
     if (this.#worker === null || this.#draining) return;
     this.#log?.warn("the supervisor is gone: this worker finishes what it has, and ends");
+    if (this.#shared) {
+      this.#drain(this.#worker.listeners.map(({ spec }) => placeOf(spec)));
+      return;
+    }
     for (const queue of this.#accepting.values()) queue.turnAway();
-    this.#drain("empty");
+    this.#drain([]);
   }
 
-  #drain(queues: "leave" | "empty"): void {
+  #drain(others: readonly string[]): void {
     if (this.#draining) return;
     this.#draining = true;
     if (this.#worker === null) {
       this.#ended.resolve(0);
       return;
     }
-    void this.#worker.drain({ queues }).then(async (aborted) => {
+    void this.#worker.drain(others).then(async (aborted) => {
       await this.#flush();
       this.#send({ kind: "drained", aborted });
       this.#ended.resolve(0);

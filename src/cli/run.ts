@@ -11,6 +11,7 @@ import { type Inheritance, takeOver } from "../control/hand-over.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
 import { PidFile } from "../control/pid-file.ts";
+import { sweepRows } from "../control/row-sweep.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
@@ -66,6 +67,15 @@ export function registerRun(program: Command, io: RunIo, finish: (exitCode: numb
 /** Serves until a signal ends it. Resolves with the exit code: 0 drained, 1 failed or forced, 78 bad config. */
 export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const { runtime } = io;
+  let inheritance: Inheritance | null;
+  try {
+    inheritance = await inherit(io, options);
+  } catch (thrown) {
+    io.err(messageOf(thrown));
+    return 1;
+  }
+  // Who waits for us tells it in its log.
+  const tell = (problem: string): void => (inheritance === null ? io.err(problem) : inheritance.decline(problem));
   let embedded: Quickstart | null = null;
   let loaded: LoadResult;
   let load: (() => LoadResult) | null = null;
@@ -73,7 +83,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     try {
       embedded = await prepareQuickstart(io);
     } catch (thrown) {
-      io.err(`the embedded default cannot be set up: ${messageOf(thrown)}`);
+      tell(`the embedded default cannot be set up: ${messageOf(thrown)}`);
       return 1;
     }
     loaded = loadQuickstart(embedded);
@@ -82,12 +92,11 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     load = () => loadConfigFile(path, io.files, io.environment);
     loaded = load();
   }
-  if (!loaded.ok) return badConfig(io, loaded.problems);
+  if (!loaded.ok) return badConfig(tell, loaded.problems);
   const { config } = loaded;
   const log = createLog(config.log);
 
   let plane: DataPlane | null = null;
-  const inheritance = await inherit(io, options, () => plane instanceof Supervisor && plane.sweep());
   const liveConfig = new LiveConfig(loaded, {
     runtime,
     log,
@@ -97,7 +106,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
   });
   const compiled = await liveConfig.compileFirst();
-  if (!compiled.ok) return badConfig(io, compiled.problems);
+  if (!compiled.ok) return badConfig(tell, compiled.problems);
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
 
   const pidFile = pidFileOf(io, config);
@@ -107,9 +116,16 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const logs = new AccessLogs(runtime);
   try {
     if (inheritance === null) pidFile?.claim();
-    plane = await startPlane(io, { config, log, logs, snapshot: compiled.snapshot, ...shared });
+    plane = await startPlane(io, {
+      config,
+      log,
+      logs,
+      snapshot: compiled.snapshot,
+      isHeir: inheritance !== null,
+      ...shared,
+    });
   } catch (thrown) {
-    io.err(messageOf(thrown));
+    tell(messageOf(thrown));
     pidFile?.release();
     return 1;
   }
@@ -136,15 +152,19 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     const isHeir = inheritance !== null;
     if (address !== null) admin = await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
   } catch (thrown) {
-    io.err(messageOf(thrown));
+    tell(messageOf(thrown));
     pidFile?.release();
     plane.abort();
     return 1;
   }
   daemon.announce();
   liveConfig.start();
-  inheritance?.accept();
-  if (inheritance !== null) takeFile(pidFile, log);
+  if (inheritance !== null) {
+    inheritance.accept([...shared.sockets.held.keys()]);
+    plane.share(false);
+    if (processes !== null) sweepRows({ counts, processes, plane });
+    takeFile(pidFile, log);
+  }
   if (embedded !== null) inviteToTry(io, embedded);
   void daemon.leaving.then(() => admin?.close());
   const { aborted } = await daemon.ended;
@@ -177,9 +197,9 @@ interface Shared {
   readonly memory: SharedMemory | null;
 }
 
-async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions, orphaned: () => void): Promise<Inheritance | null> {
+async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions): Promise<Inheritance | null> {
   const { processes } = io.runtime;
-  return isHeir && processes !== null ? await takeOver(processes, orphaned) : null;
+  return isHeir && processes !== null ? await takeOver(processes) : null;
 }
 
 /** What all processes of the daemon have in common: new, or that of the predecessor. */
@@ -198,11 +218,14 @@ interface PlaneParts extends Shared {
   readonly log: Log;
   readonly logs: AccessLogs;
   readonly snapshot: Snapshot;
+  /** A predecessor has the queues too. */
+  readonly isHeir: boolean;
 }
 
+/** Opens what the predecessor has not left, and gives back to it what is not used. */
 async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
   const { runtime, version } = io;
-  const { config, log, logs, snapshot, sockets, counts, memory } = parts;
+  const { config, log, logs, snapshot, sockets, counts, memory, isHeir } = parts;
   const { processes } = runtime;
   // What is wrong with them is told now. Listeners get them by `bind`.
   runtime.inheritedSockets();
@@ -217,6 +240,7 @@ async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
       sockets,
       counts: row,
     });
+    sockets.leaveUnused(snapshot.listeners);
     if (config.user !== undefined) runtime.dropPrivileges(config.user);
     return plane;
   }
@@ -224,8 +248,19 @@ async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
     throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
   const { access_log: accessLog, user = null } = config;
   const settings = { version, log: config.log, accessLog, user };
-  const supervisor = new Supervisor({ processes, log, sockets, memory, counts, settings, workers, snapshot });
+  const supervisor = new Supervisor({
+    processes,
+    log,
+    sockets,
+    memory,
+    counts,
+    settings,
+    workers,
+    snapshot,
+    shared: isHeir,
+  });
   await supervisor.start();
+  sockets.leaveUnused(snapshot.listeners);
   return supervisor;
 }
 
@@ -268,8 +303,8 @@ async function prepareQuickstart(io: RunIo): Promise<Quickstart> {
   return quickstart(io.files, { stateDirectory, endpoints });
 }
 
-function badConfig(io: RunIo, problems: readonly PlacedProblem[]): number {
-  for (const problem of problems) io.err(formatProblem(problem));
+function badConfig(tell: (problem: string) => void, problems: readonly PlacedProblem[]): number {
+  tell(problems.map(formatProblem).join("\n"));
   return EXIT_BAD_CONFIG;
 }
 

@@ -17,11 +17,13 @@ export interface DataPlane {
   publish(snapshot: Snapshot): Promise<void>;
   /** Goes on with this many processes, as far as it has any of its own. */
   resize(workers: number): void;
+  /** Says whether another daemon has the queues too, for as long as an upgrade takes. */
+  share(shared: boolean): void;
   /**
-   * Lets connections finish within the drain time-out; how many had to be aborted. "empty": whoever waits in a queue is served, and nobody joins
-   * it. "leave": somebody else accepts from the queues from now on.
+   * Lets connections finish within the drain time-out; how many had to be aborted. `others` are the places that somebody else accepts from, from now
+   * on. Whoever waits in another queue is served, and nobody joins it. To be called once.
    */
-  drain(queues: "leave" | "empty"): Promise<number>;
+  drain(others: readonly string[]): Promise<number>;
   /** Ends every connection now. */
   abort(): void;
 }

@@ -3,7 +3,7 @@
 
 import { ProxyError } from "../base/errors.ts";
 import type { BoundSocket, ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
-import type { HandOver, TakenOver } from "../snapshot/messages.ts";
+import type { HandOver, NotTakenOver, TakenOver } from "../snapshot/messages.ts";
 
 /** How long a successor may take until it accepts. */
 const SUCCESSION_MS = 60_000;
@@ -21,6 +21,8 @@ export interface Estate {
 /** A successor that has taken over. */
 export interface Successor {
   readonly pid: number;
+  /** Whose queues it accepts from. */
+  readonly places: readonly string[];
 }
 
 /**
@@ -35,23 +37,29 @@ export async function handOver(
 ): Promise<Successor> {
   const child = processes.start(args, environment);
   started(child);
-  const { promise: accepts, resolve, reject } = Promise.withResolvers<void>();
+  const { promise: accepts, resolve, reject } = Promise.withResolvers<readonly string[]>();
+  const { memory, queues, slots, generation } = estate;
+  let reason = "";
   child.channel.listen({
-    message: (message) => {
-      if ((message as TakenOver).kind === "taken over") resolve();
+    message(received) {
+      const message = received as TakenOver | NotTakenOver;
+      if (message.kind === "taken over") resolve(message.places ?? [...queues.keys()]);
+      else if (message.kind === "not taken over") reason = message.problem;
     },
     end: () => {},
   });
   void child.exited.then(({ code, signal }) =>
     reject(
-      new ProxyError("EUPGRADE", signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`),
+      new ProxyError(
+        "EUPGRADE",
+        reason || (signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`),
+      ),
     ),
   );
   const tooLong = setTimeout(() => {
     reject(new ProxyError("EUPGRADE", `it did not accept within ${SUCCESSION_MS / 1000} s`));
     child.kill("SIGKILL");
   }, SUCCESSION_MS);
-  const { memory, queues, slots, generation } = estate;
   const message: HandOver = {
     kind: "hand over",
     queues: [...queues].map(([place, { address }]) => ({ place, address })),
@@ -60,8 +68,7 @@ export async function handOver(
   };
   child.channel.send(message, [memory, ...queues.values()]);
   try {
-    await accepts;
-    return { pid: child.pid };
+    return { pid: child.pid, places: await accepts };
   } finally {
     clearTimeout(tooLong);
   }
@@ -69,12 +76,16 @@ export async function handOver(
 
 /** The other end of a hand-over. */
 export interface Inheritance extends Estate {
-  /** Tells the predecessor that we accept: it lets go. */
-  accept(): void;
+  /** Tells the predecessor that we accept from these places: it lets go. */
+  accept(places: readonly string[]): void;
+  /** Tells it why we do not, before we end. */
+  decline(problem: string): void;
 }
 
-/** Receives what the predecessor hands over. `orphaned` is called when that has ended. */
-export function takeOver(processes: Processes, orphaned: () => void): Promise<Inheritance> {
+/** Receives what the predecessor hands over. Rejects with a ProxyError when there is none. */
+export async function takeOver(processes: Processes): Promise<Inheritance> {
+  if (!processes.isChild)
+    throw new ProxyError("EUPGRADE", "there is nobody to take over from: a running daemon is upgraded by SIGUSR2");
   const channel = processes.parent();
   const { promise, resolve, reject } = Promise.withResolvers<Inheritance>();
   channel.listen({
@@ -86,13 +97,12 @@ export function takeOver(processes: Processes, orphaned: () => void): Promise<In
         queues: new Map(queues.map(({ place, address }, index) => [place, passed.socket(index + 1, address)])),
         slots: new Map(slots),
         generation,
-        accept: () => channel.send({ kind: "taken over" } satisfies TakenOver),
+        accept: (places) => channel.send({ kind: "taken over", places } satisfies TakenOver),
+        decline: (problem) => channel.send({ kind: "not taken over", problem } satisfies NotTakenOver),
       });
     },
-    end() {
-      reject(new ProxyError("EUPGRADE", "the program to take over from is gone"));
-      orphaned();
-    },
+    // Later it changes nothing: what it left is served, and its workers end by themselves.
+    end: () => reject(new ProxyError("EUPGRADE", "the program to take over from is gone")),
   });
-  return promise;
+  return await promise;
 }

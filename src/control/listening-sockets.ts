@@ -93,10 +93,23 @@ export class ListeningSockets {
     }
   }
 
-  /** Gives up every hold. With "empty" nobody joins the queues any more; with "leave" another process goes on with them. */
-  close(queues: "empty" | "leave"): void {
-    if (queues === "empty") this.keepOnly([]);
-    for (const socket of this.#held.values()) socket.close();
+  /** Closes the holds on what these listeners do not use, and leaves those queues to whoever else has them. What the service manager passed is kept. */
+  leaveUnused(specs: readonly ListenerSpec[]): void {
+    const used = new Set(specs.map(placeOf));
+    for (const [place, socket] of this.#held) {
+      if (used.has(place) || isManaged(place)) continue;
+      this.#held.delete(place);
+      socket.close();
+    }
+  }
+
+  /** Gives up every hold. With the places in `others` another process goes on; nobody joins the other queues any more. */
+  close(others: readonly string[]): void {
+    const left = new Set(others);
+    for (const [place, socket] of this.#held) {
+      if (left.has(place)) socket.close();
+      else this.forget([place]);
+    }
     this.#held.clear();
   }
 
@@ -108,5 +121,9 @@ export class ListeningSockets {
 
 /** What the service manager listens on goes on without us: who joins its queue is for whoever it starts next. */
 function turnAwayFrom(place: string, socket: BoundSocket): void {
-  if (!place.startsWith("systemd:")) socket.turnAway();
+  if (!isManaged(place)) socket.turnAway();
+}
+
+function isManaged(place: string): boolean {
+  return place.startsWith("systemd:");
 }

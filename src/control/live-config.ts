@@ -84,6 +84,7 @@ export class LiveConfig {
   #lastReload: { readonly at: string; readonly problems: readonly string[] } | null = null;
   #looking: ReturnType<typeof setInterval> | null = null;
   #draining = false;
+  #onHold = false;
   #stopped = false;
   /** Reloads, one at a time: the next waits for the one before. */
   #reloads: Promise<unknown> = Promise.resolve();
@@ -141,6 +142,17 @@ export class LiveConfig {
   /** Refuses reloads from now on, those that are under way too. Files are still followed: who is revoked must go, also during a drain. */
   drain(): void {
     this.#draining = true;
+  }
+
+  /** Reads no config until `release`, and resolves once what was under way is done. Files are still followed. */
+  async hold(): Promise<void> {
+    this.#onHold = true;
+    await this.#reloads;
+    await this.#work;
+  }
+
+  release(): void {
+    this.#onHold = false;
   }
 
   /** Publishes nothing from now on. What is under way ends without effect, and is not waited for: a name server may keep it waiting for long. */
@@ -231,7 +243,7 @@ export class LiveConfig {
   #lookAtConfig(): void {
     const isWatched = this.#served?.loaded.config.watch_config === true && this.#options.load !== null;
     // What is under way reads the file itself, and the look after it goes by what it has read.
-    if (!isWatched || this.#isEnding || this.#reloading > 0) return;
+    if (!isWatched || this.#isEnding || this.#onHold || this.#reloading > 0) return;
     const sight = this.#source.look();
     if (sight === "still") void this.#ask({ isRetry: false });
     else if (sight === "same" && this.#looksToRetry > 0 && --this.#looksToRetry === 0)

@@ -10,7 +10,7 @@ import type { WorkerStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { ListeningSockets } from "./listening-sockets.ts";
-import { type WorkerEnd, WorkerProcess } from "./worker-process.ts";
+import { type WorkerEnd, type WorkerPatience, WorkerProcess } from "./worker-process.ts";
 
 /** A worker that has lived for so long did not die of its start: its successor is started at once. */
 const STEADY_MS = 10_000;
@@ -20,8 +20,6 @@ const LONGEST_WAIT_MS = 30_000;
 const LOOP_WAIT_MS = 1000;
 /** What a worker is given beyond the drain time-out before it is killed. */
 const DRAIN_GRACE_MS = 5000;
-/** A successor looks so often whether workers of its predecessor have died with it. */
-const SWEEP_MS = 100;
 
 /** What does not change while the supervisor runs. */
 export type WorkerSettings = Pick<Extract<ToWorker, { kind: "start" }>, "version" | "log" | "accessLog" | "user">;
@@ -35,12 +33,15 @@ export interface SupervisorOptions {
   readonly settings: WorkerSettings;
   readonly workers: number;
   readonly snapshot: Snapshot;
+  /** Whether the queues are a predecessor's too, until it lets go. */
+  readonly shared: boolean;
+  readonly patience?: WorkerPatience;
 }
 
 /** A place for a worker: whoever takes it has the same number. */
 interface Place {
   readonly worker: number;
-  process: WorkerProcess | null;
+  holder: WorkerProcess | null;
   /** Of the table of counts; 0 = none. */
   row: number;
   restarts: number;
@@ -58,26 +59,32 @@ export class Supervisor implements DataPlane {
   listening: DataPlane["listening"] = [];
   #snapshot: Snapshot;
   #restarts = 0;
-  #ending = false;
+  #state: "starting" | "serving" | "ending" = "starting";
+  /** Another daemon has the queues too. */
+  #shared: boolean;
   #aborted = 0;
+  readonly #killing: ReturnType<typeof setTimeout>[] = [];
   #ended: (() => void) | null = null;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#snapshot = options.snapshot;
+    this.#shared = options.shared;
     this.#places = Array.from({ length: options.workers }, (_, index) => newPlace(index + 1));
   }
 
   /** Opens the queues and starts the workers. Rejects with a ProxyError when a listener cannot be had or a worker does not come up. */
   async start(): Promise<void> {
     const { sockets } = this.#options;
-    sockets.open(this.#snapshot.listeners);
+    const opened = sockets.open(this.#snapshot.listeners);
     this.listening = sockets.addressesOf(this.#snapshot.listeners);
     try {
       await Promise.all(this.#places.map((place) => this.#startWorker(place).ready));
+      this.#state = "serving";
     } catch (thrown) {
-      this.#ending = true;
-      for (const { process } of this.#places) process?.kill();
+      this.#state = "ending";
+      for (const holder of this.#all()) holder.kill();
+      sockets.forget(opened);
       throw new ProxyError("EWORKER", `a worker does not start: ${messageOf(thrown)}`);
     }
   }
@@ -92,69 +99,78 @@ export class Supervisor implements DataPlane {
 
   get workers(): readonly WorkerStatus[] {
     const { counts } = this.#options;
-    const status = (place: Place, process: WorkerProcess | null, row: number): WorkerStatus => ({
+    const status = (place: Place, holder: WorkerProcess | null, row: number): WorkerStatus => ({
       worker: place.worker,
-      pid: process?.pid ?? 0,
-      state: process?.state ?? "waiting to restart",
-      generation: process?.generation ?? 0,
-      uptime_s: process === null ? 0 : Math.round((Date.now() - process.startedMs) / 1000),
+      pid: holder?.pid ?? 0,
+      state: holder?.state ?? "waiting to restart",
+      generation: holder?.generation ?? 0,
+      uptime_s: holder === null ? 0 : Math.round((Date.now() - holder.startedMs) / 1000),
       restarts: place.restarts,
       connections: row === 0 ? 0 : counts.held(row, DAEMON_SLOT),
     });
     return [
-      ...this.#places.map((place) => status(place, place.process, place.row)),
-      ...[...this.#leaving].map(([process, { place, row }]) => status(place, process, row)),
+      ...this.#places.map((place) => status(place, place.holder, place.row)),
+      ...[...this.#leaving].map(([holder, { place, row }]) => status(place, holder, row)),
     ];
   }
 
   async publish(snapshot: Snapshot): Promise<void> {
     const { sockets } = this.#options;
-    const opened = this.#ending ? [] : await sockets.openPatiently(snapshot.listeners);
+    const opened = this.#state === "ending" ? [] : await sockets.openPatiently(snapshot.listeners);
     const queues = new Map(opened.map((place) => [place, sockets.held.get(place) as BoundSocket]));
     const asked = this.#all();
-    const problems = await Promise.all(asked.map((process) => process.prepare(snapshot, queues)));
-    const problem = problems.find((text) => text !== "");
-    if (problem !== undefined) {
-      for (const process of asked) process.abandon();
+    const answers = await Promise.all(asked.map((holder) => holder.prepare(snapshot, queues)));
+    const problem = answers.find((answer) => answer !== null && answer !== "");
+    // One that ends meanwhile is no word against the snapshot; all of them may well be.
+    const isAnswered = asked.length === 0 || answers.includes("");
+    if (problem !== undefined || !isAnswered) {
+      for (const holder of asked) holder.abandon();
       sockets.forget(opened);
-      throw new ProxyError("EWORKER", problem);
+      throw new ProxyError("EWORKER", problem ?? "every worker has ended instead of going over to it");
     }
     this.#snapshot = snapshot;
-    for (const process of asked) process.commit();
+    for (const holder of asked) holder.commit();
     // Whoever was started meanwhile was given the snapshot of before.
-    for (const process of this.#all()) if (!asked.includes(process)) await this.#bringUpToDate(process);
-    if (this.#ending) return;
+    const late = this.#all().filter((holder) => !asked.includes(holder));
+    await Promise.all(late.map((holder) => this.#bringUpToDate(holder, queues)));
+    if (this.#state === "ending") {
+      // Everything else has been given up already.
+      sockets.forget(opened);
+      return;
+    }
     sockets.keepOnly(snapshot.listeners);
     this.listening = sockets.addressesOf(snapshot.listeners);
   }
 
-  /** Has another number of workers from now on. Those that are too many finish what they have. */
+  /** Has another number of workers from now on, but not none. Those that are too many finish what they have. */
   resize(workers: number): void {
+    if (workers === 0 || this.#state !== "serving") return;
     for (const place of this.#places.splice(workers)) {
       if (place.waiting !== null) clearTimeout(place.waiting);
-      if (place.process === null) continue;
-      place.process.drain("leave");
       this.#leaves(place);
     }
     while (this.#places.length < workers) {
       const place = newPlace(this.#places.length + 1);
       this.#places.push(place);
-      this.#startWorker(place);
+      this.#replace(place);
     }
   }
 
-  drain(queues: "leave" | "empty"): Promise<number> {
-    this.#ending = true;
-    this.#options.sockets.close(queues);
+  share(shared: boolean): void {
+    this.#shared = shared;
+    for (const holder of this.#all()) holder.share(shared);
+  }
+
+  drain(others: readonly string[]): Promise<number> {
+    this.#state = "ending";
+    this.#options.sockets.close(others);
     for (const place of this.#places) if (place.waiting !== null) clearTimeout(place.waiting);
-    for (const { process } of this.#places) process?.drain(queues);
-    const tooLong = setTimeout(() => {
-      for (const process of this.#all()) process.kill();
-    }, this.#snapshot.drainTimeoutMs + DRAIN_GRACE_MS);
+    for (const { holder } of this.#places) holder?.drain(others);
+    this.#killIn(this.#snapshot.drainTimeoutMs + DRAIN_GRACE_MS);
     const { promise, resolve } = Promise.withResolvers<number>();
     this.#ended = () => {
       if (this.#all().length > 0) return;
-      clearTimeout(tooLong);
+      for (const timer of this.#killing) clearTimeout(timer);
       resolve(this.#aborted);
     };
     this.#ended();
@@ -162,72 +178,88 @@ export class Supervisor implements DataPlane {
   }
 
   abort(): void {
-    for (const process of this.#all()) process.abort();
+    for (const holder of this.#all()) holder.abort();
+    this.#killIn(DRAIN_GRACE_MS);
   }
 
-  /** Takes back the rows of processes that have died together with the supervisor that would have done it. Ends when all rows are ours. */
-  sweep(): void {
-    const { counts, processes } = this.#options;
-    const ours = new Set(this.#all().map(({ pid }) => pid));
-    const strangers = counts.owners().filter(({ owner }) => owner !== processes.pid && !ours.has(owner));
-    for (const { row, owner } of strangers)
-      if (!processes.isAlive(owner)) counts.reclaim(row, this.#snapshot.slotCount);
-    if (strangers.length > 0 && !this.#ending) setTimeout(() => this.sweep(), SWEEP_MS);
+  /** Ends those that should have ended by then. */
+  #killIn(ms: number): void {
+    const kill = (): void => {
+      for (const holder of this.#all()) holder.kill();
+    };
+    this.#killing.push(setTimeout(kill, ms));
   }
 
   #all(): readonly WorkerProcess[] {
-    const present = this.#places.flatMap(({ process }) => (process === null ? [] : [process]));
+    const present = this.#places.flatMap(({ holder }) => (holder === null ? [] : [holder]));
     return [...present, ...this.#leaving.keys()];
   }
 
+  /** Throws when there is no room for another process. */
   #startWorker(place: Place): WorkerProcess {
-    const { processes, counts, memory, sockets, settings } = this.#options;
+    const { processes, counts, memory, sockets, settings, patience } = this.#options;
     const row = counts.claim(processes.pid);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
-    const process = new WorkerProcess({
-      processes,
-      memory,
-      queues: sockets.held,
-      start: { ...settings, worker: place.worker, row: row.number, snapshot: this.#snapshot },
-      onLeaving: () => {
-        if (place.process !== process) return;
-        this.#options.log.warn(
-          { worker: place.worker, pid: process.pid },
-          "a worker was told to end; another takes its place",
-        );
-        this.#leaves(place);
-        this.#startWorker(place);
-      },
-      onEnd: (end) => this.#workerEnded(place, process, end),
-    });
-    counts.assign(row.number, process.pid);
-    place.process = process;
+    let holder: WorkerProcess;
+    try {
+      holder = new WorkerProcess({
+        processes,
+        memory,
+        queues: sockets.held,
+        start: { ...settings, worker: place.worker, row: row.number, shared: this.#shared, snapshot: this.#snapshot },
+        ...(patience !== undefined && { patience }),
+        onLeaving: () => this.#wantsToEnd(place, holder),
+        onEnd: (end) => this.#workerEnded(place, holder, end),
+      });
+    } catch (thrown) {
+      counts.assign(row.number, 0);
+      throw thrown;
+    }
+    counts.assign(row.number, holder.pid);
+    place.holder = holder;
     place.row = row.number;
-    return process;
+    return holder;
+  }
+
+  /** Another one takes its place, and it finishes what it has. */
+  #wantsToEnd(place: Place, holder: WorkerProcess): void {
+    // One that drains has been told already with whom it shares.
+    if (place.holder !== holder || this.#state === "ending") return;
+    this.#options.log.warn(
+      { worker: place.worker, pid: holder.pid },
+      "a worker was told to end; another takes its place",
+    );
+    this.#leaves(place);
+    this.#replace(place);
   }
 
   /** Its process finishes what it has; the place is free. */
   #leaves(place: Place): void {
-    if (place.process === null) return;
-    this.#leaving.set(place.process, { place, row: place.row });
-    place.process = null;
+    const { holder } = place;
+    if (holder === null) return;
+    holder.drain([...this.#options.sockets.held.keys()]);
+    this.#leaving.set(holder, { place, row: place.row });
+    place.holder = null;
     place.row = 0;
   }
 
-  #workerEnded(place: Place, process: WorkerProcess, { how, inOrder }: WorkerEnd): void {
+  #workerEnded(place: Place, holder: WorkerProcess, { how, inOrder }: WorkerEnd): void {
     const { counts, log } = this.#options;
-    const row = this.#leaving.get(process)?.row ?? place.row;
+    const row = this.#leaving.get(holder)?.row ?? place.row;
     const connections = counts.held(row, DAEMON_SLOT);
-    counts.reclaim(row, this.#snapshot.slotCount);
-    this.#aborted += process.aborted;
-    const hadPlace = place.process === process;
-    this.#leaving.delete(process);
+    this.#reclaim(row, holder.pid);
+    this.#aborted += holder.aborted;
+    const hadPlace = place.holder === holder;
+    this.#leaving.delete(holder);
     if (hadPlace) {
-      place.process = null;
+      place.holder = null;
       place.row = 0;
     }
-    if (!inOrder) log.error({ worker: place.worker, pid: process.pid, how, connections }, "a worker has ended");
-    if (hadPlace && !this.#ending) this.#restart(place, Date.now() - process.startedMs);
+    if (!inOrder && this.#state === "ending") this.#aborted += connections;
+    // At the start this is told to who started us.
+    if (!inOrder && this.#state !== "starting")
+      log.error({ worker: place.worker, pid: holder.pid, how, connections }, "a worker has ended");
+    if (hadPlace && this.#state === "serving") this.#restart(place, Date.now() - holder.startedMs);
     this.#ended?.();
   }
 
@@ -241,19 +273,42 @@ export class Supervisor implements DataPlane {
       place.waiting = null;
       place.restarts++;
       this.#restarts++;
-      const process = this.#startWorker(place);
-      process.ready.then(
-        () => log.info({ worker: place.worker, pid: process.pid }, "a worker was started anew"),
-        () => {},
-      );
+      this.#replace(place);
     }, waitMs);
   }
 
-  async #bringUpToDate(process: WorkerProcess): Promise<void> {
-    if ((await process.prepare(this.#snapshot, new Map())) === "") process.commit();
+  /** Starts a worker in a free place, now or as soon as that is possible. */
+  #replace(place: Place): void {
+    const { log } = this.#options;
+    let holder: WorkerProcess;
+    try {
+      holder = this.#startWorker(place);
+    } catch (thrown) {
+      log.error({ worker: place.worker, problem: messageOf(thrown) }, "a worker cannot be started");
+      this.#restart(place, 0);
+      return;
+    }
+    holder.ready.then(
+      () => log.info({ worker: place.worker, pid: holder.pid }, "a worker was started anew"),
+      () => {},
+    );
+  }
+
+  async #bringUpToDate(holder: WorkerProcess, queues: ReadonlyMap<string, BoundSocket>): Promise<void> {
+    // It has closed those that its own snapshot does not use.
+    const answer = await holder.prepare(this.#snapshot, queues);
+    if (answer === "") holder.commit();
+    // The one in its place will start with what is served now.
+    else if (answer !== null) holder.kill();
+  }
+
+  /** Takes back a row that a process has left. Who else wants to comes too late. */
+  #reclaim(row: number, owner: number): void {
+    const { counts, processes } = this.#options;
+    if (counts.reassign(row, owner, processes.pid)) counts.reclaim(row, this.#snapshot.slotCount);
   }
 }
 
 function newPlace(worker: number): Place {
-  return { worker, process: null, row: 0, restarts: 0, failures: 0, waiting: null };
+  return { worker, holder: null, row: 0, restarts: 0, failures: 0, waiting: null };
 }

@@ -5,11 +5,17 @@ import type { BoundSocket, ChildProcess, Passable, Processes } from "../runtime/
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 
-/** A worker that has not answered for so long hangs, and is ended. */
-const SILENCE_MS = 30_000;
-const PING_MS = 1000;
-/** How long a worker may take to answer to a snapshot. */
-const ANSWER_MS = 20_000;
+/** How long a worker is waited for. One that is waited for longer hangs, and is ended. */
+export interface WorkerPatience {
+  /** It is asked this often whether it is there. */
+  readonly pingMs: number;
+  /** So many questions may be without an answer. Not a time: when this process itself was stopped, nobody has hung. */
+  readonly silentPings: number;
+  /** Until the answer to a snapshot. */
+  readonly answerMs: number;
+}
+
+const PATIENCE: WorkerPatience = { pingMs: 1000, silentPings: 30, answerMs: 20_000 };
 
 /** How a worker ended. */
 export interface WorkerEnd {
@@ -27,7 +33,9 @@ export interface WorkerProcessOptions {
   /** What goes with the first message: the table of counts. */
   readonly memory: Passable;
   readonly queues: ReadonlyMap<string, BoundSocket>;
-  /** It ends of its own accord, and serves to its end. */
+  /** Default: half a minute. */
+  readonly patience?: WorkerPatience;
+  /** It has to end, and is to be told to drain. */
   onLeaving(): void;
   onEnd(end: WorkerEnd): void;
 }
@@ -44,26 +52,35 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   readonly #ready = Promise.withResolvers<void>();
   /** Who waits for the answer to `prepare`: "" is yes. */
-  #answer: ((problem: string) => void) | null = null;
-  #heardMs = Date.now();
-  #hung = false;
+  #answer: ((problem: string | null) => void) | null = null;
+  readonly #patience: WorkerPatience;
   readonly #ping: ReturnType<typeof setInterval>;
+  /** Pings since it was last heard. */
+  #silentPings = 0;
+  /** Why it does not start, or was ended by us. */
+  #reason = "";
 
   constructor(options: WorkerProcessOptions) {
-    const { processes, start, memory, queues } = options;
+    const { processes, start, memory, queues, patience = PATIENCE } = options;
+    this.#patience = patience;
     this.#child = processes.start(["worker"]);
     this.pid = this.#child.pid;
     // Nobody may wait for it.
     this.#ready.promise.catch(() => {});
-    this.#child.channel.listen({ message: (message) => this.#receive(message as FromWorker, options), end() {} });
+    this.#child.channel.listen({
+      message: (message) => this.#receive(message as FromWorker, options),
+      // Nobody could tell it anything any more.
+      end: () => this.kill(),
+    });
     this.#send({ kind: "start", ...start, queues: described(queues) }, [memory, ...queues.values()]);
-    this.#ping = setInterval(() => this.#checkOn(), PING_MS);
+    this.#ping = setInterval(() => this.#checkOn(), patience.pingMs);
     void this.#child.exited.then(({ code, signal }) => {
       clearInterval(this.#ping);
       this.#child.channel.close();
-      const how = signal === null ? `exit code ${code}` : `killed by ${signal}${this.#hung ? ", as it hung" : ""}`;
-      this.#ready.reject(new ProxyError("EWORKER", how));
-      this.#answered("");
+      const end = signal === null ? `exit code ${code}` : `killed by ${signal}`;
+      const how = this.#reason === "" ? end : `${end}: ${this.#reason}`;
+      this.#ready.reject(new ProxyError("EWORKER", this.#reason || how));
+      this.#answered(null);
       options.onEnd({ how, inOrder: this.state === "draining" && code === 0 });
     });
   }
@@ -73,11 +90,11 @@ export class WorkerProcess {
     return this.#ready.promise;
   }
 
-  /** Has it build a snapshot. "" or why it cannot; also "" when it ends meanwhile: its successor starts with the one that is served then. */
-  prepare(snapshot: Snapshot, queues: ReadonlyMap<string, BoundSocket>): Promise<string> {
+  /** Has it build a snapshot. "" or why it cannot; null when it ends without an answer. */
+  prepare(snapshot: Snapshot, queues: ReadonlyMap<string, BoundSocket>): Promise<string | null> {
     this.#send({ kind: "prepare", snapshot, queues: described(queues) }, [...queues.values()]);
     return new Promise((resolve) => {
-      const tooLong = setTimeout(() => this.#endHung(), ANSWER_MS);
+      const tooLong = setTimeout(() => this.#endHung("it did not answer to a snapshot"), this.#patience.answerMs);
       this.#answer = (problem) => {
         clearTimeout(tooLong);
         resolve(problem);
@@ -93,9 +110,15 @@ export class WorkerProcess {
     this.#send({ kind: "abandon" });
   }
 
-  drain(queues: "leave" | "empty"): void {
+  /** See the message. */
+  share(shared: boolean): void {
+    this.#send({ kind: "share", shared });
+  }
+
+  /** `others`: the places that somebody else accepts from. */
+  drain(others: readonly string[]): void {
     this.state = "draining";
-    this.#send({ kind: "drain", queues });
+    this.#send({ kind: "drain", others });
   }
 
   abort(): void {
@@ -111,7 +134,7 @@ export class WorkerProcess {
   }
 
   #receive(message: FromWorker, { onLeaving }: WorkerProcessOptions): void {
-    this.#heardMs = Date.now();
+    this.#silentPings = 0;
     switch (message.kind) {
       case "serving":
         this.generation = message.generation;
@@ -122,11 +145,11 @@ export class WorkerProcess {
         this.#answered("");
         break;
       case "refused":
-        this.#ready.reject(new ProxyError("EWORKER", message.problem));
-        this.#answered(message.problem);
+        // What does not start ends by itself, and is no word against a snapshot.
+        if (this.generation === 0) this.#reason = message.problem;
+        else this.#answered(message.problem);
         break;
       case "leaving":
-        this.state = "draining";
         onLeaving();
         break;
       case "drained":
@@ -137,18 +160,18 @@ export class WorkerProcess {
     }
   }
 
-  #answered(problem: string): void {
+  #answered(problem: string | null): void {
     this.#answer?.(problem);
     this.#answer = null;
   }
 
   #checkOn(): void {
-    if (Date.now() - this.#heardMs > SILENCE_MS) this.#endHung();
+    if (++this.#silentPings > this.#patience.silentPings) this.#endHung("it did not answer any more");
     else this.#send({ kind: "ping" });
   }
 
-  #endHung(): void {
-    this.#hung = true;
+  #endHung(reason: string): void {
+    this.#reason = reason;
     this.kill();
   }
 }

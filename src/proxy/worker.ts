@@ -230,13 +230,13 @@ export class Worker {
 
   /**
    * Stops accepting and lets connections finish, until the drain time-out aborts those that remain; silent ones are ended before that, a few at
-   * a time. Resolves with how many were aborted. With `queues: "leave"` others accept from the same queues; with "empty" whoever waits in them is still served, and who let them
-   * form must have turned newcomers away. To be called once.
+   * a time. Resolves with how many were aborted. Somebody else accepts from the places in `others`; whoever waits in another queue is still served, and
+   * who let that form must have turned newcomers away. To be called once.
    */
-  drain({ queues }: { readonly queues: "leave" | "empty" }): Promise<number> {
+  drain(others: readonly string[]): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
     for (const listener of this.#listeners) {
-      if (queues === "leave") listener.close();
+      if (others.includes(placeOf(listener.spec))) listener.close();
       else listener.retire(this.#built.snapshot.drainTimeoutMs);
     }
     const { promise, resolve } = Promise.withResolvers<number>();

@@ -116,14 +116,3 @@ test("with nothing to drain it ends at once, exit 0", async () => {
   await using daemon = await daemonOn(endpoint.address, "1h");
   expect(await daemon.stop()).toBe(0);
 });
-
-test("SIGUSR2, which does nothing yet, says so and ends nothing", async () => {
-  await using endpoint = await startEndpoint();
-  await using daemon = await daemonOn(endpoint.address, "1h");
-  const client = await talking(await daemon.address("tcp"));
-  daemon.child.signal("SIGUSR2");
-  await daemon.child.says("SIGUSR2 does nothing in this version");
-  client.socket.end("b");
-  await eventually("the connection went on", () => client.ended && client.text === "ab");
-  expect(await daemon.stop()).toBe(0);
-});

@@ -114,7 +114,7 @@ class World {
 
   #drain(): void {
     this.#judge.drainDueMs = this.schedule.nowMs + this.snapshot.drainTimeoutMs;
-    void this.plane.drain("empty");
+    void this.plane.drain([]);
   }
 
   #dialled({ connection }: Leg): DialPlan {

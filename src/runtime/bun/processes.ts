@@ -4,6 +4,7 @@
 // unix(7)) and is read by recvmsg when a message says that there are some: Bun's own sockets drop what comes beside the bytes. The sender puts
 // the descriptors in first, so they are there when the message is.
 
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Socket } from "bun";
 import { assert } from "../../base/assert.ts";
@@ -42,8 +43,9 @@ export const processes: Processes = {
   },
   isAlive(pid) {
     try {
-      process.kill(pid, 0);
-      return true;
+      // The state follows the name, which stands in parentheses and may have some itself.
+      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+      return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
     } catch {
       return false;
     }
@@ -66,12 +68,16 @@ function start(args: readonly string[], more: Readonly<Record<string, string>> =
     return {
       pid: child.pid,
       channel,
-      exited: child.exited.then(() => {
+      exited: Promise.all([child.exited, channel.ended]).then(() => {
         const { exitCode, signalCode } = child;
         return { code: exitCode, signal: signalCode === null ? null : String(signalCode) };
       }),
       kill: (signal) => child.kill(signal),
     };
+  } catch (thrown) {
+    closeDescriptor(ourMessages);
+    closeDescriptor(ourDescriptors);
+    throw thrown;
   } finally {
     closeDescriptor(theirMessages);
     closeDescriptor(theirDescriptors);
@@ -102,6 +108,8 @@ class BunChannel implements Channel {
   #partial: Uint8Array[] = [];
   #ended = false;
 
+  readonly #end = Promise.withResolvers<void>();
+
   /** Takes over both descriptors. */
   constructor(messages: number, descriptors: number) {
     this.#descriptors = descriptors;
@@ -118,7 +126,7 @@ class BunChannel implements Channel {
         data: (_: unknown, bytes: Uint8Array) => this.#receive(bytes),
         drain: () => this.#flush(),
         end: () => this.close(),
-        close: () => this.#end(),
+        close: () => this.#finish(),
         error: (_: unknown, thrown: unknown) => reportDefect(thrown),
       },
     };
@@ -128,8 +136,12 @@ class BunChannel implements Channel {
   send(message: object, passes: readonly Passable[] = []): void {
     if (this.#ended) return;
     const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory).descriptor);
-    // When the other process is gone, the channel's end will be told.
-    if (sendDescriptors(this.#descriptors, descriptors) !== "") return;
+    const failure = sendDescriptors(this.#descriptors, descriptors);
+    if (failure !== "") {
+      // When the other process is gone, the channel's end will be told; else a message is lost, and that cannot be made up for.
+      if (failure !== "EPIPE" && failure !== "ECONNRESET") this.close();
+      return;
+    }
     this.#unsent.push(new TextEncoder().encode(`${JSON.stringify({ message, passed: passes.length })}\n`));
     this.#flush();
   }
@@ -141,7 +153,12 @@ class BunChannel implements Channel {
 
   close(): void {
     this.#socket?.terminate();
-    this.#end();
+    this.#finish();
+  }
+
+  /** Resolves once there is no more to be received. */
+  get ended(): Promise<void> {
+    return this.#end.promise;
   }
 
   #flush(): void {
@@ -174,10 +191,11 @@ class BunChannel implements Channel {
     if (from < bytes.length) this.#partial.push(bytes.subarray(from));
   }
 
-  #end(): void {
+  #finish(): void {
     if (this.#ended) return;
     this.#ended = true;
     closeDescriptor(this.#descriptors);
     this.#handlers?.end();
+    this.#end.resolve();
   }
 }

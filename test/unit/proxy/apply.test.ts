@@ -235,7 +235,7 @@ test("a snapshot after a drain has begun binds nothing, and what still drains is
   const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
   const sim = new SimWorker({ snapshot: { policies: [allow], listeners } });
   sim.connect();
-  void sim.plane.drain("empty");
+  void sim.plane.drain([]);
   sim.plane.apply(next({ policies: [deny], listeners: [...listeners, SECOND] }));
   sim.settle(100);
   expect(arrives(sim, SECOND)).toBe(false);

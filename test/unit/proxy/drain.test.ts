@@ -26,7 +26,7 @@ function endedIn(sim: SimWorker, { steps, stepMs }: { steps: number; stepMs: num
 describe("connections that are silent", () => {
   test("are let alone for a quarter of the window, and then ended evenly until just before its end", async () => {
     const { sim, clients } = simWith(MANY);
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     expect(endedIn(sim, { steps: 10, stepMs: 980 })).toEqual(Array(10).fill(0));
     sim.settle(200);
     const seconds = endedIn(sim, { steps: 28, stepMs: 1000 });
@@ -42,7 +42,7 @@ describe("connections that are silent", () => {
 
   test("go a few at a time, however many there are", () => {
     const { sim } = simWith(3000);
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     const moments = endedIn(sim, { steps: WINDOW_MS / 25, stepMs: 25 });
     expect(Math.max(...moments)).toBeLessThanOrEqual(4);
     expect(sim.records).toHaveLength(3000);
@@ -55,7 +55,7 @@ describe("connections that are silent", () => {
       clients[index]?.send("x");
       sim.settle(100);
     }
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     sim.settle(WINDOW_MS - 100);
     expect(sim.records.map(({ id }) => id - 1)).toEqual(order);
     expect(sim.records[0]).toMatchObject({ closeReason: "drain_idle", termination: "KD", detail: "silent for 11 s" });
@@ -63,7 +63,7 @@ describe("connections that are silent", () => {
 
   test("and few go one by one over the whole of the window", () => {
     const { sim } = simWith(3);
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     const at: number[] = [];
     for (let second = 1; second <= 40; second++) {
       const [count] = endedIn(sim, { steps: 1, stepMs: 1000 });
@@ -74,7 +74,7 @@ describe("connections that are silent", () => {
 
   test("for less than five seconds are not known to be idle: a short window ends nobody early", async () => {
     const { sim } = simWith(3, 3000);
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     sim.settle(2900);
     expect(sim.records).toEqual([]);
     sim.settle(200);
@@ -85,7 +85,7 @@ describe("connections that are silent", () => {
   test("for long when a short drain begins are ended in it", async () => {
     const { sim } = simWith(3, 1000);
     sim.settle(10_000);
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     sim.settle(980);
     expect(sim.reasons).toEqual(Array(3).fill("drain_idle"));
     expect(await drained).toBe(0);
@@ -95,7 +95,7 @@ describe("connections that are silent", () => {
 describe("connections on which anything moves", () => {
   test("are not touched before the deadline, and are then counted as forced", async () => {
     const { sim, clients } = simWith(20);
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     const [busy, answered] = clients as [Probe, Probe];
     for (let second = 1; second < 40; second++) {
       // One speaks all the time; the other is answered once, and late.
@@ -116,7 +116,7 @@ describe("connections on which anything moves", () => {
     client.link.farRead(false);
     sim.server.link.farSend(new Uint8Array(30_000));
     sim.settle();
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     sim.settle(9000);
     client.link.farRead(true);
     sim.settle(30_500);
@@ -125,7 +125,7 @@ describe("connections on which anything moves", () => {
 
   test("but have been ended by themselves are over, and what remains is spread anew", async () => {
     const { sim, clients } = simWith(4);
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     for (const client of clients.slice(0, 3)) client.link.farResetNow();
     sim.settle(39_000);
     expect(sim.reasons).toEqual(["downstream_reset", "downstream_reset", "downstream_reset", "drain_idle"]);
@@ -139,7 +139,7 @@ describe("a connection that is half closed", () => {
     clients[0]?.send("question");
     clients[0]?.link.farFinish();
     sim.settle();
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     sim.settle(29_000);
     expect([clients[0]?.resets, clients[1]?.resets]).toEqual([0, 1]);
     sim.servers[0]?.send("answer");
@@ -153,7 +153,7 @@ describe("a connection that is half closed", () => {
     const { sim, clients } = simWith(1);
     clients[0]?.link.farFinish();
     sim.settle(40_000);
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     sim.settle(39_000);
     expect(sim.reasons).toEqual(["drain_idle"]);
   });

@@ -5,7 +5,7 @@ import { Probe, SimWorker } from "../../support/sim-worker.ts";
 describe("drain", () => {
   test("without connections is over as soon as handshakes that were under way would have shown", async () => {
     const sim = new SimWorker();
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     sim.settle(150);
     expect(await drained).toBe(0);
     expect(sim.runtime.clock.armed).toBe(0);
@@ -14,7 +14,7 @@ describe("drain", () => {
   test("accepts nobody more, lets what there is finish, and is over with the last of it", async () => {
     const sim = new SimWorker();
     const client = sim.connect();
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     expect(() => sim.connect()).toThrow("nobody listens there");
     client.send("still here");
     sim.settle(500);
@@ -30,7 +30,7 @@ describe("drain", () => {
   test("does not accept again when a listener that was full empties", () => {
     const sim = new SimWorker({ snapshot: { maxConnections: 1 } });
     const client = sim.connect();
-    void sim.plane.drain("empty");
+    void sim.plane.drain([]);
     client.link.farResetNow();
     sim.settle();
     expect(sim.schedule.violations).toEqual([]);
@@ -39,7 +39,7 @@ describe("drain", () => {
   test("cuts what remains after drain_timeout, and tells how many those were", async () => {
     const sim = new SimWorker({ snapshot: { drainTimeoutMs: 1000 } });
     const clients = [sim.connect(), sim.connect(), sim.connect()];
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     clients[0]?.link.farResetNow();
     sim.settle(900);
     expect(sim.worker.connectionCount).toBe(2);
@@ -72,7 +72,7 @@ describe("drain", () => {
     });
     sim.connect();
     sim.connect({ listener: 1 });
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     sim.settle(200);
     expect(await drained).toBe(2);
     expect(sim.records).toMatchObject([
@@ -85,7 +85,7 @@ describe("drain", () => {
   test("abort cuts it short, and counts", async () => {
     const sim = new SimWorker();
     sim.connect();
-    const drained = sim.plane.drain("empty");
+    const drained = sim.plane.drain([]);
     sim.worker.abort();
     expect(await drained).toBe(1);
   });
@@ -95,7 +95,7 @@ test("those who wait in the queue when a drain begins are served, and newcomers 
   const sim = new SimWorker({ snapshot: { maxConnections: 1 } });
   const first = sim.connect();
   const second = sim.connect();
-  const drained = sim.plane.drain("empty");
+  const drained = sim.plane.drain([]);
   expect(() => sim.connect()).toThrow("nobody listens there");
   first.link.farResetNow();
   sim.settle(150);
