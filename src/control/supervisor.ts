@@ -82,7 +82,6 @@ export class Supervisor implements DataPlane {
       await Promise.all(this.#places.map((place) => this.#startWorker(place).ready));
       this.#state = "serving";
     } catch (thrown) {
-      this.#state = "ending";
       for (const holder of this.#all()) holder.kill();
       sockets.forget(opened);
       throw new ProxyError("EWORKER", `a worker does not start: ${messageOf(thrown)}`);
