@@ -5,6 +5,7 @@
 // at any time and acts once. A step that is being awaited then fails in its own way, and `serve` finds the connection ended.
 
 import { type Clock, Timer } from "../base/clock.ts";
+import { describeRefused } from "../protocol/leaf.ts";
 import type { ProxyAddress, Tlv } from "../protocol/proxy-protocol.ts";
 import type { Dial, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
@@ -15,7 +16,7 @@ import { connect } from "./connect.ts";
 import { Ending } from "./ending.ts";
 import { refusalNow } from "./enforce.ts";
 import { handshake, type Secured } from "./handshake.ts";
-import { describeRefused, type Identity, identify } from "./identity.ts";
+import { type Identity, identify } from "./identity.ts";
 import { Leg } from "./leg.ts";
 import type { Listener } from "./listener.ts";
 import type { UpstreamTls } from "./originate.ts";

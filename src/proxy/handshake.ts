@@ -2,13 +2,13 @@
 
 import { assert } from "../base/assert.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
+import { describeRefused, refusalReason } from "../protocol/leaf.ts";
 import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import { pemBytes, splitPem } from "../protocol/pem.ts";
 import type { Runtime, ServerContext } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { describeRefused, refusalReason } from "./identity.ts";
 import { legHandlers } from "./relay.ts";
 
 /** What a finished handshake tells. */

@@ -1,8 +1,8 @@
 // Who the client is, read from the certificate that the handshake verified and from nothing else.
 
-import { type CertificateNames, readCertificate } from "../protocol/certificate.ts";
+import type { CertificateNames } from "../protocol/certificate.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
-import { parseSpiffeId, svidProblem } from "../protocol/spiffe-id.ts";
+import { leafProblem } from "../protocol/leaf.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import { Ending } from "./ending.ts";
@@ -47,66 +47,8 @@ function kept(names: readonly string[]): readonly string[] {
 
 const NO_NAMES: readonly string[] = [];
 
-/** "" or why nobody on either side may be who a leaf says, whoever vouches for it. `trustDomains` is empty where none are configured. */
-export function leafProblem(leaf: CertificateDetails, trustDomains: readonly string[]): string {
-  // A name with a NUL or a newline in it can pass for another one in a rule or in a log, and one with a comma for two.
-  if (leaf.suspicious !== "") return leaf.suspicious;
-  if (leaf.uris.some(hasComma)) return "a URI name holds a comma";
-  if (leaf.dnsNames.some(hasComma)) return "a DNS name holds a comma";
-  // Whoever shows a SPIFFE ID is held to its standard, also where no trust domains are configured: a second URI would be a second identity.
-  if (trustDomains.length === 0 && !leaf.uris.some(isSpiffe)) return "";
-  const problem = svidProblem(leaf);
-  return problem === "" ? "" : `no X.509-SVID: ${problem}`;
-}
-
 /** "" or why a client cannot show this: with a key that signs certificates it could be anybody. */
 function authorityProblem({ isCa, keyUsage }: CertificateDetails): string {
   if (isCa) return "it is an authority (CA=true)";
   return keyUsage?.keyCertSign === true ? "its key may sign certificates" : "";
-}
-
-/** All that BoringSSL says of names that an authority may not vouch for (x509_txt.cc); what it has a code for are other faults. */
-const NAME_CONSTRAINTS = /subtree violation$|name constraint|^unsupported or invalid name syntax$/i;
-
-/**
- * The reason to tell for a leaf (DER; null when none was seen) that the TLS library refused. Trust domains are name constraints to it
- * (protocol/trust-anchor.ts), of which it speaks in words instead of a code; this says in terms of trust domains what was wrong.
- */
-export function refusalReason(reason: string, leaf: Uint8Array | null, trustDomains: readonly string[]): string {
-  if (!NAME_CONSTRAINTS.test(reason) || leaf === null || trustDomains.length === 0) return reason;
-  const details = readCertificateDetails(leaf);
-  const problem = details === null ? "" : leafProblem(details, trustDomains);
-  if (problem !== "") return problem;
-  const id = parseSpiffeId(details?.uris[0] ?? "");
-  if (typeof id === "string") return reason;
-  if (!trustDomains.includes(id.trustDomain)) return `the trust domain ${id.trustDomain} is none of those configured`;
-  return `no authority of the trust domain ${id.trustDomain} vouches for it (${reason})`;
-}
-
-/** What a certificate that was refused says of itself, for the log: never an identity. */
-export function describeRefused(certificate: Uint8Array | null): string {
-  const names = certificate === null ? null : readCertificate(certificate);
-  if (names === null) return "";
-  const alternatives = [...names.uris, ...names.dnsNames, ...names.ips];
-  const sans = alternatives.length > 0 ? `, SANs ${alternatives.map(quoted).join(" ")}` : "";
-  return printable(`subject ${names.subject || "(empty)"}${sans}, serial ${names.serial}`);
-}
-
-/** A name as it is, or in quotes where it could be taken for more than one. */
-function quoted(name: string): string {
-  return /^[!#-+\--~]+$/.test(name) ? name : JSON.stringify(name);
-}
-
-/** Text for a log, whoever wrote it. */
-export function printable(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, "?").slice(0, 512);
-}
-
-function hasComma(name: string): boolean {
-  return name.includes(",");
-}
-
-/** In any case, as RFC 3986 reads schemes: what only looks like a SPIFFE ID is held to the standard too, and fails. */
-function isSpiffe(uri: string): boolean {
-  return /^spiffe:/i.test(uri);
 }

@@ -2,14 +2,14 @@
 
 import { isIp } from "../base/ip.ts";
 import { readCertificate } from "../protocol/certificate.ts";
+import { describeRefused, printable, refusalReason } from "../protocol/leaf.ts";
+import { ServerVerifier } from "../protocol/server-verifier.ts";
 import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, OriginationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { describeRefused, printable, refusalReason } from "./identity.ts";
 import type { Leg } from "./leg.ts";
 import { legHandlers } from "./relay.ts";
-import { ServerVerifier } from "./server-verifier.ts";
 
 /** What a finished handshake with an endpoint tells. */
 export interface UpstreamTls {

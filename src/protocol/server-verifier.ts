@@ -1,12 +1,20 @@
 // Whether an endpoint is the one that was meant, by what its certificate says of it. The chain is the TLS library's to verify; this judges the
 // names of a leaf whose chain is good. A common name is never looked at (RFC 9525, 2).
 
+import { assert } from "../base/assert.ts";
 import { isIp } from "../base/ip.ts";
-import { readCertificateDetails } from "../protocol/certificate-details.ts";
-import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
-import type { OriginationSpec } from "../snapshot/snapshot.ts";
-import { mustCompile } from "./compiled.ts";
-import { leafProblem } from "./identity.ts";
+import { readCertificateDetails } from "./certificate-details.ts";
+import { leafProblem } from "./leaf.ts";
+import { compileDnsPattern, compileUriPattern, type NamePattern } from "./name-pattern.ts";
+
+/** Who the endpoints have to be, as a snapshot has it. */
+export interface ServerNames {
+  /** Patterns instead of the server name; those that are given must each match. */
+  readonly verifyDns: readonly string[];
+  readonly verifyUri: readonly string[];
+  /** Empty: any certificate that verifies. */
+  readonly trustDomains: readonly string[];
+}
 
 /** Judges the certificates of one backend's endpoints. */
 export class ServerVerifier {
@@ -14,7 +22,7 @@ export class ServerVerifier {
   readonly #uri: readonly NamePattern[];
   readonly #trustDomains: readonly string[];
 
-  constructor({ verifyDns, verifyUri, trustDomains }: OriginationSpec) {
+  constructor({ verifyDns, verifyUri, trustDomains }: ServerNames) {
     this.#dns = verifyDns.map((pattern) => mustCompile(compileDnsPattern(pattern)));
     this.#uri = verifyUri.map((pattern) => mustCompile(compileUriPattern(pattern)));
     this.#trustDomains = trustDomains;
@@ -45,4 +53,10 @@ function isFor(name: string, host: string): boolean {
 
 function anyMatches(patterns: readonly NamePattern[], names: readonly string[]): boolean {
   return patterns.some((pattern) => names.some((name) => pattern.matches(name)));
+}
+
+/** Patterns were validated with the config: one that does not compile is a defect. */
+function mustCompile(compiled: NamePattern | string): NamePattern {
+  assert(typeof compiled !== "string", `the snapshot was validated: ${String(compiled)}`);
+  return compiled;
 }
