@@ -154,7 +154,7 @@ class WorkerRole {
       watchDroppedLines(this.#sink, this.#log);
       accessLog = new AccessLog(this.#sink, message.accessLog.format, runtime.clock, message.worker);
     }
-    const counts = new CountTable(passed.memory(0).buffer, DAEMON_TABLE).row(message.row);
+    const counts = new CountTable(passed.memory(0), DAEMON_TABLE).row(message.row);
     this.#keep(message.queues, passed, 1);
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;

@@ -16,7 +16,7 @@ import { ServiceNotices } from "../control/service-manager.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
 import type { LogSink, Runtime, SharedMemory } from "../runtime/runtime.ts";
-import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
+import { CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
@@ -208,9 +208,9 @@ function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
   for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
   const bytes = CountTable.bytes(DAEMON_TABLE);
   // Another version may count otherwise; its connections are then not among ours.
-  const isKnown = inheritance !== null && CountTable.fits(inheritance.memory.buffer, DAEMON_TABLE);
+  const isKnown = inheritance !== null && CountTable.fits(inheritance.memory, DAEMON_TABLE);
   const memory = isKnown ? inheritance.memory : (runtime.processes?.shareMemory(bytes) ?? null);
-  return { sockets, memory, counts: new CountTable(memory?.buffer ?? new ArrayBuffer(bytes), DAEMON_TABLE) };
+  return { sockets, memory, counts: new CountTable(memory ?? privateMemory(bytes), DAEMON_TABLE) };
 }
 
 interface PlaneParts extends Shared {

@@ -225,7 +225,9 @@ export interface TransferOutcome {
 
 /** Memory that several processes have mapped. */
 export interface SharedMemory {
-  readonly buffer: ArrayBufferLike;
+  readonly bytes: number;
+  /** Maps a part of it. `offset` is a multiple of 4096. What is mapped counts as memory of this process's heap. */
+  map(offset: number, bytes: number): ArrayBufferLike;
 }
 
 /** What can go to another process beside a message. The sender keeps its own hold. */

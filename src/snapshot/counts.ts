@@ -19,7 +19,7 @@ export const TRAFFIC = ["opened", "failed", "bytesUp", "bytesDown"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
-const LAYOUT = 2;
+const LAYOUT = 3;
 const HEADER_CELLS = 16;
 /** Cells of a row beside its counts: a cache line, so that processes do not disturb each other. */
 const CONTROL_CELLS = 16;
@@ -28,13 +28,39 @@ const OWNER = 0;
 const SEQUENCE = 1;
 /** The slot that is being changed. */
 const WORKING_ON = 2;
+/** Row 0 is nobody's, so that a 0 can say "none". */
+const FIRST_ROW = 1;
 /** A process that has been stopped in between two steps is not waited for. */
 const MOST_RECOUNTS = 100_000;
-/** What a process that died has counted is kept in this row, which nobody else writes to. */
-const ARCHIVE_ROW = 0;
+const CELL_BYTES = Int32Array.BYTES_PER_ELEMENT;
+const PAGE_BYTES = 4096;
+const LOW_WORDS = 2 ** 32;
+
+/**
+ * Memory for a table, that reads as zero at first. It is mapped in parts: the engine counts what is mapped as live memory of its heap, and
+ * would hardly collect garbage if each process mapped the rows of all.
+ */
+export interface TableMemory {
+  readonly bytes: number;
+  /** A part of it, the same for whoever asks for the same. `offset` is a multiple of a page. */
+  map(offset: number, bytes: number): ArrayBufferLike;
+}
+
+/** Memory of this process alone. */
+export function privateMemory(bytes: number): TableMemory {
+  const parts = new Map<number, ArrayBuffer>();
+  return {
+    bytes,
+    map(offset, length) {
+      const part = parts.get(offset) ?? new ArrayBuffer(length);
+      parts.set(offset, part);
+      return part;
+    },
+  };
+}
 
 export interface TableSize {
-  /** Processes at once; one more is kept for those that have ended. */
+  /** One more than there can be processes at once. */
   readonly rows: number;
   /** Slots. */
   readonly columns: number;
@@ -46,35 +72,43 @@ export class CountTable {
   readonly columns: number;
   /** How the endpoints in the slots are. */
   readonly states: EndpointStates;
+  readonly #memory: TableMemory;
+  /** Header and controls of the rows, then the totals. */
   readonly #cells: Int32Array;
-  readonly #traffic: Float64Array;
+  readonly #traffic: Int32Array;
+  readonly #rowCells = new Map<number, Int32Array>();
 
-  /** Bytes that a table needs. Memory that reads as zero and is only taken when touched will do. */
-  static bytes({ rows, columns }: TableSize): number {
-    return statesOffset(rows, columns) + columns * STATE_CELLS * Int32Array.BYTES_PER_ELEMENT;
+  /** Bytes that a table needs. Memory that is only taken when touched will do. */
+  static bytes(size: TableSize): number {
+    return rowOffset(size, size.rows);
   }
 
   /** On memory that is all zero, or holds a table already; one of another layout or size is a defect: ask `fits` first. */
-  constructor(memory: ArrayBufferLike, { rows, columns }: TableSize) {
+  constructor(memory: TableMemory, { rows, columns }: TableSize) {
     this.rows = rows;
     this.columns = columns;
-    this.#cells = new Int32Array(memory, 0, trafficOffset(rows, columns) / Int32Array.BYTES_PER_ELEMENT);
-    this.#traffic = new Float64Array(memory, trafficOffset(rows, columns), rows * columns * TRAFFIC.length);
-    this.states = new EndpointStates(new Int32Array(memory, statesOffset(rows, columns), columns * STATE_CELLS));
+    this.#memory = memory;
+    const common = memory.map(0, rowOffset(this, 0));
+    const statesAt = totalAt(this, columns) * CELL_BYTES;
+    const trafficAt = statesAt + columns * STATE_CELLS * CELL_BYTES;
+    this.#cells = new Int32Array(common, 0, totalAt(this, columns));
+    this.states = new EndpointStates(new Int32Array(common, statesAt, columns * STATE_CELLS));
+    this.#traffic = new Int32Array(common, trafficAt, columns * TRAFFIC.length * 2);
     if (this.#cells[0] === 0) this.#cells.set([LAYOUT, rows, columns]);
-    assert(CountTable.fits(memory, { rows, columns }), "a table is read as it was written");
+    const [layout, hasRows, hasColumns] = this.#cells;
+    assert(layout === LAYOUT && hasRows === rows && hasColumns === columns, "a table is read as it was written");
   }
 
   /** Whether memory holds a table of this layout and size. */
-  static fits(memory: ArrayBufferLike, { rows, columns }: TableSize): boolean {
-    if (memory.byteLength < CountTable.bytes({ rows, columns })) return false;
-    const [layout, hasRows, hasColumns] = new Int32Array(memory, 0, 3);
-    return layout === LAYOUT && hasRows === rows && hasColumns === columns;
+  static fits(memory: TableMemory, size: TableSize): boolean {
+    if (memory.bytes < CountTable.bytes(size)) return false;
+    const [layout, rows, columns] = new Int32Array(memory.map(0, rowOffset(size, 0)), 0, 3);
+    return layout === LAYOUT && rows === size.rows && columns === size.columns;
   }
 
   /** A row for the process with this id, or null when there is none left. */
   claim(owner: number): CountRow | null {
-    for (let row = ARCHIVE_ROW + 1; row < this.rows; row++) {
+    for (let row = FIRST_ROW; row < this.rows; row++) {
       if (Atomics.compareExchange(this.#cells, controlAt(row) + OWNER, 0, owner) === 0) return this.row(row);
     }
     return null;
@@ -82,7 +116,7 @@ export class CountTable {
 
   /** The row with this number, for the process it was claimed for. */
   row(row: number): CountRow {
-    return new CountRow(this.#cells, this.#traffic, this, row);
+    return new CountRow(this, row, { cells: this.#cells, held: this.#cellsOf(row), traffic: this.#traffic });
   }
 
   /** Says whose a claimed row is. */
@@ -98,7 +132,7 @@ export class CountTable {
   /** The rows in use, with their owners. */
   owners(): readonly { readonly row: number; readonly owner: number }[] {
     const found: { row: number; owner: number }[] = [];
-    for (let row = ARCHIVE_ROW + 1; row < this.rows; row++) {
+    for (let row = FIRST_ROW; row < this.rows; row++) {
       const owner = this.#load(controlAt(row) + OWNER);
       if (owner !== 0) found.push({ row, owner });
     }
@@ -107,19 +141,22 @@ export class CountTable {
 
   /** Active connections of a slot, of all processes. */
   total(slot: number): number {
-    return this.#load(this.#totalAt(slot));
+    return this.#load(totalAt(this, slot));
   }
 
   /** Active connections of a slot that one row holds. */
   held(row: number, slot: number): number {
-    return this.#load(this.#heldAt(row, slot));
+    return Atomics.load(this.#cellsOf(row), slot);
   }
 
   /** A traffic counter of a slot, of all processes that ever were. */
   traffic(slot: number, what: Traffic): number {
-    let sum = this.#traffic[this.#trafficAt(ARCHIVE_ROW, slot, what)] as number;
-    for (const { row } of this.owners()) sum += this.#traffic[this.#trafficAt(row, slot, what)] as number;
-    return sum;
+    const low = trafficAt(slot, what);
+    for (;;) {
+      const high = Atomics.load(this.#traffic, low + 1);
+      const count = high * LOW_WORDS + (Atomics.load(this.#traffic, low) >>> 0);
+      if (Atomics.load(this.#traffic, low + 1) === high) return count;
+    }
   }
 
   /**
@@ -128,24 +165,16 @@ export class CountTable {
    */
   reclaim(row: number, slotCount: number): void {
     const control = controlAt(row);
+    const cells = this.#cellsOf(row);
     const broken = this.#load(control + SEQUENCE) % 2 === 1 ? this.#load(control + WORKING_ON) : -1;
-    const slots = [...Array(slotCount).keys(), DAEMON_SLOT];
-    for (const slot of slots) {
-      const held = this.held(row, slot);
-      Atomics.store(this.#cells, this.#heldAt(row, slot), 0);
-      if (held !== 0 && slot !== broken) Atomics.sub(this.#cells, this.#totalAt(slot), held);
-      for (const what of TRAFFIC) {
-        const from = this.#trafficAt(row, slot, what);
-        const count = this.#traffic[from] as number;
-        if (count === 0) continue;
-        const to = this.#trafficAt(ARCHIVE_ROW, slot, what);
-        this.#traffic[to] = (this.#traffic[to] as number) + count;
-        this.#traffic[from] = 0;
-      }
+    for (const slot of [...Array(slotCount).keys(), DAEMON_SLOT]) {
+      const held = Atomics.exchange(cells, slot, 0);
+      if (held !== 0 && slot !== broken) Atomics.sub(this.#cells, totalAt(this, slot), held);
     }
     if (broken >= 0) this.#recount(broken, row);
     Atomics.store(this.#cells, control + SEQUENCE, 0);
     Atomics.store(this.#cells, control + OWNER, 0);
+    this.#rowCells.delete(row);
   }
 
   /** Makes the total of a slot the sum of its rows, while other processes go on changing both. */
@@ -153,13 +182,21 @@ export class CountTable {
     for (let tries = 0; tries < MOST_RECOUNTS; tries++) {
       const before = this.#sequences(except);
       const total = this.total(slot);
-      let sum = 0;
-      for (let row = 1; row < this.rows; row++) sum += this.held(row, slot);
+      const sum = this.owners().reduce((held, { row }) => held + this.held(row, slot), 0);
       const after = this.#sequences(except);
       // Nobody was in between two steps, and nobody has made one: then the sum is that of one moment.
       const isStill = before.every((sequence, index) => sequence % 2 === 0 && sequence === after[index]);
-      if (isStill && Atomics.compareExchange(this.#cells, this.#totalAt(slot), total, sum) === total) return;
+      if (isStill && Atomics.compareExchange(this.#cells, totalAt(this, slot), total, sum) === total) return;
     }
+  }
+
+  /** Mapped when it is first asked for. */
+  #cellsOf(row: number): Int32Array {
+    const known = this.#rowCells.get(row);
+    if (known !== undefined) return known;
+    const cells = new Int32Array(this.#memory.map(rowOffset(this, row), this.columns * CELL_BYTES));
+    this.#rowCells.set(row, cells);
+    return cells;
   }
 
   #sequences(except: number): readonly number[] {
@@ -171,47 +208,45 @@ export class CountTable {
   #load(cell: number): number {
     return Atomics.load(this.#cells, cell);
   }
-
-  #totalAt(slot: number): number {
-    return totalAt(this, slot);
-  }
-
-  #heldAt(row: number, slot: number): number {
-    return heldAt(this, row, slot);
-  }
-
-  #trafficAt(row: number, slot: number, what: Traffic): number {
-    return trafficAt(this, row, slot) + TRAFFIC.indexOf(what);
-  }
 }
 
-/** What one process holds and counts. Only that process writes to it. */
+interface RowMemory {
+  readonly cells: Int32Array;
+  readonly held: Int32Array;
+  readonly traffic: Int32Array;
+}
+
+/** What one process holds and counts. Only that process writes to its row. */
 export class CountRow {
   /** Which row it is. */
   readonly number: number;
   readonly table: CountTable;
   readonly #cells: Int32Array;
-  readonly #traffic: Float64Array;
+  readonly #held: Int32Array;
+  readonly #traffic: Int32Array;
+  readonly #firstTotal: number;
   readonly #sequenceAt: number;
   readonly #workingOnAt: number;
 
-  constructor(cells: Int32Array, traffic: Float64Array, table: CountTable, row: number) {
+  constructor(table: CountTable, row: number, { cells, held, traffic }: RowMemory) {
     this.number = row;
     this.table = table;
     this.#cells = cells;
+    this.#held = held;
     this.#traffic = traffic;
+    this.#firstTotal = totalAt(table, 0);
     this.#sequenceAt = controlAt(row) + SEQUENCE;
     this.#workingOnAt = controlAt(row) + WORKING_ON;
   }
 
   /** Active connections of a slot, of all processes. */
   total(slot: number): number {
-    return Atomics.load(this.#cells, totalAt(this.table, slot));
+    return Atomics.load(this.#cells, this.#firstTotal + slot);
   }
 
   /** Active connections of a slot that this process holds. */
   held(slot: number): number {
-    return this.#cells[heldAt(this.table, this.number, slot)] as number;
+    return this.#held[slot] as number;
   }
 
   /** One more, whatever the total. */
@@ -231,7 +266,7 @@ export class CountRow {
   /** One more, if the total is still what it was when a choice was made by it. */
   addIfStill(slot: number, total: number): boolean {
     this.#begin(slot);
-    const isStill = Atomics.compareExchange(this.#cells, totalAt(this.table, slot), total, total + 1) === total;
+    const isStill = Atomics.compareExchange(this.#cells, this.#firstTotal + slot, total, total + 1) === total;
     if (isStill) this.#addHeld(slot, 1);
     this.#done();
     return isStill;
@@ -245,20 +280,22 @@ export class CountRow {
 
   /** Adds to a traffic counter of a slot. */
   count(slot: number, what: Traffic, amount: number): void {
-    const cell = trafficAt(this.table, this.number, slot) + TRAFFIC.indexOf(what);
-    this.#traffic[cell] = (this.#traffic[cell] as number) + amount;
+    const low = trafficAt(slot, what);
+    const added = amount % LOW_WORDS;
+    const before = Atomics.add(this.#traffic, low, added | 0) >>> 0;
+    const carried = Math.floor(amount / LOW_WORDS) + (before + added >= LOW_WORDS ? 1 : 0);
+    if (carried > 0) Atomics.add(this.#traffic, low + 1, carried);
   }
 
   #change(slot: number, difference: 1 | -1): void {
     this.#begin(slot);
-    Atomics.add(this.#cells, totalAt(this.table, slot), difference);
+    Atomics.add(this.#cells, this.#firstTotal + slot, difference);
     this.#addHeld(slot, difference);
     this.#done();
   }
 
   #addHeld(slot: number, difference: 1 | -1): void {
-    const cell = heldAt(this.table, this.number, slot);
-    Atomics.store(this.#cells, cell, (this.#cells[cell] as number) + difference);
+    Atomics.store(this.#held, slot, (this.#held[slot] as number) + difference);
   }
 
   #begin(slot: number): void {
@@ -277,7 +314,7 @@ export const DAEMON_TABLE: TableSize = { rows: 200, columns: MAX_SLOTS };
 /** A row for a process that shares its counts with nobody. */
 export function privateCounts(): CountRow {
   const size = { rows: 2, columns: MAX_SLOTS };
-  const row = new CountTable(new ArrayBuffer(CountTable.bytes(size)), size).claim(1);
+  const row = new CountTable(privateMemory(CountTable.bytes(size)), size).claim(1);
   assert(row !== null, "a new table has a free row");
   return row;
 }
@@ -290,19 +327,17 @@ function totalAt({ rows }: TableSize, slot: number): number {
   return HEADER_CELLS + rows * CONTROL_CELLS + slot;
 }
 
-function heldAt({ rows, columns }: TableSize, row: number, slot: number): number {
-  return HEADER_CELLS + rows * CONTROL_CELLS + (1 + row) * columns + slot;
+/** The cell with the low 32 bits; the high ones are in the next. */
+function trafficAt(slot: number, what: Traffic): number {
+  return (slot * TRAFFIC.length + TRAFFIC.indexOf(what)) * 2;
 }
 
-function trafficAt({ columns }: TableSize, row: number, slot: number): number {
-  return (row * columns + slot) * TRAFFIC.length;
+/** In bytes. What is common stands before the first row. */
+function rowOffset({ rows, columns }: TableSize, row: number): number {
+  const common = totalAt({ rows, columns }, columns) + columns * (STATE_CELLS + TRAFFIC.length * 2);
+  return toPages(common * CELL_BYTES) + row * toPages(columns * CELL_BYTES);
 }
 
-function trafficOffset(rows: number, columns: number): number {
-  const cells = HEADER_CELLS + rows * CONTROL_CELLS + (1 + rows) * columns;
-  return Math.ceil((cells * Int32Array.BYTES_PER_ELEMENT) / 8) * 8;
-}
-
-function statesOffset(rows: number, columns: number): number {
-  return trafficOffset(rows, columns) + rows * columns * TRAFFIC.length * Float64Array.BYTES_PER_ELEMENT;
+function toPages(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }

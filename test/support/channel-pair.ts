@@ -36,7 +36,7 @@ async function parent(): Promise<void> {
   channel.send({ kind: "large", text: "x".repeat(LARGE) });
   channel.send({ kind: "one more queue", address: queues[0]?.address }, [queues[0] as BoundSocket]);
   await counted.promise;
-  const shared = Atomics.load(new Int32Array(memory.buffer), 7);
+  const shared = Atomics.load(new Int32Array(memory.map(0, 4096)), 7);
   // The queues live in the child alone now.
   const [first] = queues as [BoundSocket];
   for (const queue of queues) queue.close();
@@ -65,7 +65,7 @@ function child(channel: Channel): void {
       const message = received as { kind: string; count: number; text: string; addresses: Address[]; address: Address };
       if (message.kind === "count" && message.count === inOrder) inOrder++;
       if (message.kind === "queues") {
-        Atomics.store(new Int32Array(passed.memory(0).buffer), 7, 4711);
+        Atomics.store(new Int32Array(passed.memory(0).map(0, 4096)), 7, 4711);
         const queues = message.addresses.map((address, index) => passed.socket(index + 1, address));
         const listening = runtime.listen({
           socket: queues[0] as BoundSocket,

@@ -4,7 +4,7 @@
 // unix(7)) and is read by recvmsg when a message says that there are some: Bun's own sockets drop what comes beside the bytes. The sender puts
 // the descriptors in first, so they are there when the message is.
 
-import { readFileSync } from "node:fs";
+import { fstatSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Socket } from "bun";
 import { assert } from "../../base/assert.ts";
@@ -39,7 +39,7 @@ export const processes: Processes = {
   shareMemory(bytes) {
     const descriptor = openMemory(bytes);
     assert(typeof descriptor === "number", `memory can be shared: ${descriptor}`);
-    return mapMemory(descriptor);
+    return new BunSharedMemory(descriptor);
   },
   isAlive(pid) {
     try {
@@ -84,18 +84,20 @@ function start(args: readonly string[], more: Readonly<Record<string, string>> =
   }
 }
 
-class BunSharedMemory implements SharedMemory {
+/** Memory by its descriptor. */
+export class BunSharedMemory implements SharedMemory {
   readonly descriptor: number;
-  readonly buffer: ArrayBufferLike;
+  readonly bytes: number;
 
-  constructor(descriptor: number, buffer: ArrayBufferLike) {
+  constructor(descriptor: number) {
     this.descriptor = descriptor;
-    this.buffer = buffer;
+    this.bytes = fstatSync(descriptor).size;
   }
-}
 
-function mapMemory(descriptor: number): SharedMemory {
-  return new BunSharedMemory(descriptor, Bun.mmap(`/proc/self/fd/${descriptor}`, { shared: true }).buffer);
+  map(offset: number, bytes: number): ArrayBufferLike {
+    const options = { shared: true, offset, size: bytes };
+    return Bun.mmap(`/proc/self/fd/${this.descriptor}`, options as Parameters<typeof Bun.mmap>[1]).buffer;
+  }
 }
 
 class BunChannel implements Channel {
@@ -184,7 +186,7 @@ class BunChannel implements Channel {
       const descriptors = passed > 0 ? receiveDescriptors(this.#descriptors, passed) : [];
       this.#handlers?.message(message, {
         socket: (index, address): BoundSocket => new BunBoundSocket(descriptors[index] as number, address),
-        memory: (index) => mapMemory(descriptors[index] as number),
+        memory: (index) => new BunSharedMemory(descriptors[index] as number),
       });
       if (this.#ended) return;
     }

@@ -33,6 +33,7 @@ function platform(serverContext: (identity: ServerIdentity) => void): CompileOpt
     },
     clientContext: (identity) => ({ identity }),
     isSignedBy: () => true,
+  userExists: () => true,
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { pendingBudget } from "../../../src/proxy/pending.ts";
-import { CountTable, MAX_SLOTS } from "../../../src/snapshot/counts.ts";
+import { CountTable, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { Snapshot } from "../../../src/snapshot/snapshot.ts";
 import { clientHello } from "../../sim/scripts.ts";
 import type { HandshakeScript } from "../../support/sim-link.ts";
@@ -152,7 +152,7 @@ describe("by default", () => {
 
   test("a process has its share of what the daemon may hold", () => {
     const size = { rows: 6, columns: MAX_SLOTS };
-    const table = new CountTable(new ArrayBuffer(CountTable.bytes(size)), size);
+    const table = new CountTable(privateMemory(CountTable.bytes(size)), size);
     const [counts] = [1, 2, 3, 4].map((owner) => table.claim(owner));
     if (!counts) throw new Error("a new table has rows");
     const sim = new SimWorker({ snapshot: { maxConnections: 400, listeners: [PATIENT] }, counts });

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { closeDescriptor } from "../../../src/runtime/bun/libc.ts";
 import { openMemory } from "../../../src/runtime/bun/libc-passing.ts";
+import { BunSharedMemory } from "../../../src/runtime/bun/processes.ts";
 import { type CountRow, CountTable, DAEMON_SLOT, DAEMON_TABLE } from "../../../src/snapshot/counts.ts";
 
 const SLOTS = 3;
@@ -13,7 +14,7 @@ const PROCESSES = 4;
 /** Holds and gives back connections of a few slots without a pause. */
 const HAMMER = `
   import { CountTable, DAEMON_SLOT, DAEMON_TABLE } from ${JSON.stringify(require.resolve("../../../src/snapshot/counts.ts"))};
-  const memory = Bun.mmap("/proc/self/fd/3", { shared: true }).buffer;
+  const memory = { bytes: CountTable.bytes(DAEMON_TABLE), map: (offset, size) => Bun.mmap("/proc/self/fd/3", { shared: true, offset, size }).buffer };
   const counts = new CountTable(memory, DAEMON_TABLE).row(Number(process.argv[1]));
   const held = [];
   console.log("ready");
@@ -27,7 +28,7 @@ const HAMMER = `
 test(`${GENERATIONS} times ${PROCESSES} processes are killed: no count is lost and none is left`, async () => {
   const descriptor = openMemory(CountTable.bytes(DAEMON_TABLE));
   if (typeof descriptor !== "number") throw new Error(descriptor);
-  const table = new CountTable(Bun.mmap(`/proc/self/fd/${descriptor}`, { shared: true }).buffer, DAEMON_TABLE);
+  const table = new CountTable(new BunSharedMemory(descriptor), DAEMON_TABLE);
   const slots = [0, 1, 2, DAEMON_SLOT];
   const start = async (): Promise<{ readonly row: number; kill(): Promise<unknown> }> => {
     const { number: row } = table.claim(process.pid) as CountRow;

@@ -1,11 +1,18 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type CountRow, CountTable, DAEMON_SLOT, MAX_SLOTS, privateCounts } from "../../../src/snapshot/counts.ts";
+import {
+  type CountRow,
+  CountTable,
+  DAEMON_SLOT,
+  MAX_SLOTS,
+  privateCounts,
+  privateMemory,
+} from "../../../src/snapshot/counts.ts";
 
 const SIZE = { rows: 4, columns: MAX_SLOTS };
 
 function newTable(): CountTable {
-  return new CountTable(new ArrayBuffer(CountTable.bytes(SIZE)), SIZE);
+  return new CountTable(privateMemory(CountTable.bytes(SIZE)), SIZE);
 }
 
 function claimed(table: CountTable, owner: number): CountRow {
@@ -108,14 +115,22 @@ describe("a row that is reclaimed", () => {
 });
 
 test("memory that holds something else is not taken for a table", () => {
-  const memory = new ArrayBuffer(CountTable.bytes(SIZE));
+  const memory = privateMemory(CountTable.bytes(SIZE));
   expect(CountTable.fits(memory, SIZE)).toBe(false);
   new CountTable(memory, SIZE);
   expect(CountTable.fits(memory, SIZE)).toBe(true);
   expect(CountTable.fits(memory, { ...SIZE, rows: 3 })).toBe(false);
-  new Int32Array(memory)[0] = 1;
+  new Int32Array(memory.map(0, 4))[0] = 1;
   expect(CountTable.fits(memory, SIZE)).toBe(false);
-  expect(CountTable.fits(new ArrayBuffer(64), SIZE)).toBe(false);
+  expect(CountTable.fits(privateMemory(64), SIZE)).toBe(false);
+});
+
+test("traffic is counted beyond 32 bits", () => {
+  const table = newTable();
+  const counts = claimed(table, 1);
+  for (const amount of [2 ** 32 - 1, 1, 2 ** 40 + 5, 2 ** 31, 2 ** 31]) counts.count(2, "bytesDown", amount);
+  expect(table.traffic(2, "bytesDown")).toBe(2 ** 32 + 2 ** 40 + 5 + 2 ** 32);
+  expect(table.traffic(2, "bytesUp")).toBe(0);
 });
 
 test("a private row needs nobody else", () => {
