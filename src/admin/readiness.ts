@@ -17,12 +17,13 @@ export interface Readiness {
   readonly reasons: readonly string[];
 }
 
-/** Ready: serving, and every worker by the snapshot of now. */
+/** Ready: serving, and every worker by the snapshot of now. One that finishes what it has while others have its place is not asked. */
 export function readinessOf({ state, generation, workers }: Status): Readiness {
   const reasons: string[] = [];
   if (state !== "serving") reasons.push(`the daemon is ${state}`);
-  if (workers.length === 0) reasons.push("there is no worker");
-  for (const each of workers) {
+  const asked = state === "serving" ? workers.filter((each) => each.state !== "draining") : workers;
+  if (asked.length === 0) reasons.push("there is no worker");
+  for (const each of asked) {
     if (each.state !== "serving") reasons.push(`worker ${each.worker} is ${each.state}`);
     else if (each.generation !== generation)
       reasons.push(`worker ${each.worker} goes by generation ${each.generation}, not ${generation}`);
