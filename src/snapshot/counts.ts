@@ -72,6 +72,8 @@ export class CountTable {
   readonly columns: number;
   /** How the endpoints in the slots are. */
   readonly states: EndpointStates;
+  /** Active connections by slot, to be read only. Without the cost of an atomic load: for whoever reads many, and then acts by `addIfStill`. */
+  readonly totals: Int32Array;
   readonly #memory: TableMemory;
   /** Header and controls of the rows, then the totals. */
   readonly #cells: Int32Array;
@@ -92,6 +94,7 @@ export class CountTable {
     const statesAt = totalAt(this, columns) * CELL_BYTES;
     const trafficAt = statesAt + columns * STATE_CELLS * CELL_BYTES;
     this.#cells = new Int32Array(common, 0, totalAt(this, columns));
+    this.totals = this.#cells.subarray(totalAt(this, 0), totalAt(this, columns));
     this.states = new EndpointStates(new Int32Array(common, statesAt, columns * STATE_CELLS));
     this.#traffic = new Int32Array(common, trafficAt, columns * TRAFFIC.length * 2);
     if (this.#cells[0] === 0) this.#cells.set([LAYOUT, rows, columns]);

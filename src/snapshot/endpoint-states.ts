@@ -22,17 +22,27 @@ const BACK_SINCE = 4;
 const LATENCY = 5;
 /** When `LATENCY` was written last, in milliseconds that wrap around. */
 const LATENCY_AT = 6;
+/** When `HEALTH` was given another value; 0 = never. Not of the last slot: see `#changesAt`. */
+const HEALTH_SINCE = 7;
 
-/** Int32 cells for each slot. */
+/** Int32 cells for each slot; the last one is spare. */
 export const STATE_CELLS = 8;
 
 /** The states of all slots. */
 export class EndpointStates {
   readonly #cells: Int32Array;
+  /** Where changes are counted: the spare cell of the last slot, which is the daemon's and no endpoint's. */
+  readonly #changesAt: number;
 
   /** On `STATE_CELLS` cells for each slot. */
   constructor(cells: Int32Array) {
     this.#cells = cells;
+    this.#changesAt = cells.length - 1;
+  }
+
+  /** Another number each time that the health, the ejection or the return of any endpoint has changed; not for latencies or failures. */
+  get changes(): number {
+    return Atomics.load(this.#cells, this.#changesAt);
   }
 
   health(slot: number): Health {
@@ -41,7 +51,7 @@ export class EndpointStates {
 
   /** Written by the control plane alone. */
   setHealth(slot: number, health: Health): void {
-    this.#set(slot, HEALTH, HEALTHS.indexOf(health));
+    this.#change(slot, HEALTH, HEALTHS.indexOf(health));
   }
 
   /** Seconds since 1970; in the past, or 0, when it is not ejected. */
@@ -100,7 +110,8 @@ export class EndpointStates {
 
   /** For a slot that another endpoint is given. */
   clear(slot: number): void {
-    for (let cell = 0; cell < STATE_CELLS; cell++) this.#set(slot, cell, 0);
+    for (let cell = 0; cell < STATE_CELLS - 1; cell++) this.#set(slot, cell, 0);
+    this.#changed();
   }
 
   #get(slot: number, cell: number): number {
@@ -111,12 +122,23 @@ export class EndpointStates {
     Atomics.store(this.#cells, slot * STATE_CELLS + cell, value);
   }
 
+  /** Sets what `changes` tells of. */
+  #change(slot: number, cell: number, value: number): void {
+    if (this.#get(slot, cell) === value) return;
+    this.#set(slot, cell, value);
+    this.#changed();
+  }
+
+  #changed(): void {
+    Atomics.add(this.#cells, this.#changesAt, 1);
+  }
+
   #time(slot: number, cell: number): number {
     const seconds = this.#get(slot, cell);
     return seconds === 0 ? 0 : seconds + EPOCH_S;
   }
 
   #setTime(slot: number, cell: number, seconds: number): void {
-    this.#set(slot, cell, seconds === 0 ? 0 : Math.max(1, Math.ceil(seconds) - EPOCH_S));
+    this.#change(slot, cell, seconds === 0 ? 0 : Math.max(1, Math.ceil(seconds) - EPOCH_S));
   }
 }

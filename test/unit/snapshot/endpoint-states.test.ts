@@ -52,3 +52,24 @@ test("times reach into the next decades", () => {
   states.setEjectedUntilS(0, in2060);
   expect(states.ejectedUntilS(0)).toBe(in2060);
 });
+
+test("a change of health, of an ejection or of a return is seen by a look at one number; what is written again is none", () => {
+  const states = newStates();
+  const changes: (() => void)[] = [
+    () => states.setHealth(1, "down"),
+    () => states.setEjectedUntilS(0, 1_800_000_000),
+    () => states.setBackSinceS(2, 1_800_000_000),
+    () => states.clear(1),
+  ];
+  for (const change of changes) {
+    const before = states.changes;
+    change();
+    expect(states.changes).not.toBe(before);
+  }
+  const before = states.changes;
+  states.setHealth(1, "unknown");
+  states.setEjectedUntilS(0, 1_800_000_000);
+  states.addFailure(0);
+  states.setLatency(0, 5, 5);
+  expect(states.changes).toBe(before);
+});
