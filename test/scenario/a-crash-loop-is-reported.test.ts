@@ -11,7 +11,7 @@ import { unusedPort } from "../support/servers.ts";
 import { startSupervised } from "../support/supervised.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
-import { endNow } from "../support/worker-processes.ts";
+import { childrenOf, descriptorsOf, endNow } from "../support/worker-processes.ts";
 
 test("it is waited for, said, and survived", async () => {
   await using endpoint = await startEndpoint();
@@ -91,6 +91,34 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
   expect(await running.daemon.stop()).toBe(0);
   await running.untilAllGone();
 }, 20_000);
+
+test("two dozen deaths leave no descriptor, no process and no count behind", async () => {
+  await using endpoint = await startEndpoint();
+  const to = `127.0.0.1:${await unusedPort()}`;
+  await using running = await startSupervised(`
+workers: 8
+drain_timeout: 10s
+listeners: [{ name: in, address: "${to}", backend: echo }]
+backends: { echo: { endpoints: ["${endpoint.address}"] } }
+`);
+  await running.untilServing(8);
+  const before = descriptorsOf(running.pid);
+  for (let round = 1; round <= 3; round++) {
+    const clients = await Promise.all(Array.from({ length: 20 }, () => connectTo(to)));
+    await eventually("all were let in", async () => (await running.status()).connections === clients.length);
+    for (const pid of running.workers) endNow(pid);
+    await running.says("a worker was started anew", 8 * round);
+    await running.untilServing(8);
+    expect((await running.status()).connections).toBe(0);
+  }
+  expect(childrenOf(running.pid)).toEqual(running.workers);
+  await eventually(
+    () => `it had ${before} descriptors again, and not ${descriptorsOf(running.pid)}`,
+    () => descriptorsOf(running.pid) <= before,
+  );
+  expect(await running.daemon.stop()).toBe(0);
+  await running.untilAllGone();
+}, 30_000);
 
 test("at the very first start it is one message and exit 1, and nothing is left", async () => {
   const directory = temporaryDirectory("bunnel-first-start-");

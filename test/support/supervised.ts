@@ -68,7 +68,8 @@ export class Supervised implements AsyncDisposable {
 
   /** A command that asks the daemon. */
   async command(name: string, ...args: readonly string[]): Promise<Outcome> {
-    return await run(bunnel(name, "-c", join(this.daemon.directory, "bunnel.yaml"), ...args));
+    // Where it is could not be read from a config that is broken.
+    return await run(bunnel(name, "--admin", `unix:${this.adminPath}`, ...args));
   }
 
   /** SIGUSR2, until the successor has taken over. */

@@ -27,6 +27,11 @@ export function isAlive(pid: number): boolean {
   return state !== undefined && state !== "Z";
 }
 
+/** Descriptors that a process has open. */
+export function descriptorsOf(pid: number): number {
+  return readNames(`/proc/${pid}/fd`).length;
+}
+
 /** The ports of clients whose connections to a local port this process holds. Those that wait unaccepted in a queue belong to nobody. */
 export function clientPortsHeldBy(pid: number, localPort: number): readonly number[] {
   const inodes = new Set<string>();
