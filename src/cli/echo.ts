@@ -88,5 +88,6 @@ function flush(runtime: Runtime, socket: StreamSocket<unknown>, state: EchoState
 function finish(runtime: Runtime, socket: StreamSocket<unknown>, state: EchoState): void {
   state.finished = true;
   runtime.clock.arm(state.timer, LINGER_MS);
+  runtime.endOrderly(socket);
   socket.shutdown();
 }

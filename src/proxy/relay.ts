@@ -216,6 +216,7 @@ function passEnd(leg: Leg): void {
   const socket = other.socket as StreamSocket<Leg>;
   // Closing at once saves a plain socket three system calls and a turn of the loop, which is a tenth of a short connection. TLS has to
   // say close_notify.
+  connection.listener.worker.runtime.endOrderly(socket);
   if (!other.isTls && other.readEnded && other.pendingBytes === 0) socket.close();
   else socket.shutdown();
   // The end changes which idle limit holds. That may just have closed both legs and with them the connection.

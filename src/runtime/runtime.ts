@@ -325,6 +325,11 @@ export interface Runtime {
    * anything before: such bytes are not part of the secured stream.
    */
   originateTls<S>(socket: StreamSocket<unknown>, options: OriginateTlsOptions<S>): Promise<TlsResult<S>>;
+  /**
+   * To be called before `shutdown` or `close` of a socket. Until then the end of this process, however it comes, resets the connection: a
+   * stream that was cut must not look like one that has ended. Where the platform cannot do so it does nothing.
+   */
+  endOrderly(socket: StreamSocket<unknown>): void;
   /** DER of the verified leaf of a secured socket that is open; null for a plain one, for one that is closed, and where there is none. */
   peerCertificate(socket: StreamSocket<unknown>): Uint8Array | null;
   /** Whether the key of `issuer` signed `certificate` (both DER). Nothing else is looked at; false when either cannot be read. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
-import { checkRecordings, connectPeer, dialRecorded, listenAsPeer, quiet, serve } from "./peers.ts";
+import { checkRecordings, connectPeer, dialRecorded, listenAsPeer, orderly, quiet, serve } from "./peers.ts";
 
 export function closeConformance(runtime: Runtime): void {
   describe("6. close is the last event, once, with a code", () => {
@@ -16,10 +16,10 @@ export function closeConformance(runtime: Runtime): void {
       first.socket.end();
       const ended = await server.nth(0);
       await eventually("the end arrived", () => ended.ends === 1);
-      ended.live.shutdown();
+      orderly(runtime, ended.live).shutdown();
       const second = await connectPeer(server.port);
       const ending = await server.nth(1);
-      ending.live.shutdown();
+      orderly(runtime, ending.live).shutdown();
       await eventually("the peer saw the end", () => second.ended);
       second.socket.end();
       await eventually("both closed", () => ended.closes.length === 1 && ending.closes.length === 1);
@@ -73,7 +73,7 @@ export function closeConformance(runtime: Runtime): void {
       const server = serve(runtime);
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
-      accepted.live.shutdown();
+      orderly(runtime, accepted.live).shutdown();
       await eventually("the peer saw the end", () => peer.ended);
       peer.socket.resetAndDestroy();
       await eventually("it closed", () => accepted.closes.length === 1);
@@ -91,7 +91,7 @@ export function closeConformance(runtime: Runtime): void {
       await eventually("it closed", () => accepted.closes.length === 1);
       assert.deepEqual(accepted.closes, ["clean"]);
       accepted.live.terminate();
-      accepted.live.shutdown();
+      orderly(runtime, accepted.live).shutdown();
       accepted.live.pause();
       accepted.live.resume();
       assert.equal(accepted.live.write(Buffer.from("late")), -1);
@@ -133,7 +133,7 @@ export function closeConformance(runtime: Runtime): void {
       const accepted = await server.nth(0);
       await eventually("the end arrived", () => accepted.ends === 1);
       accepted.live.write(Buffer.from("answer"));
-      accepted.live.close();
+      orderly(runtime, accepted.live).close();
       await eventually("both closed", () => peer.closed && accepted.closes.length === 1);
       assert.deepEqual([peer.text, peer.errorCode, accepted.closes], ["answer", "", ["clean"]]);
       server.close();

@@ -17,6 +17,7 @@ import {
   listenAsPeer,
   newRecording,
   openDescriptors,
+  orderly,
   type PeerServer,
   quiet,
   type Recording,
@@ -162,7 +163,7 @@ export function dialConformance(runtime: Runtime): void {
       await eventually("the end arrived", () => dialled.ends === 1);
       assert.equal(dialled.text, "over six");
       assert.equal(dialled.live.remoteAddress, "::1");
-      dialled.live.shutdown();
+      orderly(runtime, dialled.live).shutdown();
       await eventually("it closed", () => dialled.closes.length === 1);
       peers.close();
     });
@@ -173,7 +174,7 @@ export function dialConformance(runtime: Runtime): void {
         const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
         await eventually("the end arrived", () => dialled.ends === 1);
         assert.equal(dialled.text, "220 ready");
-        dialled.live.shutdown();
+        orderly(runtime, dialled.live).shutdown();
         await eventually("it closed", () => dialled.closes.length === 1);
         assert.deepEqual(dialled.closes, ["clean"]);
       }
@@ -184,7 +185,7 @@ export function dialConformance(runtime: Runtime): void {
       const peers = await listenAsPeer();
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
       assert.equal(dialled.live.write(Buffer.from("at once")), 7);
-      dialled.live.shutdown();
+      orderly(runtime, dialled.live).shutdown();
       const peer = await peers.nth(0);
       await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "at once");

@@ -10,7 +10,15 @@ import type { ClientContext, ClientIdentity, Runtime } from "../../src/runtime/r
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { listenPlain, listenTls, loopback, originate, originIdentity } from "./origination-peers.ts";
-import { checkRecordings, dialRecorded, listenAsPeer, openDescriptors, quiet, recordingHandlers } from "./peers.ts";
+import {
+  checkRecordings,
+  dialRecorded,
+  listenAsPeer,
+  openDescriptors,
+  orderly,
+  quiet,
+  recordingHandlers,
+} from "./peers.ts";
 import { accepted, identityOf, openWire, refused, type Session, serveTls, tlsClient } from "./tls-peers.ts";
 
 const MIXED_HANDSHAKES = 500;
@@ -187,7 +195,7 @@ export function originationHandshakeConformance(runtime: Runtime): void {
           assert.equal(accepted(session).resumed, false);
           assert.equal((await listener.nth(round)).resumed, false);
           await eventually("the greeting arrived, and tickets with it", () => session.secured.text === "hello");
-          session.secured.live.shutdown();
+          orderly(runtime, session.secured.live).shutdown();
           (await listener.nth(round)).socket.end();
           await eventually("it closed in order", () => session.secured.closes[0] === "clean");
         }
@@ -205,7 +213,7 @@ export function originationHandshakeConformance(runtime: Runtime): void {
       const session = await originate(runtime, { address: listener.address, context });
       const { socket } = accepted(session);
       assert.deepEqual(Buffer.from(runtime.peerCertificate(socket) ?? []), leafOf(pki.server.certificatePem));
-      socket.shutdown();
+      orderly(runtime, socket).shutdown();
       assert.deepEqual(Buffer.from(runtime.peerCertificate(socket) ?? []), leafOf(pki.server.certificatePem));
       socket.terminate();
       await eventually("it closed", () => session.secured.closes.length === 1);

@@ -16,7 +16,7 @@ import {
   type ServerSide,
   type Version,
 } from "./origination-peers.ts";
-import { checkRecordings, dialRecorded, listenAsPeer, quiet, type Recording } from "./peers.ts";
+import { checkRecordings, dialRecorded, listenAsPeer, orderly, quiet, type Recording } from "./peers.ts";
 import { writeBulk } from "./streams.ts";
 import { accepted, openWire, type WireLink } from "./tls-peers.ts";
 
@@ -84,7 +84,7 @@ export function originationStreamConformance(runtime: Runtime): void {
           server.socket.pause();
           setTimeout(() => server.socket.resume(), 2);
         });
-        const { sha256, shortWrites } = await writeBulk(secured, BULK_BYTES);
+        const { sha256, shortWrites } = await writeBulk(runtime, secured, BULK_BYTES);
         await eventually("the server saw the end", () => server.ended, 30_000);
         assert.equal(received, BULK_BYTES);
         assert.equal(hash.digest("hex"), sha256);
@@ -123,7 +123,7 @@ export function originationStreamConformance(runtime: Runtime): void {
         assert.equal(secured.text, "helloanswer");
         await quiet(20);
         assert.deepEqual(secured.closes, []);
-        await writeBulk(secured, 4_000_000);
+        await writeBulk(runtime, secured, 4_000_000);
         await eventually("the server heard it all", () => Buffer.concat(server.chunks).length === 4_000_000);
         await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual(secured.closes, ["clean"]);
@@ -132,7 +132,7 @@ export function originationStreamConformance(runtime: Runtime): void {
 
       test("after our shutdown we still read, and the close is clean", async () => {
         const { server, secured, close } = await secure(version);
-        secured.live.shutdown();
+        orderly(runtime, secured.live).shutdown();
         await eventually("the server saw the end", () => server.ended);
         assert.equal(secured.live.write(Buffer.from("late")), -1);
         server.socket.end(Buffer.alloc(1_000_000, "b"));
@@ -212,7 +212,7 @@ export function originationStreamConformance(runtime: Runtime): void {
         test(`${name} is truncated, never an end`, async () => {
           const { link, server, secured, close } = await secure(version);
           if (afterShutdown) {
-            secured.live.shutdown();
+            orderly(runtime, secured.live).shutdown();
             await eventually("the server saw the end", () => server.ended);
           }
           server.socket.write("half an answer");

@@ -136,6 +136,12 @@ export function serve(runtime: Runtime, options: ServeOptions = {}): Server {
   };
 }
 
+/** A socket that may be ended in order from now on. */
+export function orderly<S>(runtime: Runtime, socket: StreamSocket<S>): StreamSocket<S> {
+  runtime.endOrderly(socket);
+  return socket;
+}
+
 /** A plain TCP or unix peer, and what it has seen. */
 export class Peer {
   readonly socket: net.Socket;

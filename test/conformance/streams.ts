@@ -11,6 +11,7 @@ import {
   dialRecorded,
   listenAsPeer,
   newRecording,
+  orderly,
   Pattern,
   quiet,
   type Recording,
@@ -20,7 +21,11 @@ import {
 const BULK_BYTES = 64 * 1024 * 1024 + 7;
 
 /** Writes `total` bytes as fast as the socket takes them, then shuts down; resolves to their SHA-256. */
-export function writeBulk(recording: Recording, total: number): Promise<{ sha256: string; shortWrites: number }> {
+export function writeBulk(
+  runtime: Runtime,
+  recording: Recording,
+  total: number,
+): Promise<{ sha256: string; shortWrites: number }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ sha256: string; shortWrites: number }>();
   const hash = createHash("sha256");
   const pattern = new Pattern();
@@ -43,7 +48,7 @@ export function writeBulk(recording: Recording, total: number): Promise<{ sha256
       }
     }
     recording.onDrain = null;
-    recording.live.shutdown();
+    orderly(runtime, recording.live).shutdown();
     resolve({ sha256: hash.digest("hex"), shortWrites });
   };
   recording.onDrain = pump;
@@ -63,7 +68,7 @@ export function streamConformance(runtime: Runtime): void {
       for (const [index, recording] of dialled.entries()) {
         assert.equal(recording.live.data, recording);
         recording.live.write(Buffer.from(`from ${index}`));
-        recording.live.shutdown();
+        orderly(runtime, recording.live).shutdown();
       }
       await server.nth(49);
       await eventually("every socket ended", () => server.accepted.every((recording) => recording.ends === 1));
@@ -71,7 +76,7 @@ export function streamConformance(runtime: Runtime): void {
       assert.deepEqual(new Set(texts), new Set(dialled.map((_, index) => `from ${index}`)));
       for (const recording of server.accepted) {
         recording.live.write(Buffer.from(recording.text.replace("from", "to")));
-        recording.live.shutdown();
+        orderly(runtime, recording.live).shutdown();
       }
       await eventually("every dialled socket closed", () =>
         dialled.every((recording) => recording.closes.length === 1),
@@ -111,7 +116,7 @@ export function streamConformance(runtime: Runtime): void {
         peer.socket.pause();
         setTimeout(() => peer.socket.resume(), 2);
       });
-      const { sha256, shortWrites } = await writeBulk(await server.nth(0), BULK_BYTES);
+      const { sha256, shortWrites } = await writeBulk(runtime, await server.nth(0), BULK_BYTES);
       await eventually("the peer saw the end", () => peer.ended, 20_000);
       assert.equal(received, BULK_BYTES);
       assert.equal(hash.digest("hex"), sha256);
@@ -135,7 +140,7 @@ export function streamConformance(runtime: Runtime): void {
         },
       });
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: server.port });
-      const { sha256, shortWrites } = await writeBulk(dialled, BULK_BYTES);
+      const { sha256, shortWrites } = await writeBulk(runtime, dialled, BULK_BYTES);
       const accepted = await server.nth(0);
       await eventually("the accepted socket saw the end", () => accepted.ends === 1, 20_000);
       assert.equal(accepted.receivedBytes, BULK_BYTES);
@@ -155,7 +160,10 @@ export function streamConformance(runtime: Runtime): void {
       recording.onData = (bytes) => hashes[1].update(bytes);
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: server.port }, recording);
       const accepted = await server.nth(0);
-      const [up, down] = await Promise.all([writeBulk(dialled, BULK_BYTES), writeBulk(accepted, BULK_BYTES)]);
+      const [up, down] = await Promise.all([
+        writeBulk(runtime, dialled, BULK_BYTES),
+        writeBulk(runtime, accepted, BULK_BYTES),
+      ]);
       await eventually("both closed", () => accepted.closes.length === 1 && dialled.closes.length === 1, 20_000);
       assert.deepEqual(accepted.closes, ["clean"]);
       assert.deepEqual(dialled.closes, ["clean"]);
@@ -190,7 +198,7 @@ export function streamConformance(runtime: Runtime): void {
       const chunk = Buffer.from("first");
       live.write(chunk);
       chunk.fill("x");
-      live.shutdown();
+      orderly(runtime, live).shutdown();
       await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "first");
       peer.socket.end();
@@ -201,7 +209,7 @@ export function streamConformance(runtime: Runtime): void {
       const server = serve(runtime);
       const peer = await connectPeer(server.port);
       const { live } = await server.nth(0);
-      live.shutdown();
+      orderly(runtime, live).shutdown();
       assert.equal(live.write(Buffer.from("late")), -1);
       await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "");
@@ -247,7 +255,7 @@ export function streamConformance(runtime: Runtime): void {
       await eventually("the end arrived", () => accepted.ends === 1);
       assert.equal(accepted.text, "request");
       assert.deepEqual(accepted.closes, []);
-      await writeBulk(accepted, 4_000_000);
+      await writeBulk(runtime, accepted, 4_000_000);
       await eventually("the peer saw the end", () => peer.ended);
       assert.equal(Buffer.concat(peer.chunks).length, 4_000_000);
       await eventually("it closed", () => accepted.closes.length === 1);
@@ -261,7 +269,7 @@ export function streamConformance(runtime: Runtime): void {
       await eventually("the end arrived", () => dialled.ends === 1);
       assert.equal(dialled.text, "greeting");
       dialled.live.write(Buffer.from("answer"));
-      dialled.live.shutdown();
+      orderly(runtime, dialled.live).shutdown();
       const peer = await peers.nth(0);
       await eventually("the peer saw the end", () => peer.ended);
       assert.equal(peer.text, "answer");
@@ -275,7 +283,7 @@ export function streamConformance(runtime: Runtime): void {
       const peer = await connectPeer(server.port);
       const accepted = await server.nth(0);
       accepted.live.write(Buffer.from("greeting"));
-      accepted.live.shutdown();
+      orderly(runtime, accepted.live).shutdown();
       await eventually("the peer saw the end", () => peer.ended);
       const bulk = Buffer.alloc(4_000_000, "b");
       peer.socket.end(bulk);
@@ -289,7 +297,7 @@ export function streamConformance(runtime: Runtime): void {
     test("after our shutdown a dialled socket still reads", async () => {
       const peers = await listenAsPeer();
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peers.port });
-      dialled.live.shutdown();
+      orderly(runtime, dialled.live).shutdown();
       const peer = await peers.nth(0);
       await eventually("the peer saw the end", () => peer.ended);
       peer.socket.end("answer");

@@ -6,7 +6,7 @@ import { afterEach, before, describe, test } from "node:test";
 import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
-import { checkRecordings, type Peer, quiet, type Recording } from "./peers.ts";
+import { checkRecordings, orderly, type Peer, quiet, type Recording } from "./peers.ts";
 import { writeBulk } from "./streams.ts";
 import {
   accepted,
@@ -176,7 +176,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           client.socket.pause();
           setTimeout(() => client.socket.resume(), 2);
         });
-        const { sha256, shortWrites } = await writeBulk(secured, BULK_BYTES);
+        const { sha256, shortWrites } = await writeBulk(runtime, secured, BULK_BYTES);
         await eventually("the client saw the end", () => client.ended, 30_000);
         assert.equal(received, BULK_BYTES);
         assert.equal(hash.digest("hex"), sha256);
@@ -215,7 +215,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
         assert.equal(secured.text, "hellorequest");
         await quiet(20);
         assert.deepEqual(secured.closes, []);
-        await writeBulk(secured, 4_000_000);
+        await writeBulk(runtime, secured, 4_000_000);
         await eventually("the client heard it all", () => Buffer.concat(client.chunks).length === 4_000_000);
         await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual(secured.closes, ["clean"]);
@@ -224,7 +224,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
 
       test("after our shutdown we still read, and the close is clean", async () => {
         const { client, secured, close } = await secure(version);
-        secured.live.shutdown();
+        orderly(runtime, secured.live).shutdown();
         await eventually("the client saw the end", () => client.ended);
         assert.equal(secured.live.write(Buffer.from("late")), -1);
         client.socket.end(Buffer.alloc(1_000_000, "b"));
@@ -279,7 +279,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
 
       test("terminate after our shutdown is one clean close too", async () => {
         const { secured, close } = await secure(version);
-        secured.live.shutdown();
+        orderly(runtime, secured.live).shutdown();
         secured.live.terminate();
         await eventually("it closed", () => secured.closes.length === 1);
         assert.deepEqual(secured.closes, ["clean"]);
@@ -311,7 +311,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
 
       test("a bare FIN after our own shutdown is truncated", async () => {
         const { link, client, secured, close } = await secure(version);
-        secured.live.shutdown();
+        orderly(runtime, secured.live).shutdown();
         await eventually("the client saw the end", () => client.ended);
         client.socket.write("half an answer");
         await eventually("it arrived", () => secured.text === "hellohalf an answer");
@@ -358,7 +358,7 @@ export function tlsStreamConformance(runtime: Runtime): void {
           test(`a forged record that looks like ${name} and then a FIN${when} is not clean`, async () => {
             const { link, client, secured, close } = await secure(version);
             if (afterShutdown) {
-              secured.live.shutdown();
+              orderly(runtime, secured.live).shutdown();
               await eventually("the client saw the end", () => client.ended);
             }
             link.hold();

@@ -12,6 +12,7 @@ import {
   connectPeer,
   dialRecorded,
   listenAsPeer,
+  orderly,
   type Peer,
   type PeerServer,
   type Recording,
@@ -78,7 +79,7 @@ export function transferConformance(runtime: Runtime): void {
         from.live.resume();
         await eventually("the end was told", () => from.ends === 1);
         assert.equal(from.receivedBytes, 0);
-        to.live.shutdown();
+        orderly(runtime, to.live).shutdown();
         await eventually("the reader saw the end", () => reader.ended, 20_000);
         assert.equal(received.hash.digest("hex"), createHash("sha256").update(sent).digest("hex"));
         close();

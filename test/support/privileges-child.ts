@@ -25,6 +25,7 @@ const listener = runtime.listen<null>({
   accept(socket) {
     socket.data = null;
     socket.write(new TextEncoder().encode("hello"));
+    runtime.endOrderly(socket);
     socket.shutdown();
   },
 });

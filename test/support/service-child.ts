@@ -42,6 +42,7 @@ if (name !== undefined) {
       accept(socket) {
         socket.data = null;
         socket.write(new TextEncoder().encode("hello"));
+        runtime.endOrderly(socket);
         socket.shutdown();
       },
     });

@@ -89,6 +89,10 @@ export class SimRuntime implements Runtime {
       : null;
   }
 
+  endOrderly(socket: StreamSocket<unknown>): void {
+    (socket as SimSocket).endsOrderly = true;
+  }
+
   unsentBytes(socket: StreamSocket<unknown>): number {
     return (socket as SimSocket).link.unconsumedBytes;
   }

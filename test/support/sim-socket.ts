@@ -8,6 +8,8 @@ export class SimSocket implements StreamSocket<unknown> {
   data: unknown = undefined;
   /** Replaced by a TLS socket: bytes written here would go into the stream unencrypted. */
   detached = false;
+  /** `endOrderly` was called, as it has to be before an orderly end. */
+  endsOrderly = false;
   /** Of a TLS socket: DER of what the far end has shown. */
   peerCertificate: Uint8Array | null = null;
   readonly remoteAddress: string | undefined;
@@ -29,11 +31,13 @@ export class SimSocket implements StreamSocket<unknown> {
 
   shutdown(): void {
     this.#mustBeAttached("shutdown");
+    this.#mustEndOrderly("shutdown");
     this.link.shutdown();
   }
 
   close(): void {
     this.#mustBeAttached("close");
+    this.#mustEndOrderly("close");
     this.link.close();
   }
 
@@ -50,6 +54,10 @@ export class SimSocket implements StreamSocket<unknown> {
   resume(): void {
     this.#mustBeAttached("resume");
     this.link.resume();
+  }
+
+  #mustEndOrderly(verb: string): void {
+    if (!this.endsOrderly) this.link.schedule.violation(`${verb} without endOrderly`);
   }
 
   #mustBeAttached(verb: string): void {

@@ -8,7 +8,7 @@ import { files } from "./bun-files.ts";
 import { clock } from "./clock.ts";
 import { dial } from "./dial.ts";
 import { http } from "./http.ts";
-import { descriptorLimit, unacknowledgedBytes } from "./libc.ts";
+import { descriptorLimit, resetAtClose, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { openLogSink } from "./log-sink.ts";
 import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
@@ -34,6 +34,7 @@ export const runtime: Runtime = {
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
   clientContext,
   originateTls: (socket, options) => originateTls(clock, socket, options),
+  endOrderly: (socket) => resetAtClose(descriptorOf(socket), false),
   peerCertificate,
   isSignedBy,
   transfer,

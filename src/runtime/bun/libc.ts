@@ -33,6 +33,7 @@ const AF_INET6 = 10;
 const SOCK_STREAM_NONBLOCK_CLOEXEC = 0o1 | 0o4000 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
 const SO_ATTACH_FILTER = 26;
 const IPPROTO_IPV6 = 41;
@@ -54,6 +55,10 @@ const SYN_FILTER = [
   [0x06, 0, 0, 0],
   [0x06, 0, 0, 0xffff_ffff],
 ] as const;
+
+// struct linger: on or off, seconds.
+const RESET_AT_CLOSE = new Int32Array([1, 0]);
+const ORDERLY_CLOSE = new Int32Array([0, 0]);
 
 // errno is thread-local; its address does not change while the thread lives.
 const errnoAddress = libc.__errno_location();
@@ -85,6 +90,7 @@ export function socketAddress(address: Address): SocketAddress {
 export function openConnecting(target: SocketAddress): number | string {
   const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
   if (descriptor < 0) return lastErrno();
+  if (target[0] !== AF_UNIX) resetAtClose(descriptor, true);
   if (libc.connect(descriptor, ptr(target), target.length) < 0) {
     const error = lastErrno();
     if (error !== "EINPROGRESS") {
@@ -105,6 +111,7 @@ export function openBound(address: Address, shared = false): number | string {
   if (descriptor < 0) return lastErrno();
   if (address.kind === "tcp") {
     setOption(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+    resetAtClose(descriptor, true);
     if (shared) allowSharing(descriptor, true);
     if (target[0] === AF_INET6) setOption(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, address.host === "::" ? 0 : 1);
   }
@@ -114,6 +121,16 @@ export function openBound(address: Address, shared = false): number | string {
     return error;
   }
   return descriptor;
+}
+
+/**
+ * Whether the kernel resets the connection when the descriptor is closed by anything but an orderly end (socket(7), SO_LINGER of 0 s). What is
+ * accepted from a listening socket has it from there. Data that has not been acknowledged is lost then.
+ */
+export function resetAtClose(descriptor: number, isReset: boolean): void {
+  const bytes = isReset ? RESET_AT_CLOSE : ORDERLY_CLOSE;
+  // A socket that is broken by now refuses it, and nothing is lost by that.
+  libc.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, ptr(bytes), bytes.byteLength);
 }
 
 /** Whether another socket of this user that asks for it, too, may be bound to an overlapping address (socket(7), SO_REUSEPORT). */

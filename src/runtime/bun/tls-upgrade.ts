@@ -11,7 +11,9 @@ import { type Clock, Timer } from "../../base/clock.ts";
 import { codeOf, messageOf } from "../../base/errors.ts";
 import type { CloseCode, SocketHandlers, StreamSocket, TlsResult } from "../runtime.ts";
 import { closeCode, reportDefect } from "./events.ts";
+import { resetAtClose } from "./libc.ts";
 import { TlsRecords } from "./tls-records.ts";
+import { descriptorOf } from "./transfer.ts";
 
 /** Stands in `socket.data` of a plain socket after its upgrade, when Bun goes on reporting its ciphertext. */
 export class TlsTwin extends TlsRecords {}
@@ -151,8 +153,11 @@ class Securing<S> {
       return;
     }
     this.fail(failure, detail, certificate);
-    if (alerts) socket.close();
-    else socket.terminate();
+    if (alerts) {
+      // The alert has to arrive.
+      resetAtClose(descriptorOf(socket), false);
+      socket.close();
+    } else socket.terminate();
   }
 
   abort(): void {
