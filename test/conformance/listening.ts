@@ -93,6 +93,23 @@ export function listenConformance(runtime: Runtime): void {
       six.close();
     });
 
+    test("all addresses and one of them on the same port, if the first is ours, and nobody else has it", async () => {
+      for (const [first, second] of [
+        ["0.0.0.0", "127.0.0.1"],
+        ["127.0.0.1", "0.0.0.0"],
+      ] as const) {
+        const ours = runtime.bind({ kind: "tcp", host: first, port: 0 });
+        const { port } = ours.address as Extract<Address, { kind: "tcp" }>;
+        const wanted: Address = { kind: "tcp", host: second, port };
+        assert.throws(() => runtime.bind(wanted), /EADDRINUSE/);
+        const both = runtime.bind(wanted, [ours]);
+        // The one that it was opened beside is shared with nobody.
+        assert.throws(() => runtime.bind({ kind: "tcp", host: "127.0.0.1", port }), /EADDRINUSE/);
+        ours.close();
+        both.close();
+      }
+    });
+
     test("a port is free again as soon as the listener has closed, while its connections live on", async () => {
       const first = serve(runtime);
       const peer = await connectPeer(first.port);

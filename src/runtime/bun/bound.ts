@@ -33,11 +33,6 @@ const ADVICE: Readonly<Record<string, string>> = {
 /** See `Runtime.bind`. */
 export function bind(address: Address, ours: readonly BoundSocket[] = []): BoundSocket {
   const descriptor = bindOrThrow(address, ours as readonly BunBoundSocket[]);
-  const failure = listenOn(descriptor, BACKLOG);
-  if (failure !== "") {
-    closeDescriptor(descriptor);
-    throw cannotListen(address, failure);
-  }
   return new BunBoundSocket(descriptor, address.kind === "tcp" ? boundAddress(descriptor) : address);
 }
 
@@ -83,12 +78,12 @@ export class BunBoundSocket implements BoundSocket {
 }
 
 function bindOrThrow(address: Address, ours: readonly BunBoundSocket[]): number {
-  const first = openBound(address);
+  const first = openListening(address);
   if (typeof first === "number") return first;
   const inTheWay = first === "EADDRINUSE" ? ours.filter((each) => overlaps(each.address, address)) : [];
   if (inTheWay.length > 0) {
     for (const { descriptor } of inTheWay) allowSharing(descriptor, true);
-    const shared = openBound(address, true);
+    const shared = openListening(address, true);
     for (const descriptor of [...inTheWay.map((each) => each.descriptor), shared])
       if (typeof descriptor === "number") allowSharing(descriptor, false);
     if (typeof shared === "number") return shared;
@@ -96,10 +91,20 @@ function bindOrThrow(address: Address, ours: readonly BunBoundSocket[]): number 
   // connect(2) calls a file that is no socket ECONNREFUSED as well, and such a file may be precious.
   if (first === "EADDRINUSE" && address.kind === "unix" && fileOf(address) !== "" && isStale(address)) {
     unlinkQuietly(address.path);
-    const second = openBound(address);
+    const second = openListening(address);
     if (typeof second === "number") return second;
   }
   throw cannotListen(address, first);
+}
+
+/** Binds and opens the queue; or the errno's name. listen(2) looks for conflicts anew, so whoever shares does until then. */
+function openListening(address: Address, shared = false): number | string {
+  const descriptor = openBound(address, shared);
+  if (typeof descriptor === "string") return descriptor;
+  const failure = listenOn(descriptor, BACKLOG);
+  if (failure === "") return descriptor;
+  closeDescriptor(descriptor);
+  return failure;
 }
 
 /** Device and inode of the socket file at a unix address; "" when there is none, or something that is no socket. */
