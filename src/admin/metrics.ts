@@ -89,6 +89,18 @@ const CATALOGUE: readonly Metric[] = [
     help: "Attempts to connect to the endpoint since the start.",
     read: ofEndpoints(({ connections_total }) => connections_total),
   },
+  {
+    name: "endpoint_healthy",
+    type: "gauge",
+    help: "1 when the endpoint is up by its probes, 0 when it is down; absent when it is not probed, or not yet.",
+    read: ofEndpoints(({ health }) => (health === "unknown" ? null : Number(health === "up"))),
+  },
+  {
+    name: "endpoint_health_changes_total",
+    type: "counter",
+    help: "How often the endpoint went down or came up again by its probes, since the start.",
+    read: ofEndpoints(({ health_changes_total }) => health_changes_total),
+  },
 ];
 
 /** All metrics of this moment, as text. */
@@ -110,9 +122,14 @@ function ofListeners(value: (listener: Status["listeners"][number]) => number): 
   return ({ listeners }) => listeners.map((each) => ({ labels: { listener: each.listener }, value: value(each) }));
 }
 
-function ofEndpoints(value: (endpoint: Status["backends"][number]["endpoints"][number]) => number): Metric["read"] {
+function ofEndpoints(
+  value: (endpoint: Status["backends"][number]["endpoints"][number]) => number | null,
+): Metric["read"] {
   return ({ backends }) =>
     backends.flatMap(({ backend, endpoints }) =>
-      endpoints.map((each) => ({ labels: { backend, endpoint: each.endpoint }, value: value(each) })),
+      endpoints.flatMap((each) => {
+        const read = value(each);
+        return read === null ? [] : [{ labels: { backend, endpoint: each.endpoint }, value: read }];
+      }),
     );
 }

@@ -5,6 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Control } from "../control/control.ts";
 import type { DataPlane } from "../control/data-plane.ts";
 import { handOver } from "../control/hand-over.ts";
+import type { HealthChecks } from "../control/health/health-checks.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
 import { sweepRows } from "../control/row-sweep.ts";
@@ -30,6 +31,7 @@ export interface DaemonParts {
   readonly log: Log;
   readonly liveConfig: LiveConfig;
   readonly plane: DataPlane;
+  readonly health: HealthChecks;
   readonly counts: CountTable;
   readonly version: string;
   /** `bun 1.4.5`. */
@@ -165,7 +167,7 @@ export class Daemon implements Control {
   }
 
   status(): Status {
-    const { plane, counts, liveConfig, version, runtimeVersion, pid } = this.#parts;
+    const { plane, health, counts, liveConfig, version, runtimeVersion, pid } = this.#parts;
     const { snapshot } = plane;
     return {
       version,
@@ -192,6 +194,7 @@ export class Daemon implements Control {
           connections: counts.total(endpoint.slot),
           connections_total: counts.traffic(endpoint.slot, "opened"),
           connect_failures_total: counts.traffic(endpoint.slot, "failed"),
+          ...health.status(endpoint.slot),
         })),
       })),
     };

@@ -8,6 +8,7 @@ import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
 import type { DataPlane } from "../control/data-plane.ts";
 import { type Inheritance, takeOver } from "../control/hand-over.ts";
+import { HealthChecks } from "../control/health/health-checks.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
 import { PidFile } from "../control/pid-file.ts";
@@ -97,11 +98,16 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const log = createLog(config.log);
 
   let plane: DataPlane | null = null;
+  let health: HealthChecks | null = null;
   const liveConfig = new LiveConfig(loaded, {
     runtime,
     log,
     load,
-    publish: async (snapshot) => await plane?.publish(snapshot),
+    publish: async (snapshot) => {
+      health?.prepare(snapshot);
+      await plane?.publish(snapshot);
+      health?.adopt(snapshot);
+    },
     adopted: ({ workers }) => plane?.resize(workerCount(runtime, workers)),
     ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
   });
@@ -114,6 +120,10 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const manager = runtime.serviceManager;
   const shared = shareState(runtime, inheritance);
   const logs = new AccessLogs(runtime);
+  const { counts } = shared;
+  health = new HealthChecks({ runtime, log, states: counts.states, before: inheritance?.slots.values() ?? [] });
+  // Before anybody relays: an endpoint may have to be probed before it is used.
+  health.prepare(compiled.snapshot);
   try {
     if (inheritance === null) pidFile?.claim();
     plane = await startPlane(io, {
@@ -124,6 +134,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
       isHeir: inheritance !== null,
       ...shared,
     });
+    health.adopt(compiled.snapshot);
   } catch (thrown) {
     tell(messageOf(thrown));
     pidFile?.release();
@@ -138,9 +149,9 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
       : null;
   const { version, runtimeVersion } = io;
   const pid = processes?.pid ?? 0;
-  const { counts } = shared;
   const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
-  const daemon = new Daemon({ log, liveConfig, plane, counts, version, runtimeVersion, pid, notices, succession });
+  const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
+  const daemon = new Daemon(parts);
   // Before it is announced: whoever waits for that may signal at once.
   for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
   const onDefect = (thrown: unknown): void =>
@@ -166,8 +177,11 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     takeFile(pidFile, log);
   }
   if (embedded !== null) inviteToTry(io, embedded);
+  health.start();
+  void daemon.leaving.then(() => health.stop());
   void daemon.leaving.then(() => admin?.close());
   const { aborted } = await daemon.ended;
+  health.stop();
   await admin?.close();
   await logs.close(log);
   pidFile?.release();

@@ -93,10 +93,11 @@ function listenerTable({ listeners }: Status): readonly string[] {
   return table(["LISTENER", "ADDRESS", "CONNECTIONS", "SINCE START"], rows, "llrr");
 }
 
-function backendTable({ backends }: Status): readonly string[] {
+function backendTable(status: Status): readonly string[] {
+  const { backends } = status;
   const rows: string[][] = [];
   for (const { backend, endpoints } of backends.slice(0, MOST_ROWS)) {
-    const shown = endpoints.length > MOST_ROWS ? lastFirst(endpoints, hasNoFailure).slice(0, MOST_ROWS) : endpoints;
+    const shown = endpoints.length > MOST_ROWS ? lastFirst(endpoints, isInOrder).slice(0, MOST_ROWS) : endpoints;
     for (const [index, endpoint] of shown.entries())
       rows.push([
         index === 0 ? backend : "",
@@ -104,21 +105,31 @@ function backendTable({ backends }: Status): readonly string[] {
         count(endpoint.connections),
         count(endpoint.connections_total),
         count(endpoint.connect_failures_total),
+        healthOf(endpoint, status),
       ]);
-    if (shown.length === 0) rows.push([backend, "NO ENDPOINT", "", "", ""]);
-    if (shown.length < endpoints.length) rows.push(["", more(endpoints.length - shown.length), "", "", ""]);
+    if (shown.length === 0) rows.push([backend, "NO ENDPOINT", "", "", "", ""]);
+    if (shown.length < endpoints.length) rows.push(["", more(endpoints.length - shown.length), "", "", "", ""]);
   }
-  if (backends.length > MOST_ROWS) rows.push([more(backends.length - MOST_ROWS), "", "", "", ""]);
-  return table(["BACKEND", "ENDPOINT", "CONNECTIONS", "SINCE START", "CONNECT FAILURES"], rows, "llrrr", Infinity);
+  if (backends.length > MOST_ROWS) rows.push([more(backends.length - MOST_ROWS), "", "", "", "", ""]);
+  const heads = ["BACKEND", "ENDPOINT", "CONNECTIONS", "SINCE START", "CONNECT FAILURES", "HEALTH"];
+  return table(heads, rows, "llrrrl", Infinity);
 }
 
-function hasNoFailure({ connect_failures_total }: EndpointStatus): boolean {
-  return connect_failures_total === 0;
+function isInOrder({ connect_failures_total, health, reason }: EndpointStatus): boolean {
+  return connect_failures_total === 0 && health !== "down" && reason === "";
+}
+
+/** `up`, `DOWN for 5m 3s: connect: ECONNREFUSED`, `-` when it is not known. */
+function healthOf({ health, health_since, reason }: EndpointStatus, status: Status): string {
+  const since = health_since === null ? "" : ` for ${age(secondsSince(status, health_since))}`;
+  const why = reason === "" ? "" : `: ${health === "down" ? "" : "last probe failed: "}${reason}`;
+  const state = health === "down" ? "DOWN" : health === "unknown" ? "-" : health;
+  return `${state}${since}${why}`;
 }
 
 /** Those that are in order last, else as they were. */
-function lastFirst<T>(values: readonly T[], isInOrder: (value: T) => boolean): readonly T[] {
-  return [...values.filter((value) => !isInOrder(value)), ...values.filter(isInOrder)];
+function lastFirst<T>(values: readonly T[], isFine: (value: T) => boolean): readonly T[] {
+  return [...values.filter((value) => !isFine(value)), ...values.filter(isFine)];
 }
 
 /** `alignment` has an l or r for each column. */

@@ -3,6 +3,7 @@
 // What several fields must be to one another is in rules.ts.
 
 import { z } from "zod";
+import { health } from "./schema-health.ts";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
   adminAddress,
@@ -149,21 +150,48 @@ const endpoint = z.strictObject({
     .boolean()
     .default(false)
     .describe("Used only while no endpoint that is not a backup can take a connection."),
+  zone: name
+    .optional()
+    .describe(
+      "Where it is, to be compared with this node's `zone`: endpoints elsewhere are used only while none here can take a connection; backups of either place come after them. Without it, it counts as being here.",
+    ),
+  state: z
+    .enum(["active", "drain"])
+    .default("active")
+    .describe("`drain`: it is given no new connections, and keeps those that it has."),
 });
 
 /** `"10.0.0.1:80"` is short for `{ address: "10.0.0.1:80" }`. */
 const endpointOrAddress = z.union([
-  endpointAddress.transform((address) => ({ address, weight: 1, max_connections: 0, backup: false })),
+  endpointAddress.transform((address) => ({
+    address,
+    weight: 1,
+    max_connections: 0,
+    backup: false,
+    zone: undefined,
+    state: "active" as const,
+  })),
   endpoint,
 ]);
 
 const backend = z
   .strictObject({
     balance: z
-      .enum(["least_connections", "round_robin", "random", "power_of_two"])
-      .meta({ later: ["least_latency", "source_hash"] })
+      .enum(["least_connections", "round_robin", "random", "power_of_two", "least_latency", "source_hash"])
       .default("least_connections")
-      .describe("How the endpoint is chosen. All of them honour weights."),
+      .describe(
+        "How the endpoint is chosen; all of them honour weights. `power_of_two`: the less loaded of two drawn by chance. `least_latency`: the least time to connect × connections, which fades, so that a slow endpoint is tried again. `source_hash`: the same one for the same source address, as long as it can take the connection.",
+      ),
+    panic_threshold: integer({ min: 0, max: 100, zero: "never" })
+      .default(0)
+      .describe(
+        "When fewer than this percentage of the endpoints are neither down nor ejected, all that do not drain are used as if they were well. At 0 an endpoint that is down is given no connection; one that is only ejected is, when there is no other.",
+      ),
+    slow_start: longTimeout("at once")
+      .prefault("0s")
+      .describe(
+        "How long the weight of an endpoint that comes back takes to grow to its full value, from a tenth of it. No effect on `source_hash`.",
+      ),
     endpoints: z
       .array(endpointOrAddress)
       .min(1, { error: "a backend needs an endpoint" })
@@ -193,9 +221,16 @@ const backend = z
       .boolean()
       .default(false)
       .describe("Passes on what a trusted proxy's header said beyond the addresses. Needs `v2` or `v2-tls`."),
+    health: health.optional(),
+    on_down: z
+      .enum(["keep", "close"])
+      .default("keep")
+      .describe(
+        "What happens to open connections when their endpoint goes down by its probes: `close` resets them within a second, with `endpoint_down`.",
+      ),
     tls: backendTls.optional(),
   })
-  .meta({ later: ["health", "discovery"] })
+  .meta({ later: ["discovery"] })
   .describe("A group of interchangeable endpoints.");
 
 const log = z
@@ -237,6 +272,12 @@ export const configSchema = z
       .describe(
         "The user that the workers run as when root starts the program. The supervisor stays root, for low ports and keys.",
       ),
+    zone: name
+      .optional()
+      .describe(
+        "Where this node is: endpoints of other zones are used only while none of this one can take a connection.",
+      )
+      .meta({ allowed: "a name" }),
     pid_file: filePath
       .optional()
       .describe(
@@ -286,6 +327,7 @@ export type TlsConfig = NonNullable<ListenerConfig["tls"]>;
 export type PolicyConfig = Config["policies"][string];
 export type BackendConfig = Config["backends"][string];
 export type BackendTlsConfig = NonNullable<BackendConfig["tls"]>;
+export type HealthConfig = NonNullable<BackendConfig["health"]>;
 
 /** A listener's `tls` where nothing is said. */
 export const TLS_DEFAULTS: TlsConfig = listenerTls.parse({});

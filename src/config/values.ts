@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import { type Address, isOnHost, type ListenAddress, parseAddress, parseListenAddress } from "../base/address.ts";
+import { latin1 } from "../base/bytes.ts";
 import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { formatDuration, parseDuration } from "../base/units.ts";
 import { formatCidr, parseCidr } from "../protocol/cidr.ts";
@@ -192,6 +193,68 @@ export const userName = text({ allowed: "the name of a user of this host", kind:
   if (/[\s:/]|[^\x20-\x7e]/.test(written)) return wrong(`"${written}" is not the name of a user`);
   return written;
 });
+
+/** A share in percent, as a number from 0 to 1. */
+export function percent(most: number) {
+  const allowed = `0% to ${most}%`;
+  return text({ allowed, pattern: "^\\d+(\\.\\d+)?%$", kind: "percentage" }, (written): number | Wrong => {
+    const number = Number(/^(\d+(?:\.\d+)?)%$/.exec(written)?.[1]);
+    if (Number.isNaN(number)) return wrong(`"${written}" is not a percentage: write a number with %, such as 10%`);
+    return number <= most ? number / 100 : wrong(`${written} is out of range; allowed: ${allowed}`);
+  });
+}
+
+const statusText = text({ allowed: "200, 200-299", kind: "status" }, (written) => {
+  const [, first, last = first] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(written) ?? [];
+  if (first === undefined || last === undefined)
+    return wrong(`"${written}" is no HTTP status: write one such as 204, or a range such as 200-299`);
+  return first <= last
+    ? { first: Number(first), last: Number(last) }
+    : wrong(`"${written}" is empty: ${first} is above ${last}`);
+});
+
+const statusNumber = integer({ min: 100, max: 599 }).transform((status) => ({ first: status, last: status }));
+
+/** Statuses of HTTP: one, or from one to another. */
+export const statusRange = z.union([statusNumber, statusText]).meta({ allowed: "200, 200-299" });
+
+/** The path and query of an HTTP request, as they are sent (RFC 9112, 3.2.1). */
+export const requestPath = text(
+  { allowed: "a path such as /healthz, with a query if need be", kind: "path" },
+  (written) =>
+    /^\/[\x21-\x7e]{0,1023}$/.test(written)
+      ? written
+      : wrong(`"${written}" is no path of HTTP: it begins with / and has no blanks; write what is not ASCII as %NN`),
+);
+
+/** The Host of an HTTP request. */
+export const hostHeader = text({ allowed: "a host name, with a port if need be", kind: "host" }, (written) =>
+  /^[A-Za-z0-9._:[\]-]{1,255}$/.test(written) ? written : wrong(`"${written}" is not what a Host header can say`),
+);
+
+const ESCAPES: Readonly<Record<string, string>> = { r: "\r", n: "\n", t: "\t", "\\": "\\" };
+
+/** Bytes, as a text with one character for each: `\r \n \t \\ \xNN` stand for bytes, and all else for itself in UTF-8. */
+export function escapedBytes(most: number) {
+  const allowed = `1 to ${most} bytes; \\r \\n \\t \\\\ and \\xNN stand for bytes`;
+  return text({ allowed, kind: "bytes" }, (written): string | Wrong => {
+    let bytes = "";
+    // With the separator captured, what stands between two escapes has an even index.
+    for (const [index, part] of written.split(/\\(x[0-9A-Fa-f]{2}|[^x]|x)/).entries()) {
+      const special = index % 2 === 1 ? (ESCAPES[part] ?? (part.length === 3 ? hexByte(part) : undefined)) : "";
+      if (special === undefined || (index % 2 === 0 && part.endsWith("\\")))
+        return wrong(`\\${index % 2 === 1 ? part : ""} stands for nothing; known: \\r \\n \\t \\\\ \\xNN`);
+      bytes += index % 2 === 1 ? special : latin1(new TextEncoder().encode(part));
+    }
+    return bytes.length >= 1 && bytes.length <= most
+      ? bytes
+      : wrong(`has ${bytes.length} bytes; allowed: 1 to ${most}`);
+  });
+}
+
+function hexByte(digits: string): string {
+  return String.fromCharCode(Number.parseInt(digits.slice(1), 16));
+}
 
 /** Any text that is not empty, compared as it is. */
 export const exactText = z.string().min(1, { error: "must not be empty" }).meta({ allowed: "exact text" });

@@ -8,9 +8,18 @@ import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { ANYONE, type PlacedRoute, routesOf } from "../config/effective.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
-import type { Config, ListenerConfig } from "../config/schema.ts";
+import type { Config, HealthConfig, ListenerConfig } from "../config/schema.ts";
+import { DEFAULT_TIMEOUT_MS, HTTP_DEFAULTS } from "../config/schema-health.ts";
 import { DAEMON_SLOT } from "../snapshot/counts.ts";
-import type { BackendSpec, EndpointSpec, ListenerSpec, PolicySpec, RouteSpec, Snapshot } from "../snapshot/snapshot.ts";
+import type {
+  BackendSpec,
+  EndpointSpec,
+  HealthSpec,
+  ListenerSpec,
+  PolicySpec,
+  RouteSpec,
+  Snapshot,
+} from "../snapshot/snapshot.ts";
 import type { Expiring } from "./findings.ts";
 import { type MaterialOptions, MaterialReader } from "./material.ts";
 
@@ -142,6 +151,7 @@ class Compiler {
   }
 
   async #backend(name: string): Promise<BackendSpec> {
+    const { zone } = this.#config;
     const config = this.#config.backends[name] as Config["backends"][string];
     // Together: a hundred names are then looked up in the time of one.
     const endpoints = await Promise.all(
@@ -153,6 +163,8 @@ class Compiler {
           weight: endpoint.weight,
           maxConnections: endpoint.max_connections,
           backup: endpoint.backup,
+          isNear: endpoint.zone === undefined || zone === undefined || endpoint.zone === zone,
+          state: endpoint.state,
           slot: this.#slot(`backend ${name} ${formatAddress(endpoint.address)}`),
         }),
       ),
@@ -160,6 +172,8 @@ class Compiler {
     return {
       name,
       balance: config.balance,
+      panicThreshold: config.panic_threshold,
+      slowStartMs: config.slow_start,
       endpoints,
       connectTimeoutMs: config.connect_timeout,
       connectAttempts: config.connect_attempts,
@@ -169,6 +183,8 @@ class Compiler {
       sendProxyProtocol: config.send_proxy_protocol,
       forwardProxyTlvs: config.forward_proxy_tlvs,
       origination: this.material.readOrigination(name, config.tls),
+      health: config.health === undefined ? null : healthSpec(config.health),
+      onDown: config.on_down,
     };
   }
 
@@ -193,4 +209,26 @@ class Compiler {
     }
     return address;
   }
+}
+
+function healthSpec(config: HealthConfig): HealthSpec {
+  const { type, jitter, rise, fall, initial } = config;
+  // What `http` says where nothing is said is in the schema.
+  const http = type === "http" ? (config.http ?? HTTP_DEFAULTS) : null;
+  return {
+    type,
+    intervalMs: config.interval,
+    jitter,
+    timeoutMs: config.timeout ?? Math.min(DEFAULT_TIMEOUT_MS, config.interval),
+    rise,
+    fall,
+    initial,
+    port: config.port ?? 0,
+    http:
+      http === null
+        ? null
+        : { method: http.method, path: http.path, host: http.host ?? "", statuses: http.expect_status },
+    send: config.send ?? "",
+    expect: config.expect ?? "",
+  };
 }

@@ -49,8 +49,14 @@ export class EndpointStates {
     return HEALTHS[this.#get(slot, HEALTH)] ?? "unknown";
   }
 
-  /** Written by the control plane alone. */
-  setHealth(slot: number, health: Health): void {
+  /** Seconds since 1970; 0 when it was never found to have changed. */
+  healthSinceS(slot: number): number {
+    return this.#time(slot, HEALTH_SINCE);
+  }
+
+  /** Written by the control plane alone. `sinceS`: as `healthSinceS`. */
+  setHealth(slot: number, health: Health, sinceS = 0): void {
+    this.#setTime(slot, HEALTH_SINCE, sinceS);
     this.#change(slot, HEALTH, HEALTHS.indexOf(health));
   }
 
@@ -110,7 +116,9 @@ export class EndpointStates {
 
   /** For a slot that another endpoint is given. */
   clear(slot: number): void {
-    for (let cell = 0; cell < STATE_CELLS - 1; cell++) this.#set(slot, cell, 0);
+    for (let cell = 0; cell < STATE_CELLS; cell++) {
+      if (slot * STATE_CELLS + cell !== this.#changesAt) this.#set(slot, cell, 0);
+    }
     this.#changed();
   }
 

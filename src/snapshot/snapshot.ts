@@ -116,7 +116,11 @@ export interface PolicyRule {
 
 export interface BackendSpec {
   readonly name: string;
-  readonly balance: "least_connections" | "round_robin" | "random" | "power_of_two";
+  readonly balance: "least_connections" | "round_robin" | "random" | "power_of_two" | "least_latency" | "source_hash";
+  /** Percentage: when fewer endpoints are neither down nor ejected, all count as usable. 0 = never. */
+  readonly panicThreshold: number;
+  /** Time in which the weight of an endpoint that came back grows to what it is. 0 = at once. */
+  readonly slowStartMs: number;
   readonly endpoints: readonly EndpointSpec[];
   readonly connectTimeoutMs: number;
   /** Endpoints tried for one connection, the first included. At least 1. */
@@ -132,6 +136,41 @@ export interface BackendSpec {
   readonly forwardProxyTlvs: boolean;
   /** Null: endpoints are sent what the route sees. */
   readonly origination: OriginationSpec | null;
+  /** Null: its endpoints are not probed. */
+  readonly health: HealthSpec | null;
+  /** What happens to open connections when probes find their endpoint down. */
+  readonly onDown: "keep" | "close";
+}
+
+/** How the endpoints of a backend are probed. */
+export interface HealthSpec {
+  readonly type: "tcp" | "tls" | "http";
+  readonly intervalMs: number;
+  /** From 0 to 1: by what part of the interval the time between two probes differs at random. */
+  readonly jitter: number;
+  /** Not more than the interval. */
+  readonly timeoutMs: number;
+  /** Successes in a row that bring an endpoint up; at least 1. */
+  readonly rise: number;
+  /** Failures in a row that bring it down; at least 1. */
+  readonly fall: number;
+  readonly initial: "up" | "down" | "check";
+  /** 0 = that of the endpoint. */
+  readonly port: number;
+  /** Present exactly when `type` is "http". */
+  readonly http: HttpProbeSpec | null;
+  /** One character for each byte; "" = nothing. */
+  readonly send: string;
+  readonly expect: string;
+}
+
+export interface HttpProbeSpec {
+  readonly method: "GET" | "HEAD";
+  readonly path: string;
+  /** "" = that of the endpoint. */
+  readonly host: string;
+  /** Both ends belong to it. */
+  readonly statuses: readonly { readonly first: number; readonly last: number }[];
 }
 
 /** TLS towards endpoints. All PEM texts have been validated as a set. */
@@ -168,6 +207,10 @@ export interface EndpointSpec {
   readonly maxConnections: number;
   /** Used only while no other endpoint of the backend can take a connection. */
   readonly backup: boolean;
+  /** In this node's zone, or in none: the others are used only while none of these can take a connection. */
+  readonly isNear: boolean;
+  /** One that drains is given no new connections. */
+  readonly state: "active" | "drain";
   /** Column of this endpoint in the table of counts. Stable while the endpoint stays. */
   readonly slot: number;
 }

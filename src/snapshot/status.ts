@@ -69,4 +69,12 @@ export interface EndpointStatus {
   /** Attempts to connect since the start, and those that failed. */
   readonly connections_total: number;
   readonly connect_failures_total: number;
+  /** By its probes; `unknown`: not probed, or not yet. One that is down is given no new connections. */
+  readonly health: "up" | "down" | "unknown";
+  /** When that changed last; null when it has not been seen to change. */
+  readonly health_since: string | null;
+  /** What its last failed probe met with, while it is down or its last probe failed; else "". */
+  readonly reason: string;
+  /** Changes from up to down and back, since the start. */
+  readonly health_changes_total: number;
 }

@@ -67,6 +67,8 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
   return {
     name: "backend",
     balance: "least_connections",
+    panicThreshold: 0,
+    slowStartMs: 0,
     endpoints: [endpointSpec(0)],
     connectTimeoutMs: 500,
     connectAttempts: 1,
@@ -76,6 +78,8 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
     sendProxyProtocol: "off",
     forwardProxyTlvs: false,
     origination: null,
+    health: null,
+    onDown: "keep",
     ...spec,
   };
 }
@@ -90,6 +94,8 @@ export function endpointSpec(slot: number, spec: Partial<EndpointSpec> = {}): En
     weight: 1,
     maxConnections: 0,
     backup: false,
+    isNear: true,
+    state: "active",
     slot,
     ...spec,
   };

@@ -2,6 +2,11 @@
 
 import type { Status } from "../../src/snapshot/status.ts";
 
+/** What probes say of an endpoint that has always been well. */
+export const UP = { health: "up", health_since: null, reason: "", health_changes_total: 0 } as const;
+/** What they say where there are none. */
+export const NOT_PROBED = { ...UP, health: "unknown" } as const;
+
 /** Serving, with nothing wrong; `changes` are laid over it. */
 export function sampleStatus(changes: Partial<Status> = {}): Status {
   const worker = { state: "serving", generation: 3, uptime_s: 90_000, restarts: 0, connections: 20 } as const;
@@ -32,8 +37,14 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       {
         backend: "db",
         endpoints: [
-          { endpoint: "10.0.0.1:5432", connections: 20, connections_total: 617_000, connect_failures_total: 0 },
-          { endpoint: "10.0.0.2:5432", connections: 20, connections_total: 617_567, connect_failures_total: 4 },
+          { endpoint: "10.0.0.1:5432", connections: 20, connections_total: 617_000, connect_failures_total: 0, ...UP },
+          {
+            endpoint: "10.0.0.2:5432",
+            connections: 20,
+            connections_total: 617_567,
+            connect_failures_total: 4,
+            ...NOT_PROBED,
+          },
         ],
       },
     ],

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { metricsText } from "../../../src/admin/metrics.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
-import { sampleStatus } from "../../support/status-sample.ts";
+import { sampleStatus, UP } from "../../support/status-sample.ts";
 
 const promtool = Bun.which("promtool");
 
@@ -31,6 +31,10 @@ test("the whole of it", async () => {
     'bunnel_endpoint_connections_active{backend="db",endpoint="10.0.0.2:5432"} 20',
     'bunnel_endpoint_connections_total{backend="db",endpoint="10.0.0.1:5432"} 617000',
     'bunnel_endpoint_connections_total{backend="db",endpoint="10.0.0.2:5432"} 617567',
+    // The other one is not probed.
+    'bunnel_endpoint_healthy{backend="db",endpoint="10.0.0.1:5432"} 1',
+    'bunnel_endpoint_health_changes_total{backend="db",endpoint="10.0.0.1:5432"} 0',
+    'bunnel_endpoint_health_changes_total{backend="db",endpoint="10.0.0.2:5432"} 0',
   ]);
 });
 
@@ -49,8 +53,22 @@ test("a reload that was refused, and files that are not served", async () => {
   expect(lines).toContain("bunnel_certificate_files_refused 1");
 });
 
+test("an endpoint that is down by its probes", async () => {
+  const endpoint = { endpoint: "e", connections: 1, connections_total: 1, connect_failures_total: 0, ...UP };
+  const endpoints = [{ ...endpoint, health: "down", health_changes_total: 3 } as const];
+  const lines = await samples({ backends: [{ backend: "b", endpoints }] });
+  expect(lines).toContain('bunnel_endpoint_healthy{backend="b",endpoint="e"} 0');
+  expect(lines).toContain('bunnel_endpoint_health_changes_total{backend="b",endpoint="e"} 3');
+});
+
 test("names with quotes, backslashes and line ends stay one label", async () => {
-  const endpoint = { endpoint: 'unix:/a"b\\c\nd', connections: 1, connections_total: 1, connect_failures_total: 0 };
+  const endpoint = {
+    endpoint: 'unix:/a"b\\c\nd',
+    connections: 1,
+    connections_total: 1,
+    connect_failures_total: 0,
+    ...UP,
+  };
   const lines = await samples({ backends: [{ backend: "b", endpoints: [endpoint] }] });
   expect(lines).toContain('bunnel_endpoint_connections_active{backend="b",endpoint="unix:/a\\"b\\\\c\\nd"} 1');
 });
@@ -86,7 +104,7 @@ describe("promtool check metrics", () => {
 });
 
 function large(): Status {
-  const counts = { connections: 9, connections_total: 99_999, connect_failures_total: 0 };
+  const counts = { connections: 9, connections_total: 99_999, connect_failures_total: 0, ...UP };
   return sampleStatus({
     listeners: Array.from({ length: 200 }, (_, i) => ({ listener: `l${i}`, address: `10.0.0.1:${i}`, ...counts })),
     backends: Array.from({ length: 20 }, (_, b) => ({

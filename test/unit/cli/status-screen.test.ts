@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { statusScreen } from "../../../src/cli/status-screen.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
-import { sampleStatus } from "../../support/status-sample.ts";
+import { sampleStatus, UP } from "../../support/status-sample.ts";
 
 function screen(changes: Partial<Status> = {}): string {
   return statusScreen(sampleStatus(changes)).join("\n");
@@ -23,9 +23,9 @@ WORKER  PID  STATE    GENERATION     UP  RESTARTS  CONNECTIONS
 LISTENER  ADDRESS       CONNECTIONS  SINCE START
 edge      0.0.0.0:8443           40    1,234,567
 
-BACKEND  ENDPOINT       CONNECTIONS  SINCE START  CONNECT FAILURES
-db       10.0.0.1:5432           20      617,000                 0
-         10.0.0.2:5432           20      617,567                 4
+BACKEND  ENDPOINT       CONNECTIONS  SINCE START  CONNECT FAILURES  HEALTH
+db       10.0.0.1:5432           20      617,000                 0  up
+         10.0.0.2:5432           20      617,567                 4  -
 `);
 });
 
@@ -61,6 +61,7 @@ test("long lists are folded, and an endpoint that fails is not folded away", () 
     connections: 0,
     connections_total: 0,
     connect_failures_total: i === 1250 ? 1 : 0,
+    ...UP,
   }));
   const lines = statusScreen(
     sampleStatus({
@@ -74,4 +75,20 @@ test("long lists are folded, and an endpoint that fails is not folded away", () 
   expect(lines.find((line) => line.startsWith("b "))).toContain("e1250");
   expect(lines.at(-2)).toBe("         … and 1,280 more (--json shows all)");
   expect(lines.at(-1)).toBe("none     NO ENDPOINT");
+});
+
+test("how endpoints are by their probes, since when and why", () => {
+  const counts = { connections: 0, connections_total: 0, connect_failures_total: 0 };
+  // The status was taken at 2026-11-21 01:00:00.
+  const down = { health: "down", health_since: "2026-11-21T00:55:57.000Z", reason: "status 503" } as const;
+  const endpoints = [
+    { endpoint: "a", ...counts, ...UP },
+    { endpoint: "b", ...counts, ...UP, reason: "connect: ECONNREFUSED" },
+    ...Array.from({ length: 20 }, (_, i) => ({ endpoint: `c${i}`, ...counts, ...UP })),
+    { endpoint: "d", ...counts, health_changes_total: 1, ...down },
+  ];
+  const text = screen({ backends: [{ backend: "all", endpoints }] });
+  expect(text).toMatch(/ d .*DOWN for 4m 3s: status 503\n/);
+  expect(text).toMatch(/ b .*up: last probe failed: connect: ECONNREFUSED\n/);
+  expect(text).toMatch(/ a .*up\n/);
 });

@@ -1,0 +1,212 @@
+// One probe of one endpoint: connect, secure, ask, judge the answer, and leave in order. The verdict comes as soon as it is known; the connection is closed
+// with FIN (of TLS with close_notify before it), so that the endpoint's log has nothing to say of us. Only one that does not answer is reset.
+
+import { Timer } from "../../base/clock.ts";
+import { formatDuration } from "../../base/units.ts";
+import { describeRefused, printable, refusalReason } from "../../protocol/leaf.ts";
+import type {
+  CloseCode,
+  Dial,
+  DialResult,
+  Runtime,
+  SocketHandlers,
+  StreamSocket,
+  TlsResult,
+} from "../../runtime/runtime.ts";
+import type { Answer, Verdict } from "./answer.ts";
+import type { ProbeTarget, ProbeTls } from "./target.ts";
+
+/** What a dial fails with when this process or this host has too little of something. It says nothing of the endpoint. */
+const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
+/** What an endpoint may send after the verdict; then we leave without waiting for its end. */
+const MOST_IGNORED_BYTES = 64 * 1024;
+const ENDED_AS: Readonly<Record<CloseCode, string>> = {
+  clean: "it ended",
+  reset: "it reset the connection",
+  timed_out: "ETIMEDOUT",
+  truncated: "its TLS stream was cut",
+};
+
+/** What a platform must have for probes. */
+export type ProbeRuntime = Pick<Runtime, "clock" | "dial" | "originateTls" | "clientContext" | "preciseNowMs">;
+
+/** Whoever asked for a probe. */
+export interface ProbeOwner {
+  /** "" when the endpoint is well, else why it is not. Once at most, and not after `cancel`. */
+  judged(reason: string): void;
+  /** Instead of `judged`: the probe could not be made, for want of what the errno `code` stands for. */
+  unable(code: string): void;
+  /** Nothing is open any more. Once, after all else. */
+  gone(): void;
+}
+
+/** A probe under way. */
+export class Probe {
+  readonly #runtime: ProbeRuntime;
+  readonly #target: ProbeTarget;
+  readonly #owner: ProbeOwner;
+  readonly #answer: Answer | null;
+  readonly #startedMs: number;
+  readonly #timer: Timer;
+  readonly #dial: Dial<Probe>;
+  #socket: StreamSocket<unknown> | null = null;
+  #doing: "connect" | "secure" | "ask" | "leave" = "connect";
+  #isCancelled = false;
+  #hasEnded = false;
+  #hasShutDown = false;
+  #isGone = false;
+  #ignoredBytes = 0;
+
+  /** Begins it. */
+  constructor(runtime: ProbeRuntime, target: ProbeTarget, owner: ProbeOwner) {
+    this.#runtime = runtime;
+    this.#target = target;
+    this.#owner = owner;
+    this.#answer = target.answer();
+    this.#startedMs = runtime.preciseNowMs();
+    this.#timer = new Timer(() => this.#tooLate());
+    this.#dial = runtime.dial({ address: target.address, handlers, data: this, timeoutMs: target.timeoutMs });
+    void this.#dial.result.then((result) => this.#dialled(result));
+  }
+
+  /** Ends it without a verdict. */
+  cancel(): void {
+    this.#isCancelled = true;
+    this.#dial.cancel();
+    this.#socket?.terminate();
+  }
+
+  heard(bytes: Uint8Array): void {
+    if (this.#doing === "leave") {
+      this.#ignoredBytes += bytes.length;
+      if (this.#ignoredBytes > MOST_IGNORED_BYTES) this.#socket?.terminate();
+    } else if (this.#answer !== null) this.#heed(this.#answer.feed(bytes));
+  }
+
+  ended(): void {
+    this.#hasEnded = true;
+    if (this.#doing === "leave") this.#leave();
+    // What is asked by then and not answered will not be.
+    else if (this.#doing === "ask" && this.#answer !== null) this.#heed(this.#answer.end());
+  }
+
+  closed(code: CloseCode): void {
+    // Whoever is asked nothing may end as soon as it likes.
+    this.#judge(code === "clean" ? (this.#answer?.end() ?? "") : ENDED_AS[code]);
+    this.#end();
+  }
+
+  #dialled(result: DialResult<Probe>): void {
+    if (!result.ok) {
+      if (OUT_OF_RESOURCES.has(result.code) && !this.#isCancelled) this.#owner.unable(result.code);
+      else this.#judge(`connect: ${result.code}`);
+      this.#end();
+      return;
+    }
+    if (this.#isGone) return;
+    this.#socket = result.socket;
+    if (this.#isCancelled) {
+      result.socket.terminate();
+      return;
+    }
+    this.#runtime.clock.arm(this.#timer, this.#leftMs);
+    const { header, tls } = this.#target;
+    // It always fits into the empty buffer of a new socket.
+    if (header.length > 0 && result.socket.write(header) < header.length)
+      this.#refuse("it did not take the PROXY header");
+    else if (tls === null) this.#ask();
+    else void this.#secure(result.socket, tls);
+  }
+
+  async #secure(plain: StreamSocket<unknown>, tls: ProbeTls): Promise<void> {
+    this.#doing = "secure";
+    const { context, sni, accept } = tls;
+    const timeoutMs = this.#leftMs;
+    this.#runtime.clock.disarm(this.#timer);
+    const options = { context, serverName: sni, accept, handlers, data: this as Probe, timeoutMs };
+    const result = await this.#runtime.originateTls(plain, options);
+    if (!result.ok) {
+      this.#judge(`TLS: ${tlsReason(result, tls)}`);
+      this.#end();
+      return;
+    }
+    this.#socket = result.socket;
+    if (this.#isGone) return;
+    if (this.#isCancelled) {
+      result.socket.terminate();
+      return;
+    }
+    this.#runtime.clock.arm(this.#timer, this.#leftMs);
+    this.#ask();
+  }
+
+  #ask(): void {
+    if (this.#doing === "leave") {
+      this.#leave();
+      return;
+    }
+    this.#doing = "ask";
+    const { request } = this.#target;
+    if (this.#answer === null) this.#heed("");
+    else if (request.length > 0 && (this.#socket?.write(request) ?? 0) < request.length)
+      this.#refuse("it did not take what was sent");
+    else if (this.#hasEnded) this.#heed(this.#answer.end());
+  }
+
+  #heed(verdict: Verdict): void {
+    if (verdict === null || this.#doing === "leave") return;
+    this.#judge(verdict);
+    this.#leave();
+  }
+
+  #refuse(reason: string): void {
+    this.#judge(reason);
+    this.#socket?.terminate();
+  }
+
+  #judge(reason: string): void {
+    if (this.#doing === "leave") return;
+    this.#doing = "leave";
+    if (!this.#isCancelled) this.#owner.judged(printable(reason));
+  }
+
+  /** FIN; the end of the endpoint, or the time-out, is waited for. */
+  #leave(): void {
+    if (this.#hasShutDown || this.#isGone) return;
+    this.#hasShutDown = this.#socket !== null;
+    this.#socket?.shutdown();
+  }
+
+  #tooLate(): void {
+    const within = `within ${formatDuration(this.#target.timeoutMs)}`;
+    this.#judge(this.#answer === null ? `not done ${within}` : `no answer, or none that ended, ${within}`);
+    this.#socket?.terminate();
+  }
+
+  #end(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#runtime.clock.disarm(this.#timer);
+    this.#owner.gone();
+  }
+
+  get #leftMs(): number {
+    return Math.max(1, this.#target.timeoutMs - (this.#runtime.preciseNowMs() - this.#startedMs));
+  }
+}
+
+/** Of all probes; `socket.data` is the probe. */
+const handlers: SocketHandlers<Probe> = {
+  data: (socket, bytes) => socket.data.heard(bytes),
+  drain() {},
+  end: (socket) => socket.data.ended(),
+  close: (socket, code) => socket.data.closed(code),
+};
+
+function tlsReason(result: Extract<TlsResult<Probe>, { ok: false }>, { trustDomains }: ProbeTls): string {
+  const { failure, detail, peerCertificate } = result;
+  if (failure === "timeout") return "the handshake did not end in time";
+  if (failure === "closed") return "it ended during the handshake";
+  const said = describeRefused(peerCertificate);
+  return `${refusalReason(detail, peerCertificate, trustDomains)}${said === "" ? "" : `; ${said}`}`;
+}
