@@ -11,8 +11,8 @@ const MOST_HTTP_BYTES = 1024 * 1024;
 /** Of an answer that was not expected, shown in the reason. */
 const SHOWN_CHARACTERS = 60;
 const HTTP = "HTTP/1.";
-/** What a TLS server that does not understand the request begins with: an alert of TLS 1.x. */
-const TLS_ALERT = "\x15\x03";
+/** What a TLS server that does not understand the request begins with: an alert. */
+const TLS_ALERT = "\x15";
 
 /** "": as expected. A text: not as expected, and why. Null: more has to come. */
 export type Verdict = string | null;

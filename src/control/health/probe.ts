@@ -28,7 +28,10 @@ const ENDED_AS: Readonly<Record<CloseCode, string>> = {
 };
 
 /** What a platform must have for probes. */
-export type ProbeRuntime = Pick<Runtime, "clock" | "dial" | "originateTls" | "clientContext" | "preciseNowMs">;
+export type ProbeRuntime = Pick<
+  Runtime,
+  "clock" | "dial" | "originateTls" | "endOrderly" | "clientContext" | "preciseNowMs"
+>;
 
 /** Whoever asked for a probe. */
 export interface ProbeOwner {
@@ -173,8 +176,10 @@ export class Probe {
   /** FIN; the end of the endpoint, or the time-out, is waited for. */
   #leave(): void {
     if (this.#hasShutDown || this.#isGone) return;
-    this.#hasShutDown = this.#socket !== null;
-    this.#socket?.shutdown();
+    if (this.#socket === null) return;
+    this.#hasShutDown = true;
+    this.#runtime.endOrderly(this.#socket);
+    this.#socket.shutdown();
   }
 
   #tooLate(): void {
