@@ -3,6 +3,7 @@
 
 import type { Command } from "commander";
 import { formatAddress } from "../base/address.ts";
+import { unreachable } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
 import { formatIp, type IpBytes, parseIp } from "../base/ip.ts";
 import { readCertificate } from "../protocol/certificate.ts";
@@ -19,7 +20,7 @@ import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
 import { Trust } from "../proxy/trust.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { privateCounts } from "../snapshot/counts.ts";
-import type { ListenerSpec, RouteSpec, Snapshot, TerminationSpec } from "../snapshot/snapshot.ts";
+import type { BackendSpec, ListenerSpec, RouteSpec, Snapshot, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem } from "../tls-tools/pem.ts";
 import { type ConfigIo, EXIT_BAD_CONFIG, readConfig } from "./check.ts";
 
@@ -116,7 +117,7 @@ function trace(io: ExplainIo, { snapshot, listener, client }: Question): Ending 
     io.out(row("policy", `${policy.name}: ${verdict.rule}`));
     if (!verdict.allowed) return new Ending("policy_denied", verdict.rule);
   }
-  return balance(io, snapshot, route);
+  return balance(io, { snapshot, listener, client }, route);
 }
 
 function chooseRoute(listener: ListenerSpec, { hello, source }: Client): RouteSpec | Ending {
@@ -202,17 +203,36 @@ function chainFault(
   return refusalReason("permitted subtree violation", certificate, trustDomains);
 }
 
-function balance(io: ExplainIo, snapshot: Snapshot, route: RouteSpec): Ending | null {
+function balance(io: ExplainIo, { snapshot, client }: Question, route: RouteSpec): Ending | null {
   const spec = snapshot.backends[route.backend];
   if (spec === undefined) return new Ending("no_endpoint");
   const backend = new Backend(spec, { counts: privateCounts() });
   io.out(row("backend", `${spec.name} (${spec.balance})`));
-  const index = backend.pick([]);
+  const index = backend.pick([], { bytes: client.source });
   const endpoint = spec.endpoints[index];
   if (endpoint === undefined) return new Ending("no_endpoint");
-  const chance = spec.balance === "random" || spec.balance === "power_of_two";
-  io.out(row("endpoint", `${endpoint.name} (${chance ? "drawn by chance" : "the first when none has a connection"})`));
+  io.out(row("endpoint", `${endpoint.name} (${whyChosen(spec, client)})`));
   return null;
+}
+
+/** What a choice that was made without knowing of connections and latencies is worth. */
+function whyChosen({ balance: balancer }: BackendSpec, { source }: Client): string {
+  switch (balancer) {
+    case "least_connections":
+    case "round_robin":
+      return "the first when none has a connection";
+    case "random":
+    case "power_of_two":
+      return "drawn by chance";
+    case "least_latency":
+      return "the first while no latency is known";
+    case "source_hash":
+      return source === null
+        ? "drawn by chance, for there is no source"
+        : "by its source, while it can take connections";
+    default:
+      return unreachable(balancer);
+  }
 }
 
 function chooseListener({ listeners }: Snapshot, name: string | undefined): ListenerSpec | string {

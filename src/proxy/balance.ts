@@ -1,10 +1,20 @@
 // Which endpoint a connection goes to. The counts of active connections live in one table for the whole daemon, a column for each endpoint, so
-// that they are exact however many listeners, routes and processes share a backend.
+// that they are exact however many listeners, routes and processes share a backend. Who may be chosen is in balance/candidates.ts, and each way to choose
+// in a file beside it.
 
 import { unreachable } from "../base/assert.ts";
 import type { CountRow } from "../snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
+import type { Balancer } from "./balance/balancer.ts";
+import { Candidates } from "./balance/candidates.ts";
+import { LeastConnections } from "./balance/least-connections.ts";
+import { addLatency, LeastLatency } from "./balance/least-latency.ts";
+import { PowerOfTwo } from "./balance/power-of-two.ts";
+import { WeightedRandom } from "./balance/random.ts";
+import { RoundRobin } from "./balance/round-robin.ts";
+import { SourceHash } from "./balance/source-hash.ts";
 import type { Origination } from "./originate.ts";
+import type { Source } from "./source-address.ts";
 
 /** What a backend shares with others, and what is built for it. */
 export interface BackendOptions {
@@ -12,7 +22,13 @@ export interface BackendOptions {
   readonly origination?: Origination | null;
   /** From 0 up to 1. Default `Math.random`. */
   readonly random?: () => number;
+  /** Milliseconds since 1970. Default `Date.now`. */
+  readonly wallClockMs?: () => number;
+  /** The backend of this name in the snapshot before, whose costly parts are taken over where they fit. */
+  readonly previous?: Backend | null;
 }
+
+const NO_SOURCE: Source = { bytes: null };
 
 /** A group of interchangeable endpoints, the choice among them, and what is spoken to them. */
 export class Backend {
@@ -20,30 +36,37 @@ export class Backend {
   /** Null where no TLS is spoken to them. */
   readonly origination: Origination | null;
   readonly #counts: CountRow;
-  readonly #random: () => number;
-  /** Smooth weighted round robin: what each endpoint has saved up since its last turn. */
-  readonly #credit: Float64Array;
-  /** Active connections of each endpoint, as of the pick. */
-  readonly #active: Int32Array;
+  readonly #wallClockMs: () => number;
+  readonly #candidates: Candidates;
+  readonly #balancer: Balancer;
+  /** What was chosen last. */
+  #picked = -1;
 
-  constructor(spec: BackendSpec, { counts, origination = null, random = Math.random }: BackendOptions) {
+  constructor(spec: BackendSpec, options: BackendOptions) {
+    const { counts, origination = null, wallClockMs = Date.now } = options;
     this.spec = spec;
     this.origination = origination;
     this.#counts = counts;
-    this.#random = random;
-    this.#credit = new Float64Array(spec.endpoints.length);
-    this.#active = new Int32Array(spec.endpoints.length);
+    this.#wallClockMs = wallClockMs;
+    this.#candidates = new Candidates(spec, counts.table);
+    this.#balancer = this.#newBalancer(options);
   }
 
   /**
-   * The index of an endpoint below its own limit that is not in `tried`, or -1. Backup endpoints are considered only when there is no
-   * other. The pick is not counted: `acquire` is.
+   * The index of an endpoint that may take a connection from this source and is not in `tried`, or -1: of the first group that has one. The pick is not
+   * counted: `acquire` is.
    */
-  pick(tried: readonly number[]): number {
-    // Other processes change the counts meanwhile; a choice is made by those of one moment.
-    for (const [index, { slot }] of this.spec.endpoints.entries()) this.#active[index] = this.#counts.total(slot);
-    const regular = this.#pickAmong(tried, false);
-    return regular >= 0 ? regular : this.#pickAmong(tried, true);
+  pick(tried: readonly number[], source: Source = NO_SOURCE): number {
+    const candidates = this.#candidates;
+    const asker = { nowMs: this.#wallClockMs(), source };
+    candidates.look(asker.nowMs);
+    candidates.setAside(tried);
+    let place = -1;
+    for (let group = 0; place < 0 && group < candidates.groups.length; group++)
+      place = this.#balancer.choose(candidates, candidates.groups[group] as (typeof candidates.groups)[number], asker);
+    candidates.setBack(tried);
+    this.#picked = place < 0 ? -1 : (candidates.indices[place] as number);
+    return this.#picked;
   }
 
   /**
@@ -51,12 +74,12 @@ export class Backend {
    * would be the wrong choice now: then pick again.
    */
   acquire(index: number): EndpointSpec | null {
-    const endpoint = this.#endpoint(index);
+    const endpoint = this.spec.endpoints[index] as EndpointSpec;
+    const { slot, maxConnections } = endpoint;
+    const active = index === this.#picked ? this.#balancer.chosenActive : -1;
     const isStillRight =
-      this.spec.balance === "least_connections"
-        ? this.#counts.addIfStill(endpoint.slot, this.#active[index] as number)
-        : this.#counts.addWithin(endpoint.slot, endpoint.maxConnections);
-    if (isStillRight) this.#counts.count(endpoint.slot, "opened", 1);
+      active >= 0 ? this.#counts.addIfStill(slot, active) : this.#counts.addWithin(slot, maxConnections);
+    if (isStillRight) this.#counts.count(slot, "opened", 1);
     return isStillRight ? endpoint : null;
   }
 
@@ -64,9 +87,16 @@ export class Backend {
     this.#counts.subtract(endpoint.slot);
   }
 
+  /** An endpoint could be connected to, in this many milliseconds. */
+  connected(endpoint: EndpointSpec, tookMs: number): void {
+    this.#addLatency(endpoint, tookMs);
+  }
+
   /** Releases an endpoint that could not be connected to. */
   failed(endpoint: EndpointSpec): void {
     this.#counts.count(endpoint.slot, "failed", 1);
+    // One that refuses at once is not a fast one.
+    this.#addLatency(endpoint, this.spec.connectTimeoutMs);
     this.release(endpoint);
   }
 
@@ -75,89 +105,34 @@ export class Backend {
     return this.#counts.total(endpoint.slot);
   }
 
-  #pickAmong(tried: readonly number[], backup: boolean): number {
-    switch (this.spec.balance) {
+  #addLatency({ slot }: EndpointSpec, ms: number): void {
+    const { states } = this.#counts.table;
+    if (this.spec.balance === "least_latency") addLatency(states, slot, { us: ms * 1000, nowMs: this.#wallClockMs() });
+  }
+
+  #newBalancer({ counts, random = Math.random, previous = null }: BackendOptions): Balancer {
+    const { balance, endpoints } = this.spec;
+    const count = endpoints.length;
+    switch (balance) {
       case "least_connections":
-        return this.#roundRobin(tried, backup, this.#leastLoaded(tried, backup));
+        return new LeastConnections(count);
+      case "least_latency":
+        return new LeastLatency(count, counts.table.states);
       case "round_robin":
-        return this.#roundRobin(tried, backup, -1);
+        return new RoundRobin(count);
       case "random":
-        return this.#weightedRandom(tried, backup, -1);
+        return new WeightedRandom(count, random);
       case "power_of_two":
-        return this.#powerOfTwo(tried, backup);
+        return new PowerOfTwo(count, random);
+      case "source_hash": {
+        const before = previous === null ? null : previous.#balancer;
+        return new SourceHash(this.#candidates, endpoints, {
+          random,
+          previous: before instanceof SourceHash ? before : null,
+        });
+      }
       default:
-        return unreachable(this.spec.balance);
+        return unreachable(balance);
     }
-  }
-
-  /** An endpoint with the fewest active connections for its weight, or -1. */
-  #leastLoaded(tried: readonly number[], backup: boolean): number {
-    let best = -1;
-    for (let index = 0; index < this.spec.endpoints.length; index++) {
-      if (!this.#mayTake(index, tried, backup)) continue;
-      if (best < 0 || this.#compareLoad(index, best) < 0) best = index;
-    }
-    return best;
-  }
-
-  /**
-   * Smooth weighted round robin (as in nginx): every candidate gains its weight, the richest wins and pays the sum. With `tiedWith` only
-   * endpoints of the same load as that one are candidates, which makes ties of least connections fair.
-   */
-  #roundRobin(tried: readonly number[], backup: boolean, tiedWith: number): number {
-    let best = -1;
-    let total = 0;
-    for (let index = 0; index < this.spec.endpoints.length; index++) {
-      if (!this.#mayTake(index, tried, backup)) continue;
-      if (tiedWith >= 0 && this.#compareLoad(index, tiedWith) !== 0) continue;
-      const { weight } = this.#endpoint(index);
-      const credit = (this.#credit[index] as number) + weight;
-      this.#credit[index] = credit;
-      total += weight;
-      if (best < 0 || credit > (this.#credit[best] as number)) best = index;
-    }
-    if (best >= 0) this.#credit[best] = (this.#credit[best] as number) - total;
-    return best;
-  }
-
-  /** By weight, leaving out `except`. */
-  #weightedRandom(tried: readonly number[], backup: boolean, except: number): number {
-    let total = 0;
-    let last = -1;
-    for (let index = 0; index < this.spec.endpoints.length; index++) {
-      if (index !== except && this.#mayTake(index, tried, backup)) total += this.#endpoint(index).weight;
-    }
-    let left = this.#random() * total;
-    for (let index = 0; index < this.spec.endpoints.length; index++) {
-      if (index === except || !this.#mayTake(index, tried, backup)) continue;
-      last = index;
-      left -= this.#endpoint(index).weight;
-      if (left < 0) break;
-    }
-    return last;
-  }
-
-  /** The less loaded of two that are drawn by weight (Mitzenmacher, 2001). */
-  #powerOfTwo(tried: readonly number[], backup: boolean): number {
-    const first = this.#weightedRandom(tried, backup, -1);
-    const second = first < 0 ? -1 : this.#weightedRandom(tried, backup, first);
-    return second >= 0 && this.#compareLoad(second, first) < 0 ? second : first;
-  }
-
-  #mayTake(index: number, tried: readonly number[], backup: boolean): boolean {
-    const endpoint = this.#endpoint(index);
-    if (endpoint.backup !== backup || tried.includes(index)) return false;
-    return endpoint.maxConnections === 0 || (this.#active[index] as number) < endpoint.maxConnections;
-  }
-
-  /** Sign of load(a) - load(b), where load is active / weight; by cross-multiplication, so exactly. */
-  #compareLoad(a: number, b: number): number {
-    const first = this.#endpoint(a);
-    const second = this.#endpoint(b);
-    return (this.#active[a] as number) * second.weight - (this.#active[b] as number) * first.weight;
-  }
-
-  #endpoint(index: number): EndpointSpec {
-    return this.spec.endpoints[index] as EndpointSpec;
   }
 }

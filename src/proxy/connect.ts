@@ -26,13 +26,14 @@ export async function connect(connection: Connection, backend: Backend): Promise
   if (header === null) return new Ending("connect_refused", "the PROXY header would be too long");
   const isPrepared = header.length > 0 || backend.origination !== null;
   while (tried.length < connectAttempts) {
-    const index = backend.pick(tried);
+    const index = backend.pick(tried, connection.source);
     if (index < 0) break;
     const endpoint = backend.acquire(index);
     if (endpoint === null) continue;
     tried.push(index);
     connection.acquired = endpoint;
     connection.attempts = tried.length;
+    const dialledMs = runtime.preciseNowMs();
     const dial = runtime.dial({
       address: endpoint.address,
       handlers: legHandlers,
@@ -59,7 +60,10 @@ export async function connect(connection: Connection, backend: Backend): Promise
       connection.upstream.socket?.terminate();
       return new Ending("downstream_left");
     }
-    if (failure === null) return endpoint;
+    if (failure === null) {
+      backend.connected(endpoint, runtime.preciseNowMs() - dialledMs);
+      return endpoint;
+    }
     connection.acquired = null;
     backend.failed(endpoint);
     connection.upstream.renew();

@@ -1,0 +1,78 @@
+// An endpoint by chance, by weight. Drawn from sums of weights that are kept; an endpoint that may not take a connection is drawn again. Where most may not,
+// so that drawing would go on for long, those that may are gone through instead. Either way each of them has the chance of its weight.
+
+import type { Balancer, Group } from "./balancer.ts";
+import type { Candidates } from "./candidates.ts";
+
+/** Draws before all are gone through. */
+const MOST_DRAWS = 8;
+
+/** By weight. */
+export class WeightedRandom implements Balancer {
+  readonly chosenActive = -1;
+  readonly #random: () => number;
+  /** By place: its weight and those of its group before it, without those that take no connection. */
+  readonly #sums: Float64Array;
+  #revision = -1;
+
+  /** `random` gives from 0 up to 1. */
+  constructor(places: number, random: () => number) {
+    this.#random = random;
+    this.#sums = new Float64Array(places);
+  }
+
+  choose(candidates: Candidates, group: Group): number {
+    return this.draw(candidates, group, -1);
+  }
+
+  /** The same, leaving out one place; -1 = none. */
+  draw(candidates: Candidates, group: Group, except: number): number {
+    if (candidates.revision !== this.#revision) this.#sumUp(candidates);
+    const { start, end } = group;
+    const sums = this.#sums;
+    const total = sums[end - 1] as number;
+    if (total === 0) return -1;
+    for (let draws = 0; draws < MOST_DRAWS; draws++) {
+      const drawn = this.#random() * total;
+      // The first whose sum is above what was drawn.
+      let low = start;
+      let high = end - 1;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if ((sums[middle] as number) > drawn) high = middle;
+        else low = middle + 1;
+      }
+      if (low !== except && candidates.mayTake(low)) return low;
+    }
+    return this.#drawThrough(candidates, group, except);
+  }
+
+  #drawThrough(candidates: Candidates, { start, end }: Group, except: number): number {
+    const { weights } = candidates;
+    let total = 0;
+    for (let place = start; place < end; place++) {
+      if (place !== except && candidates.mayTake(place)) total += weights[place] as number;
+    }
+    let left = this.#random() * total;
+    let last = -1;
+    for (let place = start; place < end && (left >= 0 || last < 0); place++) {
+      if (place === except || !candidates.mayTake(place)) continue;
+      last = place;
+      left -= weights[place] as number;
+    }
+    return last;
+  }
+
+  /** Sets the sums up for the limits and weights there are now, also of what is set aside for a moment. */
+  #sumUp(candidates: Candidates): void {
+    const { revision, groups, weights } = candidates;
+    this.#revision = revision;
+    for (const { start, end } of groups) {
+      let sum = 0;
+      for (let place = start; place < end; place++) {
+        if (candidates.isCandidate(place)) sum += weights[place] as number;
+        this.#sums[place] = sum;
+      }
+    }
+  }
+}
