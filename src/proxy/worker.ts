@@ -15,6 +15,7 @@ import { Ending } from "./ending.ts";
 import { Enforcement } from "./enforce.ts";
 import type { Leg } from "./leg.ts";
 import { Listener, type ListenerRules, listenerRules } from "./listener.ts";
+import { OnDown } from "./on-down.ts";
 import { Parts } from "./parts.ts";
 import { Pending, pendingBudget } from "./pending.ts";
 
@@ -66,6 +67,7 @@ export class Worker {
   readonly #connections = new Set<Connection>();
   readonly #descriptorLimit: number;
   readonly #enforcement: Enforcement;
+  readonly #onDown: OnDown;
   #nextId = 1;
   /** Processes of the daemon that relay, and when that is to be looked at again. */
   #processes = 1;
@@ -89,6 +91,8 @@ export class Worker {
     this.#enforcement = new Enforcement(runtime);
     this.pending = new Pending(runtime.clock);
     this.#built = this.#build(snapshot, null);
+    this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
+    this.#onDown.follow(snapshot.backends);
     this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
 
@@ -201,6 +205,7 @@ export class Worker {
     this.#built = prepared;
     this.#updateAccepting();
     this.#enforcement.start(this.#connections);
+    this.#onDown.follow(prepared.snapshot.backends);
   }
 
   /** Makes the connection of an accepted socket. Called by its listener. */

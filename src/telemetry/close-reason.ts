@@ -11,7 +11,7 @@ export type Phase = "accept" | "peek" | "handshake" | "connect" | "relay";
 interface ReasonEntry {
   readonly side: CloseSide;
   /**
-   * HAProxy's termination state (configuration manual, 8.5): who (C client, S server, P proxy, R resource, K admin, I internal,
+   * HAProxy's termination state (configuration manual, 8.5): who (C client, S server, P proxy, R resource, K admin, I internal, D down,
    * c/s a time-out on that side) and in which phase (R request, C connect, D data, - after a normal end).
    */
   readonly termination: string;
@@ -134,6 +134,11 @@ export const CLOSE_REASONS = {
     side: "proxy",
     termination: "KD",
     meaning: "The peer's certificate expired while connected, and on_expiry is close.",
+  },
+  endpoint_down: {
+    side: "upstream",
+    termination: "DD",
+    meaning: "Probes found the endpoint to be down, and on_down is close.",
   },
   idle_timeout: {
     side: "proxy",

@@ -376,11 +376,12 @@ const CASES: readonly Case[] = [
   },
 ];
 
-/** Reached by changes of what is served, and by time: see rules-reach-live-connections.test.ts, and for drain_idle sigterm-drains.test.ts. */
+/** Reached by changes of what is served, and by time: see rules-reach-live-connections.test.ts, health-checks-find-who-is-down.test.ts, sigterm-drains.test.ts. */
 const REACHED_ELSEWHERE: readonly CloseReason[] = [
   "policy_revoked",
   "certificate_revoked",
   "certificate_expired",
+  "endpoint_down",
   "drain_idle",
 ];
 
