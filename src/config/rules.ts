@@ -8,6 +8,7 @@ import { didYouMean } from "./nearest.ts";
 import { formatPath, type Path } from "./problems.ts";
 import { earlierThatHides } from "./reach.ts";
 import { type Finding, Report } from "./report.ts";
+import { checkBalance } from "./rules-balance.ts";
 import { checkHealth } from "./rules-health.ts";
 import { checkBackendTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
 import { addressesClash, dialsBack } from "./same-address.ts";
@@ -228,9 +229,10 @@ function checkPolicy({ report }: Context, policyName: string, policy: PolicyConf
   }
 }
 
-function checkBackend({ report }: Context, backendName: string, backend: BackendConfig): void {
+function checkBackend({ config, report }: Context, backendName: string, backend: BackendConfig): void {
   checkBackendTls(report, backendName, backend);
   checkHealth(report, backendName, backend);
+  checkBalance(report, backendName, { backend, zone: config.zone });
   const seen = new Map<string, number>();
   for (const [index, endpoint] of backend.endpoints.entries()) {
     const text = formatAddress(endpoint.address);

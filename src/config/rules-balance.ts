@@ -1,0 +1,31 @@
+// What the fields that say who is given a connection must be to one another.
+
+import type { Path } from "./problems.ts";
+import type { Report } from "./report.ts";
+import type { BackendConfig, Config } from "./schema.ts";
+
+/** Zones that compare with nothing, a slow start of what has no weights to grow, a backend that nobody can reach. */
+export function checkBalance(report: Report, backendName: string, { backend, zone }: BalanceRules): void {
+  const path: Path = ["backends", backendName];
+  if (backend.balance === "source_hash" && backend.slow_start > 0)
+    report.error(
+      [...path, "slow_start"],
+      "has no effect with `balance: source_hash`, where each source has its endpoint at once",
+      [...path, "balance"],
+    );
+  for (const [index, endpoint] of backend.endpoints.entries()) {
+    if (endpoint.zone !== undefined && zone === undefined)
+      report.error(
+        [...path, "endpoints", index, "zone"],
+        "has no effect without a `zone` at the top of the file, which says where this node is",
+      );
+  }
+  if (backend.endpoints.every(({ state }) => state === "drain"))
+    report.warning([...path, "endpoints"], "all have `state: drain`, so no connection will be given to any");
+}
+
+export interface BalanceRules {
+  readonly backend: BackendConfig;
+  /** This node's. */
+  readonly zone: Config["zone"];
+}
