@@ -15,6 +15,7 @@ import type { CountTable } from "../snapshot/counts.ts";
 import { DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Status } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
+import { type PassedSignal, StandIn } from "./stand-in.ts";
 
 /** What an upgrade needs. */
 export interface Succession {
@@ -50,8 +51,8 @@ const STATUS_MS = 5000;
 export interface DaemonEnd {
   /** Connections that had to be aborted. */
   readonly aborted: number;
-  /** Of the process that goes on in our place; null when there is none. */
-  readonly successor: number | null;
+  /** For the process that has taken our place, and that we have to wait for; null when there is none. */
+  readonly standIn: StandIn | null;
 }
 
 /** The daemon, from the moment it serves. */
@@ -61,6 +62,8 @@ export class Daemon implements Control {
   readonly #end = Promise.withResolvers<DaemonEnd>();
   readonly #leaving = Promise.withResolvers<void>();
   #state: "serving" | "draining" = "serving";
+  /** We stay, for another process that has taken our place. */
+  #standIn: StandIn | null = null;
   /** A successor that is being started. */
   #heir: ChildProcess | null = null;
   #upgrading = false;
@@ -75,6 +78,7 @@ export class Daemon implements Control {
 
   /** It accepts: whoever waits for that is told. */
   announce(): void {
+    this.#note("serving");
     const { log, plane, notices } = this.#parts;
     for (const { listener, address } of plane.listening)
       log.info({ listener, address: formatAddress(address) }, "listening");
@@ -97,10 +101,13 @@ export class Daemon implements Control {
   }
 
   /** Acts as a signal asks. */
-  signalled(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2"): void {
-    if (signal === "SIGHUP") void this.reload();
-    else if (signal === "SIGUSR2") void this.upgrade();
-    else this.#stop(signal);
+  signalled(signal: PassedSignal): void {
+    this.#standIn?.signalled(signal);
+    if (signal === "SIGTERM" || signal === "SIGINT") this.#stop(signal);
+    // What else we stand in for is its business.
+    else if (this.#standIn !== null) return;
+    else if (signal === "SIGHUP") void this.reload();
+    else void this.upgrade();
   }
 
   async reload(): Promise<readonly string[]> {
@@ -151,7 +158,9 @@ export class Daemon implements Control {
         { pid, connections: this.#connections },
         "upgraded: another process serves now, and this one finishes what it has",
       );
-      this.#finish(places, pid);
+      const isFirst = !notices.hasManager && !processes.isChild;
+      if (isFirst) this.#standIn = new StandIn({ ...this.#parts, processes, successor: pid });
+      this.#finish(places);
     } catch (thrown) {
       // Its end was ours to decide.
       if (this.#isEnding) return;
@@ -232,20 +241,27 @@ export class Daemon implements Control {
     // It has not been told to let go of anything, so nothing is lost with it.
     this.#heir?.kill("SIGKILL");
     this.#state = "draining";
+    this.#note("draining");
     log.info({ signal: why, connections: this.#connections }, "draining");
     notices.stopping(this.#serviceState);
     liveConfig.drain();
-    this.#finish([], null);
+    this.#finish([]);
+  }
+
+  /** For a process that stands in for us. */
+  #note(state: "serving" | "draining"): void {
+    const { counts, pid } = this.#parts;
+    counts.noteSupervisor({ pid, state, exitCode: 0 });
   }
 
   /** `others`: the places that somebody else accepts from. */
-  #finish(others: readonly string[], successor: number | null): void {
+  #finish(others: readonly string[]): void {
     const { plane, liveConfig } = this.#parts;
     void plane.drain(others).then((aborted) => {
       liveConfig.stop();
       clearInterval(this.#telling);
       this.#parts.notices.close();
-      this.#end.resolve({ aborted, successor });
+      this.#end.resolve({ aborted, standIn: this.#standIn });
     }, this.#end.reject);
   }
 }

@@ -180,13 +180,16 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   health.start();
   void daemon.leaving.then(() => health.stop());
   void daemon.leaving.then(() => admin?.close());
-  const { aborted } = await daemon.ended;
+  const { aborted, standIn } = await daemon.ended;
   health.stop();
   await admin?.close();
   await logs.close(log);
   pidFile?.release();
   log.info({ aborted }, "stopped");
-  return aborted === 0 ? 0 : 1;
+  const exitCode = aborted === 0 ? 0 : 1;
+  if (standIn !== null) return await standIn.ended();
+  if (counts.supervisor.pid === pid) counts.noteSupervisor({ pid, state: "ended", exitCode });
+  return exitCode;
 }
 
 function pidFileOf({ runtime, files }: RunIo, { pid_file: path }: Config): PidFile | null {

@@ -32,6 +32,11 @@ export class ServiceNotices {
     this.#options = options;
   }
 
+  /** Whether anybody is told. */
+  get hasManager(): boolean {
+    return this.#options.manager !== null;
+  }
+
   /** We serve, from now on or again. Also begins the signs of life. */
   ready(state: ServiceState): void {
     const { manager } = this.#options;

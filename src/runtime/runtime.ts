@@ -277,6 +277,8 @@ export interface Processes {
   /** Memory that reads as zero. */
   shareMemory(bytes: number): SharedMemory;
   isAlive(pid: number): boolean;
+  /** Sends it a signal; whether it was there. */
+  signal(pid: number, name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2"): boolean;
 }
 
 /** The program that started us and watches over us, as systemd does. */

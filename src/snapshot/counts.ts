@@ -19,8 +19,13 @@ export const TRAFFIC = ["opened", "failed", "bytesUp", "bytesDown"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
-const LAYOUT = 3;
+const LAYOUT = 4;
 const HEADER_CELLS = 16;
+/** Cells of the header: who supervises, what it does, and its exit code. */
+const SUPERVISOR = 3;
+const SUPERVISOR_STATE = 4;
+const EXIT_CODE = 5;
+const SUPERVISOR_STATES = ["serving", "draining", "ended"] as const;
 /** Cells of a row beside its counts: a cache line, so that processes do not disturb each other. */
 const CONTROL_CELLS = 16;
 const OWNER = 0;
@@ -66,6 +71,14 @@ export interface TableSize {
   readonly columns: number;
 }
 
+/** What the process that decides has last said of itself, for those that stand in for it. */
+export interface SupervisorNote {
+  readonly pid: number;
+  readonly state: (typeof SUPERVISOR_STATES)[number];
+  /** Once it has ended. */
+  readonly exitCode: number;
+}
+
 /** The whole table. The supervisor's view; a process that relays uses its `CountRow`. */
 export class CountTable {
   readonly rows: number;
@@ -107,6 +120,18 @@ export class CountTable {
     if (memory.bytes < CountTable.bytes(size)) return false;
     const [layout, rows, columns] = new Int32Array(memory.map(0, rowOffset(size, 0)), 0, 3);
     return layout === LAYOUT && rows === size.rows && columns === size.columns;
+  }
+
+  /** Who supervises now. */
+  get supervisor(): SupervisorNote {
+    const state = SUPERVISOR_STATES[this.#load(SUPERVISOR_STATE)] ?? "serving";
+    return { pid: this.#load(SUPERVISOR), state, exitCode: this.#load(EXIT_CODE) };
+  }
+
+  noteSupervisor({ pid, state, exitCode }: SupervisorNote): void {
+    Atomics.store(this.#cells, SUPERVISOR_STATE, SUPERVISOR_STATES.indexOf(state));
+    Atomics.store(this.#cells, EXIT_CODE, exitCode);
+    Atomics.store(this.#cells, SUPERVISOR, pid);
   }
 
   /** A row for the process with this id, or null when there is none left. */

@@ -33,7 +33,7 @@ test("after an upgrade it names the successor", async () => {
     return pid === daemon.pid ? 0 : pid;
   });
   try {
-    await eventually("the predecessor has ended", () => daemon.child.hasExited);
+    await eventually("the predecessor has finished", () => daemon.log.some(({ msg }) => msg === "stopped"));
     expect(readFileSync(file, "utf8")).toBe(`${successor}\n`);
   } finally {
     process.kill(successor, "SIGTERM");

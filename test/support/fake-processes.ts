@@ -101,6 +101,10 @@ export class FakeProcesses implements Processes {
     return this.workers.some((worker) => worker.pid === pid && worker.ended === null);
   }
 
+  signal(): never {
+    return unexpected();
+  }
+
   parent(): never {
     return unexpected();
   }

@@ -50,6 +50,13 @@ export const processes: Processes = {
       return false;
     }
   },
+  signal(pid, name) {
+    try {
+      return process.kill(pid, name);
+    } catch {
+      return false;
+    }
+  },
 };
 
 function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): ChildProcess {
