@@ -42,6 +42,8 @@ export class CheckedEndpoint implements ProbeOwner {
   readonly #place: number;
   #tally: Tally;
   #probe: Probe | null = null;
+  /** The probe before, which has its verdict and waits for the endpoint to end the connection too. */
+  #leaving: Probe | null = null;
   /** In ms of the clock, without what chance adds. */
   #turnMs = 0;
 
@@ -63,7 +65,7 @@ export class CheckedEndpoint implements ProbeOwner {
     return this.#tally.isUp;
   }
 
-  /** Whether it is being probed. */
+  /** Whether a verdict is being waited for. */
   get isBusy(): boolean {
     return this.#probe !== null;
   }
@@ -96,9 +98,14 @@ export class CheckedEndpoint implements ProbeOwner {
     this.#owner.runtime.clock.disarm(this.#timer);
     this.isWaiting = false;
     this.#probe?.cancel();
+    this.#leaving?.cancel();
   }
 
   judged(reason: string): void {
+    // An endpoint that does not end its connections has at most one of them left over.
+    this.#leaving?.cancel();
+    this.#leaving = this.#probe;
+    this.#probe = null;
     const succeeded = reason === "";
     const isOther = this.#tally.count(succeeded);
     // What was wrong before it went down, or has been since, says why it is down until it is up.
@@ -110,8 +117,9 @@ export class CheckedEndpoint implements ProbeOwner {
     this.#owner.unable(code);
   }
 
-  gone(): void {
-    this.#probe = null;
+  gone(probe: Probe): void {
+    if (this.#probe === probe) this.#probe = null;
+    if (this.#leaving === probe) this.#leaving = null;
     this.#owner.gone(this);
   }
 

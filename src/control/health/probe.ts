@@ -39,8 +39,8 @@ export interface ProbeOwner {
   judged(reason: string): void;
   /** Instead of `judged`: the probe could not be made, for want of what the errno `code` stands for. */
   unable(code: string): void;
-  /** Nothing is open any more. Once, after all else. */
-  gone(): void;
+  /** Nothing of this probe is open any more. Once, after all else. */
+  gone(probe: Probe): void;
 }
 
 /** A probe under way. */
@@ -192,7 +192,7 @@ export class Probe {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#runtime.clock.disarm(this.#timer);
-    this.#owner.gone();
+    this.#owner.gone(this);
   }
 
   get #leftMs(): number {
