@@ -14,6 +14,7 @@ import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { type RealServer, startNginx, startRedis, unusedPort } from "../support/servers.ts";
+import { startSupervised } from "../support/supervised.ts";
 import { connectTo, echo, hold, startEndpoint } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 import { startTlsEndpoint, type TlsEndpoint } from "../support/tls-endpoint.ts";
@@ -246,3 +247,30 @@ test("a state outlives a reload and the death of a worker; nobody is probed more
   expect(accepted.length).toBeGreaterThanOrEqual(Math.floor(turns) - 1);
   expect(daemon.log.filter(({ msg }) => msg === "an endpoint is down")).toHaveLength(1);
 }, 15_000);
+
+test("a successor goes on from what was found before it", async () => {
+  await using server = await startEndpoint();
+  const closed = await unusedPort();
+  const health = `health: { interval: 500ms, rise: 100, fall: 100 }`;
+  await using running = await startSupervised(`workers: 1
+listeners: [{ name: gone, address: 127.0.0.1:0, backend: gone }, { name: well, address: 127.0.0.1:0, backend: well }]
+backends:
+  gone: { endpoints: ["127.0.0.1:${closed}"], ${health} }
+  well: { endpoints: ["${server.address}"], ${health} }
+`);
+  const endpoints = async (): Promise<readonly (EndpointStatus | undefined)[]> =>
+    (await running.status()).backends.map((backend) => backend.endpoints[0]);
+  const [gone] = await eventually("both were probed", async () => {
+    const found = await endpoints();
+    return found[0]?.reason === "connect: ECONNREFUSED" && found[1]?.health === "up" ? found : undefined;
+  });
+  await using revived = net.createServer().listen(closed, "127.0.0.1");
+  await once(revived, "listening");
+  await running.upgrade();
+  await running.untilServing(1);
+  const [goneThen, wellThen] = await endpoints();
+  expect(goneThen).toMatchObject({ health: "down", health_since: gone?.health_since ?? null });
+  expect(goneThen?.reason).not.toBe("");
+  expect(wellThen?.health).toBe("up");
+  expect(running.told("an endpoint is up")).toEqual([]);
+}, 20_000);
