@@ -101,7 +101,7 @@ test("a config that is wrong: the log says what, and once it is right the upgrad
   await running.untilServing(2);
   expect((await running.status()).pid).not.toBe(old);
   for (const peer of held) await endInOrder(peer);
-  await eventually("the old one had ended", () => !isAlive(old));
+  await eventually("the old one had ended", () => running.told("stopped").length > 0);
   process.kill(running.pid, "SIGTERM");
   await running.untilAllGone();
 }, 30_000);
@@ -218,11 +218,25 @@ describe("meanwhile", () => {
     await using running = await startSupervised(config());
     const also = `127.0.0.2:${await unusedPort("127.0.0.2")}`;
     running.write(config(`  - { name: also, address: "${also}", backend: echo }`));
-    process.kill(running.pid, "SIGHUP");
-    process.kill(running.pid, "SIGUSR2");
+    // It cannot be done as long as a worker does not answer.
+    const { workers, pid } = running;
+    const [slow] = workers as [number];
+    process.kill(slow, "SIGSTOP");
+    process.kill(pid, "SIGHUP");
+    // It is under way as soon as the new queue is there.
+    const early = await eventually("the queue was opened", () => connectTo(also).catch(() => null));
+    process.kill(pid, "SIGUSR2");
+    await running.says("upgrading: the program on the disk is started beside this one");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(childrenOf(pid)).toEqual(workers);
+    process.kill(slow, "SIGCONT");
+    await running.says("config reloaded");
     await running.upgraded(0);
+    expect(running.told("config reloaded")).toHaveLength(1);
     expect(running.told(ABANDONED)).toEqual([]);
-    await servesOn(running, to, []);
+    await servesOn(running, to, [early]);
+    early.socket.end("early");
+    await eventually("who waited was served", () => early.text === "early" && early.ended);
     await servesOn(running, also, []);
     process.kill(running.pid, "SIGTERM");
     await running.untilAllGone();

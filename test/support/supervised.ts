@@ -9,24 +9,25 @@ import { type Outcome, run } from "./child.ts";
 import { bunnel, type Daemon, startDaemon } from "./daemon.ts";
 import { eventually } from "./eventually.ts";
 import { temporaryDirectory } from "./temporary.ts";
-import { endNow, isAlive, workersOf } from "./worker-processes.ts";
+import { childrenOf, endNow, isAlive, workersOf } from "./worker-processes.ts";
 
 /** How long an upgrade may take. */
-const UPGRADE_MS = 15_000;
+const UPGRADE_MS = 9_000;
 
 /** To be declared with `await using`. */
 export class Supervised implements AsyncDisposable {
   readonly daemon: Daemon;
-  readonly adminPath: string;
+  /** `unix:/PATH` or `127.0.0.1:PORT`. */
+  readonly admin: string;
   /** Every supervisor so far, the one of now last. */
   readonly supervisors: number[];
   readonly #head: string;
   /** Workers that were seen. */
   readonly #seen = new Set<number>();
 
-  constructor(daemon: Daemon, adminPath: string, head: string) {
+  constructor(daemon: Daemon, admin: string, head: string) {
     this.daemon = daemon;
-    this.adminPath = adminPath;
+    this.admin = admin;
     this.supervisors = [daemon.pid];
     this.#head = head;
     this.#look();
@@ -41,6 +42,10 @@ export class Supervised implements AsyncDisposable {
   get workers(): readonly number[] {
     this.#look();
     return workersOf(this.pid);
+  }
+
+  get adminPath(): string {
+    return this.admin.slice("unix:".length);
   }
 
   async status(): Promise<Status> {
@@ -69,7 +74,7 @@ export class Supervised implements AsyncDisposable {
   /** A command that asks the daemon. */
   async command(name: string, ...args: readonly string[]): Promise<Outcome> {
     // Where it is could not be read from a config that is broken.
-    return await run(bunnel(name, "--admin", `unix:${this.adminPath}`, ...args));
+    return await run(bunnel(name, "--admin", this.admin, ...args));
   }
 
   /** SIGUSR2, until the successor has taken over. */
@@ -128,12 +133,19 @@ export class Supervised implements AsyncDisposable {
     return [...this.supervisors, ...this.#seen].filter(isAlive);
   }
 
+  /** Also at a successor that does not serve yet. */
   #look(): void {
-    for (const supervisor of this.supervisors) for (const pid of workersOf(supervisor)) this.#seen.add(pid);
+    const heirs = this.supervisors.flatMap((pid) => childrenOf(pid));
+    for (const pid of [...this.supervisors, ...heirs]) for (const child of childrenOf(pid)) this.#seen.add(child);
   }
 
   async #ask(path: string): Promise<unknown> {
-    return await (await fetch(`http://bunnel${path}`, { unix: this.adminPath, keepalive: false })).json();
+    const isPath = this.admin.startsWith("unix:");
+    const where = isPath ? { unix: this.adminPath } : {};
+    // A connection that stays would go on with who is about to leave.
+    return await (
+      await fetch(`http://${isPath ? "bunnel" : this.admin}${path}`, { ...where, keepalive: false })
+    ).json();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -146,10 +158,16 @@ export class Supervised implements AsyncDisposable {
 /** The message of an upgrade that came about. */
 export const UPGRADED = "upgraded: another process serves now, and this one finishes what it has";
 
+export interface SupervisedOptions {
+  /** Where the admin API is: `127.0.0.1:PORT`. Default: a unix socket. */
+  readonly admin?: string;
+}
+
 /** Starts a daemon; `config` says how many workers there are, but nothing of the admin API and the access log. */
-export async function startSupervised(config: string): Promise<Supervised> {
+export async function startSupervised(config: string, options: SupervisedOptions = {}): Promise<Supervised> {
   const adminPath = join(temporaryDirectory("bunnel-admin-"), "admin.sock");
-  const admin = `admin: { address: "unix:${adminPath}" }`;
-  const daemon = await startDaemon(`${admin}\n${config}`);
-  return new Supervised(daemon, adminPath, `${admin}\naccess_log: { output: ./access.log }`);
+  const { admin = `unix:${adminPath}` } = options;
+  const head = `admin: { address: "${admin}" }`;
+  const daemon = await startDaemon(`${head}\n${config}`);
+  return new Supervised(daemon, admin, `${head}\naccess_log: { output: ./access.log }`);
 }
