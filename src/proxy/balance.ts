@@ -8,7 +8,7 @@ import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
 import type { Balancer } from "./balance/balancer.ts";
 import { Candidates } from "./balance/candidates.ts";
 import { LeastConnections } from "./balance/least-connections.ts";
-import { addLatency, LeastLatency } from "./balance/least-latency.ts";
+import { LeastLatency } from "./balance/least-latency.ts";
 import { PowerOfTwo } from "./balance/power-of-two.ts";
 import { WeightedRandom } from "./balance/random.ts";
 import { RoundRobin } from "./balance/round-robin.ts";
@@ -106,8 +106,9 @@ export class Backend {
   }
 
   #addLatency({ slot }: EndpointSpec, ms: number): void {
-    const { states } = this.#counts.table;
-    if (this.spec.balance === "least_latency") addLatency(states, slot, { us: ms * 1000, nowMs: this.#wallClockMs() });
+    const balancer = this.#balancer;
+    if (balancer instanceof LeastLatency)
+      balancer.took(this.#candidates, slot, { us: ms * 1000, nowMs: this.#wallClockMs() });
   }
 
   #newBalancer({ counts, random = Math.random, previous = null }: BackendOptions): Balancer {
@@ -117,7 +118,7 @@ export class Backend {
       case "least_connections":
         return new LeastConnections(count);
       case "least_latency":
-        return new LeastLatency(count, counts.table.states);
+        return new LeastLatency(this.#candidates.slots, counts.table.states);
       case "round_robin":
         return new RoundRobin(count);
       case "random":

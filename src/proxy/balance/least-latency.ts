@@ -19,19 +19,35 @@ const MOST_US = 2 ** 31 - 1;
 /** Times in the table wrap around after as many bits. */
 const TIME_BITS = 31;
 
-/** Has to know latencies: `Backend.connected` and `failed` tell them. */
+/** How long it took, and when that was, in ms since 1970. */
+export interface LatencySample {
+  readonly us: number;
+  readonly nowMs: number;
+}
+
+/** Has to be told how long connecting took. */
 export class LeastLatency implements Balancer {
   /** Two processes that at once try an endpoint of which nothing is known would be the beginning of a stampede. */
   chosenActive = 0;
   readonly #states: EndpointStates;
   /** By place: latency / weight, faded; 0 = nothing is known. */
   readonly #costs: Float64Array;
+  /** By slot. */
+  readonly #places: ReadonlyMap<number, number>;
   #revision = -1;
   #readMs = 0;
 
-  constructor(places: number, states: EndpointStates) {
+  constructor(slots: Int32Array, states: EndpointStates) {
     this.#states = states;
-    this.#costs = new Float64Array(places);
+    this.#costs = new Float64Array(slots.length);
+    this.#places = new Map([...slots.entries()].map(([place, slot]) => [slot, place]));
+  }
+
+  /** A connection to a slot took this long to be made, or to fail. This process goes by it at once, the others within a moment. */
+  took({ turns }: Candidates, slot: number, sample: LatencySample): void {
+    addLatency(this.#states, slot, sample);
+    const place = this.#places.get(slot);
+    if (place !== undefined) this.#costs[place] = this.#states.latencyUs(slot) * (turns[place] as number);
   }
 
   choose(candidates: Candidates, { start, end }: Group, { nowMs }: Asker): number {
@@ -81,12 +97,8 @@ export function fadedLatency(states: EndpointStates, slot: number, nowMs: number
   return latency === 0 ? 0 : latency * Math.exp(-Math.min(sinceSample(states, slot, nowMs), LONGEST_FADE_MS) / FADE_MS);
 }
 
-/** A connection to a slot took this long to be made, or to fail. Processes that tell of it at once may lose one of their samples. */
-export function addLatency(
-  states: EndpointStates,
-  slot: number,
-  sample: { readonly us: number; readonly nowMs: number },
-): void {
+/** Takes a sample into the latency of a slot. Of samples that several processes have in one moment, one may be lost. */
+export function addLatency(states: EndpointStates, slot: number, sample: LatencySample): void {
   const { nowMs } = sample;
   const us = Math.max(1, Math.min(Math.round(sample.us), MOST_US));
   const average = states.latencyUs(slot);

@@ -1,12 +1,23 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Backend } from "../../../src/proxy/balance.ts";
-import { privateCounts } from "../../../src/snapshot/counts.ts";
+import { type CountRow, privateCounts } from "../../../src/snapshot/counts.ts";
+import type { EndpointStates } from "../../../src/snapshot/endpoint-states.ts";
 import type { BackendSpec, EndpointSpec } from "../../../src/snapshot/snapshot.ts";
 import { mulberry32 } from "../../support/sim-schedule.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
 
 type Balance = BackendSpec["balance"];
+
+const NOW_S = Date.UTC(2026, 0, 1) / 1000;
+const BALANCERS = [
+  "least_connections",
+  "round_robin",
+  "random",
+  "power_of_two",
+  "least_latency",
+  "source_hash",
+] as const satisfies readonly Balance[];
 
 describe("least_connections", () => {
   test("always gives an endpoint of the least load per weight that may take one, as a naive search does", () => {
@@ -14,6 +25,7 @@ describe("least_connections", () => {
       fc.property(
         fc.array(anyEndpoint, { minLength: 1, maxLength: 6 }),
         fc.array(anyStep, { maxLength: 60 }),
+        fc.constantFrom(0, 30, 60, 100),
         playSteps,
       ),
       { numRuns: 500 },
@@ -119,7 +131,7 @@ describe("power_of_two", () => {
   });
 });
 
-for (const balance of ["least_connections", "round_robin", "random", "power_of_two"] as const) {
+for (const balance of BALANCERS) {
   describe(`${balance}: what may be picked`, () => {
     test("a backup only when no other endpoint can take one", () => {
       const backend = backendOf(balance, [{ maxConnections: 1 }, { backup: true }, { maxConnections: 1 }]);
@@ -137,6 +149,62 @@ for (const balance of ["least_connections", "round_robin", "random", "power_of_t
       expect(backend.pick([0, 1])).toBe(2);
       expect(backend.pick([0, 1, 2])).toBe(-1);
     });
+
+    test("another zone only when none of ours can take one, and before a backup", () => {
+      const parts = [{ isNear: false }, { maxConnections: 1 }, { backup: true }];
+      const backend = backendOf(balance, parts);
+      expect(backend.pick([])).toBe(1);
+      const taken = acquired(backend, 1);
+      expect(backend.pick([])).toBe(0);
+      expect(backend.pick([0])).toBe(2);
+      backend.release(taken);
+      expect(backend.pick([])).toBe(1);
+    });
+
+    test("none that drains, also not in a panic", () => {
+      expect(backendOf(balance, [{ state: "drain" }, {}]).pick([])).toBe(1);
+      const { backend, states } = stateful({ balance, panicThreshold: 100 }, [{ state: "drain" }, {}]);
+      states.setHealth(1, "down");
+      expect(backend.pick([])).toBe(1);
+      expect(backend.pick([1])).toBe(-1);
+    });
+
+    test("none that is down, and of the ejected only when there is no other; at once, whoever says so", () => {
+      const { backend, states } = stateful({ balance }, [{}, {}, {}]);
+      expect(backend.pick([1, 2])).toBe(0);
+      states.setHealth(0, "down");
+      expect(backend.pick([1, 2])).toBe(-1);
+      states.setEjectedUntilS(1, NOW_S + 5);
+      for (let count = 0; count < 20; count++) expect(backend.pick([])).toBe(2);
+      // Nobody is well any more.
+      states.setEjectedUntilS(2, NOW_S + 5);
+      expect([1, 2]).toContain(backend.pick([]));
+      expect(backend.pick([1, 2])).toBe(-1);
+      states.setHealth(0, "up");
+      expect(backend.pick([])).toBe(0);
+    });
+
+    test("one whose ejection has ended, without anybody saying so", () => {
+      const time = { nowMs: NOW_S * 1000 };
+      const { backend, states } = stateful({ balance }, [{}, {}], time);
+      states.setEjectedUntilS(0, NOW_S + 5);
+      time.nowMs += 4999;
+      expect(backend.pick([1])).toBe(-1);
+      time.nowMs += 1;
+      expect(backend.pick([1])).toBe(0);
+    });
+
+    test("in a panic all that are below their limits", () => {
+      const { backend, states } = stateful({ balance, panicThreshold: 50 }, [{ maxConnections: 1 }, {}, {}, {}]);
+      states.setHealth(0, "down");
+      states.setEjectedUntilS(1, NOW_S + 5);
+      expect([backend.pick([2, 3])]).toEqual([-1]);
+      states.setHealth(2, "down");
+      expect(backend.pick([1, 2, 3])).toBe(0);
+      expect(backend.pick([0, 2, 3])).toBe(1);
+      acquired(backend, 0);
+      expect(backend.pick([1, 2, 3])).toBe(-1);
+    });
   });
 }
 
@@ -153,23 +221,96 @@ test("releasing more often than was acquired is a defect, and says so", () => {
   expect(() => backend.release(endpointSpec(0))).toThrow("given back was taken");
 });
 
+describe("a slow start", () => {
+  for (const balance of ["least_connections", "round_robin", "random", "least_latency"] as const) {
+    test(`${balance}: begins with a tenth, grows evenly, and ends`, () => {
+      const time = { nowMs: NOW_S * 1000 };
+      const { backend, states } = stateful({ balance, slowStartMs: 100_000 }, [{}, {}], time);
+      states.setBackSinceS(0, NOW_S);
+      for (const slot of [0, 1]) states.setLatency(slot, 1000, time.nowMs);
+      const share = (): number => {
+        const held = Array.from({ length: 2200 }, () => taken(backend));
+        for (const endpoint of held) backend.release(endpoint);
+        return held.filter(({ slot }) => slot === 0).length / held.length;
+      };
+      expect(share()).toBeCloseTo(1 / 11, 1.3);
+      time.nowMs += 50_000;
+      for (const slot of [0, 1]) states.setLatency(slot, 1000, time.nowMs);
+      expect(share()).toBeCloseTo(1 / 3, 1.3);
+      time.nowMs += 51_000;
+      for (const slot of [0, 1]) states.setLatency(slot, 1000, time.nowMs);
+      expect(share()).toBeCloseTo(1 / 2, 1.3);
+    });
+  }
+});
+
+test("least_connections keeps 100 unequal endpoints within 5 % of their shares, on a trace of unequal connections", () => {
+  const random = mulberry32(3);
+  const parts = Array.from({ length: 100 }, () => ({ weight: 1 + Math.floor(random() * 10) }));
+  const backend = backendOf("least_connections", parts);
+  const weights = parts.reduce((sum, { weight }) => sum + weight, 0);
+  // Connections of some endpoints last ten times as long, as they do when those are slow.
+  const slowness = parts.map(() => 1 + 9 * random());
+  const ends: { readonly at: number; readonly endpoint: EndpointSpec }[][] = Array.from({ length: 4000 }, () => []);
+  const worst: number[] = [];
+  let active = 0;
+  for (let tick = 0; tick < ends.length; tick++) {
+    for (const { endpoint } of ends[tick] ?? []) {
+      backend.release(endpoint);
+      active--;
+    }
+    for (let arrivals = 0; arrivals < 40; arrivals++) {
+      const endpoint = taken(backend);
+      active++;
+      const lasts = 1 + Math.floor(-Math.log(1 - random()) * 100 * (slowness[endpoint.slot] as number));
+      ends[tick + lasts]?.push({ at: tick, endpoint });
+    }
+    if (tick < 2000 || tick % 10 !== 0) continue;
+    const loads = backend.spec.endpoints.map((endpoint) => backend.activeOf(endpoint) / endpoint.weight);
+    worst.push(Math.max(...loads) / (active / weights));
+  }
+  expect(Math.max(...worst)).toBeLessThanOrEqual(1.05);
+});
+
+test("a choice by counts is void when another process has been quicker", () => {
+  for (const balance of ["least_connections", "least_latency"] as const) {
+    const { backend, counts } = stateful({ balance }, [{}, {}]);
+    const index = backend.pick([]);
+    counts.add(index);
+    expect(backend.acquire(index)).toBeNull();
+    expect(backend.pick([])).toBe(1 - index);
+  }
+});
+
 const anyEndpoint = fc.record({
   weight: fc.integer({ min: 1, max: 4 }),
   maxConnections: fc.integer({ min: 0, max: 3 }),
   backup: fc.boolean(),
+  isNear: fc.boolean(),
+  state: fc.constantFrom("active" as const, "active" as const, "active" as const, "drain" as const),
 });
-/** Acquire, having tried some; or (a number) release one of those that are held. */
+const anyChange = fc.record({
+  slot: fc.integer({ min: 0, max: 5 }),
+  health: fc.constantFrom("up" as const, "up" as const, "down" as const, "unknown" as const),
+  /** Seconds from now; it may be over. */
+  ejectedFor: fc.constantFrom(-1, 0, 0, 1, 60),
+});
+/** Acquire, having tried some; or (a number) release one of those that are held; or another state of one. */
 const anyStep = fc.oneof(
   fc.record({ tried: fc.uniqueArray(fc.integer({ min: 0, max: 5 }), { maxLength: 3 }) }),
   fc.nat(),
+  anyChange,
 );
+type Change = Omit<typeof anyChange extends fc.Arbitrary<infer T> ? T : never, "slot">;
 
 function playSteps(
   parts: readonly Partial<EndpointSpec>[],
-  steps: readonly ({ readonly tried: readonly number[] } | number)[],
+  steps: readonly ({ readonly tried: readonly number[] } | number | (Change & { readonly slot: number }))[],
+  panicThreshold: number,
 ): void {
   const endpoints = parts.map((part, slot) => endpointSpec(slot, part));
-  const backend = backendOf("least_connections", parts);
+  const { backend, states } = stateful({ panicThreshold }, parts);
+  const changes = endpoints.map((): Change => ({ health: "unknown", ejectedFor: 0 }));
   const load = new Array<number>(endpoints.length).fill(0);
   const held: EndpointSpec[] = [];
   for (const step of steps) {
@@ -178,8 +319,14 @@ function playSteps(
       if (released === undefined) continue;
       backend.release(released);
       load[released.slot] = (load[released.slot] as number) - 1;
+    } else if ("slot" in step) {
+      if (step.slot >= endpoints.length) continue;
+      states.setHealth(step.slot, step.health);
+      states.setEjectedUntilS(step.slot, NOW_S + step.ejectedFor);
+      changes[step.slot] = step;
     } else {
-      const best = naivelyBest(endpoints, load, step.tried);
+      const preferred = naivelyPreferred(endpoints, changes, panicThreshold);
+      const best = naivelyBest(endpoints, load, [...step.tried, ...preferred.others]);
       const picked = backend.pick(step.tried);
       if (best.length === 0) expect(picked).toBe(-1);
       else expect(best).toContain(picked);
@@ -191,12 +338,29 @@ function playSteps(
   }
 }
 
+/** The slots of those that may not be chosen for how they are. */
+function naivelyPreferred(
+  endpoints: readonly EndpointSpec[],
+  changes: readonly Change[],
+  panicThreshold: number,
+): { readonly others: readonly number[] } {
+  const active = endpoints.filter(({ state }) => state === "active");
+  const notDown = active.filter(({ slot }) => changes[slot]?.health !== "down");
+  const usable = notDown.filter(({ slot }) => (changes[slot]?.ejectedFor ?? 0) <= 0);
+  const isPanic = (100 * usable.length) / active.length < panicThreshold;
+  const chosen = isPanic ? active : usable.length > 0 ? usable : notDown;
+  return { others: endpoints.filter((endpoint) => !chosen.includes(endpoint)).map(({ slot }) => slot) };
+}
+
 function naivelyBest(endpoints: readonly EndpointSpec[], load: readonly number[], tried: readonly number[]): number[] {
   const mayTake = ({ slot, maxConnections }: EndpointSpec): boolean =>
     !tried.includes(slot) && (maxConnections === 0 || (load[slot] as number) < maxConnections);
-  const regular = endpoints.filter((endpoint) => !endpoint.backup && mayTake(endpoint));
-  const candidates =
-    regular.length > 0 ? regular : endpoints.filter((endpoint) => endpoint.backup && mayTake(endpoint));
+  const groups = [false, true].flatMap((backup) =>
+    [true, false].map((isNear) =>
+      endpoints.filter((each) => each.backup === backup && each.isNear === isNear && mayTake(each)),
+    ),
+  );
+  const candidates = groups.find((group) => group.length > 0) ?? [];
   // Twelve is divisible by every weight in use, so the quotients are exact.
   const quotient = ({ slot, weight }: EndpointSpec): number => ((load[slot] as number) * 12) / weight;
   const least = Math.min(...candidates.map(quotient));
@@ -206,6 +370,18 @@ function naivelyBest(endpoints: readonly EndpointSpec[], load: readonly number[]
 function backendOf(balance: Balance, parts: readonly Partial<EndpointSpec>[]): Backend {
   const endpoints = parts.map((part, slot) => endpointSpec(slot, part));
   return new Backend(backendSpec({ balance, endpoints }), { counts: privateCounts(), random: mulberry32(5) });
+}
+
+/** A backend of which the states and the time can be set. */
+function stateful(
+  spec: Partial<BackendSpec>,
+  parts: readonly Partial<EndpointSpec>[],
+  time = { nowMs: NOW_S * 1000 },
+): { readonly backend: Backend; readonly states: EndpointStates; readonly counts: CountRow } {
+  const counts = privateCounts();
+  const endpoints = parts.map((part, slot) => endpointSpec(slot, part));
+  const options = { counts, random: mulberry32(5), wallClockMs: () => time.nowMs };
+  return { backend: new Backend(backendSpec({ ...spec, endpoints }), options), states: counts.table.states, counts };
 }
 
 function acquired(backend: Backend, index: number): EndpointSpec {
