@@ -5,7 +5,7 @@ import { ListeningSockets } from "../../../src/control/listening-sockets.ts";
 import { sweepRows } from "../../../src/control/row-sweep.ts";
 import { Supervisor } from "../../../src/control/supervisor.ts";
 import type { BoundSocket } from "../../../src/runtime/runtime.ts";
-import { CountTable, DAEMON_SLOT, MAX_SLOTS } from "../../../src/snapshot/counts.ts";
+import { CountTable, DAEMON_SLOT, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { Snapshot } from "../../../src/snapshot/snapshot.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -29,8 +29,8 @@ interface World {
 
 function world({ workers = 2, shared = false, silentPings = 1000 } = {}): World {
   const processes = new FakeProcesses();
-  const memory = { buffer: new ArrayBuffer(CountTable.bytes(TABLE)) };
-  const counts = new CountTable(memory.buffer, TABLE);
+  const memory = privateMemory(CountTable.bytes(TABLE));
+  const counts = new CountTable(memory, TABLE);
   const [said, done]: [string[], string[]] = [[], []];
   const taken = new Set<string>();
   const say =
