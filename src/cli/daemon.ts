@@ -165,6 +165,8 @@ export class Daemon implements Control {
       // Its end was ours to decide.
       if (this.#isEnding) return;
       log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
+      // The successor may have noted itself, and who stands in for us would follow that.
+      this.#note("serving");
       plane.share(false);
       liveConfig.release();
       // Its workers have no supervisor any more that would take their rows back.
