@@ -134,7 +134,6 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
       isHeir: inheritance !== null,
       ...shared,
     });
-    health.adopt(compiled.snapshot);
   } catch (thrown) {
     tell(messageOf(thrown));
     pidFile?.release();
@@ -177,6 +176,8 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     takeFile(pidFile, log);
   }
   if (embedded !== null) inviteToTry(io, embedded);
+  // An upgrade can no longer be abandoned: from here on the states are ours to write.
+  health.adopt(plane.snapshot);
   health.start();
   void daemon.leaving.then(() => health.stop());
   void daemon.leaving.then(() => admin?.close());

@@ -33,7 +33,7 @@ export class CheckedEndpoint implements ProbeOwner {
   target: ProbeTarget;
   /** What the last probe that failed said, while that says how the endpoint is; else "". */
   reason = "";
-  /** Changes from up to down or back. */
+  /** How often it went down, or came up again. */
   changes = 0;
   /** Whether it waits for room for its probe. */
   isWaiting = false;
@@ -107,7 +107,10 @@ export class CheckedEndpoint implements ProbeOwner {
     this.#leaving = this.#probe;
     this.#probe = null;
     const succeeded = reason === "";
+    const { isDecided } = this.#tally;
     const isOther = this.#tally.count(succeeded);
+    // That a new endpoint turns out to be well is no change.
+    if (isOther && (isDecided || !succeeded)) this.changes++;
     // What was wrong before it went down, or has been since, says why it is down until it is up.
     if (!succeeded || this.#tally.isUp === true) this.reason = reason;
     if (isOther) this.#owner.changed(this);

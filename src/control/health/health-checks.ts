@@ -129,9 +129,7 @@ export class HealthChecks implements CheckedOwner {
     const nowS = Math.floor(Date.now() / 1000);
     const before = this.#states.health(slot);
     this.#states.setHealth(slot, isUp ? "up" : "down", nowS);
-    if (before !== "unknown") endpoint.changes++;
     if (isUp === false) {
-      endpoint.changes += Number(before === "unknown");
       this.#log.warn({ backend, endpoint: name, reason }, "an endpoint is down");
     } else if (before === "down") {
       this.#states.setBackSinceS(slot, nowS);

@@ -18,6 +18,11 @@ export class Tally {
     this.#firstDecides = firstDecides || isUp === null;
   }
 
+  /** Whether a probe has had its say, or none is needed. */
+  get isDecided(): boolean {
+    return !this.#firstDecides;
+  }
+
   /** Counts a probe. Whether the state is another one now. */
   count(succeeded: boolean): boolean {
     const decides = this.#firstDecides;

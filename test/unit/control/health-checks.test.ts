@@ -148,7 +148,7 @@ describe("states", () => {
     expect(check.states.health(0)).toBe("down");
     check.health.start();
     check.schedule.run(1100);
-    expect(check.states.health(0)).toBe("up");
+    expect(check.health.status(0)).toMatchObject({ health: "up", health_changes_total: 0 });
 
     const down = new Bench();
     down.serve(snapshot({ initial: "down" }));
