@@ -274,3 +274,29 @@ backends:
   expect(wellThen?.health).toBe("up");
   expect(running.told("an endpoint is up")).toEqual([]);
 }, 20_000);
+
+test("one that is down is not tried, and one that nobody has probed yet is not where `initial` says so", async () => {
+  await using good = await startEndpoint();
+  const closed = await unusedPort();
+  const endpoints = `endpoints: ["127.0.0.1:${closed}", "${good.address}"]`;
+  await using daemon = await startProbing(`
+  found: { balance: round_robin, ${endpoints}, health: { interval: 200ms } }
+  checked: { balance: round_robin, ${endpoints}, health: { interval: 200ms, initial: check } }
+  unprobed: { endpoints: ["${good.address}"], health: { interval: 1h, initial: down } }`);
+  for (const backend of ["found", "checked"]) {
+    await untilHealth(daemon, backend, "down");
+    await eventually("the other one was up", async () => (await endpointOf(daemon, backend, 1)).health === "up");
+    for (let round = 0; round < 6; round++) {
+      const client = await connectTo(await daemon.address(backend));
+      client.socket.end("hello");
+      await eventually("it was served", () => client.text === "hello" && client.ended);
+    }
+  }
+  const refused = await connectTo(await daemon.address("unprobed"));
+  await eventually("it was refused", () => refused.closed);
+  const records = await daemon.recorded(13);
+  expect(records.slice(0, 12).map(({ attempts, endpoint }) => [attempts, endpoint])).toEqual(
+    Array(12).fill([1, good.address]),
+  );
+  expect(records[12]?.close_reason).toBe("no_endpoint");
+}, 15_000);
