@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { CloseReason, CloseSide } from "../../src/telemetry/close-reason.ts";
 import { Child } from "./child.ts";
 import { eventually } from "./eventually.ts";
-import { endNow, workersOf } from "./worker-processes.ts";
+import { endNow, processesWith, workersOf } from "./worker-processes.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -148,10 +148,10 @@ export class Daemon implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Workers that lose their supervisor drain, and that may take long.
-    const workers = this.child.hasExited ? [] : workersOf(this.pid);
-    this.child.signal("SIGKILL");
-    for (const pid of workers) endNow(pid);
+    // Workers that lose their supervisor drain, and that may take long. An upgrade leaves other supervisors.
+    const supervisors = new Set([...(this.child.hasExited ? [] : [this.pid]), ...processesWith(this.directory)]);
+    const workers = [...supervisors].flatMap(workersOf);
+    for (const pid of [...supervisors, ...workers]) endNow(pid);
     await this.child[Symbol.asyncDispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -16,6 +16,12 @@ export function workersOf(pid: number): readonly number[] {
   return childrenOf(pid).filter((child) => readText(`/proc/${child}/cmdline`).split("\0").includes("worker"));
 }
 
+/** The pids of processes that have this text in their command line. */
+export function processesWith(text: string): readonly number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.filter((pid) => readText(`/proc/${pid}/cmdline`).includes(text)).map(Number);
+}
+
 /** SIGKILL to a process that the test has started, or that was started by one; harmless when it has ended. */
 export function endNow(pid: number): void {
   orElse(() => process.kill(pid, "SIGKILL"), true);
