@@ -3,6 +3,11 @@
 //   bun bench/micro/picker.ts
 // Each figure is the median and the range of batches that follow a warm-up. `idle`: no endpoint has a connection. `tied`: all have equally many. `busy`: each has
 // another number of them, and of seven weights one. `limited`: all but one in ten are at their limits. `ejected`: all but one in ten are ejected.
+// On an Intel Xeon with two CPUs (Bun 1.4.5, November 2026), medians in nanoseconds, from the best situation to the worst: least_connections 1,080 to 1,820,
+// round_robin 1,310 to 1,820, least_latency 1,590 to 1,620, source_hash 110 to 220, random 170 to 1,780, power_of_two 300 to 370, and 3,070 where nine in ten
+// are at their limits, for then it goes through all of them for each of its two. With atomic loads of the counts it would be 10,000.
+// The last lines are what does not happen at each pick: after a change of an endpoint's state (and once a second) all are looked at, some 27,000 ns, and once in
+// 50 ms least_latency reads all latencies anew, with that 65,000 ns.
 import { Backend } from "../../src/proxy/balance.ts";
 import { privateCounts } from "../../src/snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../../src/snapshot/snapshot.ts";
@@ -74,3 +79,24 @@ console.log(`one pick of ${ENDPOINTS} endpoints, to reach: ≤ ${TO_REACH_NS} ns
 for (const balance of BALANCERS) {
   for (const situation of SITUATIONS) console.log(`${balance}, ${situation}`.padEnd(40), measure(balance, situation));
 }
+
+/** Nanoseconds of a pick that comes after a change, and so has to look at everything. */
+function measureLook(balance: BackendSpec["balance"]): string {
+  const counts = privateCounts();
+  const endpoints = Array.from({ length: ENDPOINTS }, (_, slot) => endpointSpec(slot));
+  let nowMs = Date.now();
+  const backend = new Backend(backendSpec({ balance, endpoints }), { counts, wallClockMs: () => nowMs });
+  for (const { slot } of endpoints) counts.table.states.setLatency(slot, 1000, nowMs);
+  const samples: number[] = [];
+  for (let call = -1000; call < 1000; call += 1) {
+    nowMs += 60;
+    counts.table.states.setHealth(call & 511, (call & 512) === 0 ? "up" : "down");
+    const startedAt = Bun.nanoseconds();
+    backend.pick([]);
+    if (call >= 0) samples.push(Bun.nanoseconds() - startedAt);
+  }
+  return `${(summarise(samples)?.median ?? 0).toFixed(0).padStart(6)} ns`;
+}
+
+for (const balance of ["least_connections", "least_latency"] as const)
+  console.log(`${balance}, after a change`.padEnd(40), measureLook(balance));

@@ -29,24 +29,29 @@ export class LeastConnections implements Balancer {
     let bestActive = 0;
     // Of a tie, when one has to be due to be better.
     let earlier = 0;
-    // What is above the first is worse than the best so far, what is below the second is better.
+    // What is not below the first is worse than the best so far, what is below the second is better.
     let ceiling = Number.POSITIVE_INFINITY;
     let floor = Number.POSITIVE_INFINITY;
     for (let place = start; place < end; place++) {
       const active = totals[slots[place] as number] as number;
       const load = active * (turns[place] as number);
-      if (load > ceiling) continue;
+      if (load >= ceiling) continue;
       const due = dues[place] as number;
       if (load >= floor && due >= earlier) continue;
       // Last, for it is seldom asked.
       if (active >= (limits[place] as number)) continue;
       best = place;
       bestActive = active;
-      // Who is overdue is due now, and nobody can be due earlier.
-      earlier = due > time ? due : Number.NEGATIVE_INFINITY;
-      ceiling = load * (1 + TOLERANCE);
       floor = load * (1 - TOLERANCE);
-      if (active === 0 && due <= time) break;
+      if (due > time) {
+        earlier = due;
+        ceiling = load === 0 ? Number.MIN_VALUE : load * (1 + TOLERANCE);
+      } else {
+        // Who is overdue is due now, and nobody can be due earlier: only fewer connections are better.
+        earlier = Number.NEGATIVE_INFINITY;
+        ceiling = floor;
+        if (active === 0) break;
+      }
     }
     if (best >= 0) {
       this.chosenActive = bestActive;

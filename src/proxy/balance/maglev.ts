@@ -18,27 +18,31 @@ export function maglevTable(entries: readonly MaglevEntry[]): Uint16Array {
   const size = TABLE_SIZES.find((each) => each >= entries.length * ENTRIES_FOR_EACH) ?? (TABLE_SIZES.at(-1) as number);
   const table = new Uint16Array(size);
   const taken = new Uint8Array(size);
-  const heaviest = Math.max(...entries.map(({ weight }) => weight));
+  // One turn: about the mean weight, so that there are no long rounds in which only a heavy one takes entries; and a power of two, so that it stays the same
+  // when somebody leaves.
+  const mean = entries.reduce((sum, { weight }) => sum + weight, 0) / entries.length;
+  const unit = 2 ** Math.floor(Math.log2(mean));
   const positions = Float64Array.from(entries, ({ name }) => hashText(name, FIRST_SEED) % size);
   const steps = Float64Array.from(entries, ({ name }) => (hashText(name, SECOND_SEED) % (size - 1)) + 1);
   const weights = Float64Array.from(entries, ({ weight }) => weight);
-  // By weight: who has half of the most takes a turn in every other round.
+  // By weight: who has half of a unit takes a turn in every other round.
   const saved = new Float64Array(entries.length);
   for (let filled = 0; filled < size; ) {
     for (let index = 0; index < entries.length && filled < size; index++) {
-      const savings = (saved[index] as number) + (weights[index] as number);
-      saved[index] = savings < heaviest ? savings : savings - heaviest;
-      if (savings < heaviest) continue;
+      let savings = (saved[index] as number) + (weights[index] as number);
       let position = positions[index] as number;
       const step = steps[index] as number;
-      while (taken[position] === 1) {
-        position += step;
-        if (position >= size) position -= size;
+      for (; savings >= unit && filled < size; savings -= unit) {
+        while (taken[position] === 1) {
+          position += step;
+          if (position >= size) position -= size;
+        }
+        table[position] = index;
+        taken[position] = 1;
+        filled++;
       }
-      table[position] = index;
-      taken[position] = 1;
       positions[index] = position;
-      filled++;
+      saved[index] = savings;
     }
   }
   return table;

@@ -42,6 +42,20 @@ describe("a client that gets through", () => {
     expect((await explained("sni-routing.yaml", { sni: "x", alpn: ["acme-tls/1"] })).text).toContain("route acme");
     expect((await explained("sni-routing.yaml", { source: "10.9.9.9" })).text).toContain("route monitoring");
   });
+  test("to the endpoint of its source, or the nearest one of which nothing is known", async () => {
+    const endpointOf = async (options: Partial<ExplainOptions>): Promise<string> =>
+      /^endpoint .*$/m.exec((await explained("balancing.yaml", options)).text)?.[0] ?? "";
+    const sources = Array.from({ length: 40 }, (_, index) => `10.7.0.${index}`);
+    const told = await Promise.all(sources.map((source) => endpointOf({ listener: "cache", source })));
+    const again = await Promise.all(sources.map((source) => endpointOf({ listener: "cache", source })));
+    expect(again).toEqual(told);
+    expect([...new Set(told)].sort()).toEqual(
+      [11, 12, 13].map((host) => `endpoint 10.1.0.${host}:11211 (by its source, while it can take connections)`),
+    );
+    expect(await endpointOf({ listener: "search" })).toBe(
+      "endpoint 10.1.0.1:9200 (the first while no latency is known)",
+    );
+  });
   test("as plain bytes on a shared port", async () => {
     expect((await explained("same-port.yaml", { plain: true })).text).toContain("route the-rest");
     expect((await explained("same-port.yaml", { source: "127.0.0.2", sni: "api.internal" })).text).toContain(

@@ -80,6 +80,16 @@ describe("source_hash", () => {
     });
   }
 
+  test("moves hardly any but its own when one of several weights leaves", () => {
+    const endpoints = endpointsOf(Array.from({ length: 20 }, (_, slot) => ({ weight: 1 + ((slot * 7) % 13) })));
+    const before = namesOf(backendOf(endpoints));
+    for (const left of endpoints.slice(0, 4)) {
+      const after = namesOf(backendOf(endpoints.filter((endpoint) => endpoint !== left)));
+      const moved = after.filter((name, index) => name !== before[index]).length;
+      expect(moved - countOf(before, left.name)).toBeLessThan(SOURCES.length * 0.02);
+    }
+  });
+
   test("moves exactly its own sources when an endpoint cannot take connections for a while: to all the others, the same each time", () => {
     const counts = privateCounts();
     const backend = backendOf(endpointsOf(Array.from({ length: 10 }, () => ({}))), counts);
