@@ -3,13 +3,12 @@
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { Prepared, Sockets } from "../proxy/worker.ts";
 import { Worker } from "../proxy/worker.ts";
-import type { BoundSocket, Channel, LogSink, Passed, Processes, Runtime } from "../runtime/runtime.ts";
+import type { BoundSocket, Channel, Passed, Processes, Runtime } from "../runtime/runtime.ts";
 import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import { placeOf } from "../snapshot/snapshot.ts";
-import { AccessLog } from "../telemetry/access-log.ts";
-import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
+import { AccessLogOutput } from "./access-log-output.ts";
 
 /** What a worker may touch. */
 export interface WorkerIo {
@@ -42,7 +41,7 @@ class WorkerRole {
   readonly #ended = Promise.withResolvers<number>();
   #worker: Worker | null = null;
   #log: Log | null = null;
-  #sink: LogSink | null = null;
+  #output: AccessLogOutput | null = null;
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
   readonly #queues = new Map<string, BoundSocket>();
@@ -148,12 +147,8 @@ class WorkerRole {
     }
     this.#log = createLog(message.log, { worker: message.worker });
     this.#shared = message.shared;
-    let accessLog: AccessLog | null = null;
-    if (message.accessLog.output !== "off") {
-      this.#sink = runtime.openLogSink(message.accessLog.output);
-      watchDroppedLines(this.#sink, this.#log);
-      accessLog = new AccessLog(this.#sink, message.accessLog.format, runtime.clock, message.worker);
-    }
+    this.#output = new AccessLogOutput({ ...message.accessLog, worker: message.worker }, runtime, this.#log);
+    const { accessLog } = this.#output;
     const counts = new CountTable(passed.memory(0), DAEMON_TABLE).row(message.row);
     this.#keep(message.queues, passed, 1);
     if (message.user !== null) runtime.dropPrivileges(message.user);
@@ -203,17 +198,10 @@ class WorkerRole {
       return;
     }
     void this.#worker.drain(others).then(async (aborted) => {
-      await this.#flush();
+      await this.#output?.close();
       this.#send({ kind: "drained", aborted });
       this.#ended.resolve(0);
     });
-  }
-
-  async #flush(): Promise<void> {
-    this.#worker?.accessLog?.flush();
-    await this.#sink?.flush();
-    const { droppedLines = 0 } = this.#sink ?? {};
-    if (droppedLines > 0) this.#log?.warn({ lines: droppedLines }, "access-log lines were dropped");
   }
 
   #send(message: FromWorker): void {

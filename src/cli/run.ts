@@ -3,30 +3,26 @@
 import { type Command, Option } from "commander";
 import { type Admin, startAdmin } from "../admin/admin.ts";
 import { messageOf, ProxyError } from "../base/errors.ts";
-import { type LoadResult, loadConfigFile } from "../config/load.ts";
+import { type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
 import type { DataPlane } from "../control/data-plane.ts";
 import { type Inheritance, takeOver } from "../control/hand-over.ts";
 import { HealthChecks } from "../control/health/health-checks.ts";
-import { ListeningSockets } from "../control/listening-sockets.ts";
 import { LiveConfig } from "../control/live-config.ts";
 import { PidFile } from "../control/pid-file.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
-import { Supervisor } from "../control/supervisor.ts";
 import type { Files } from "../runtime/files.ts";
-import type { LogSink, Runtime, SharedMemory } from "../runtime/runtime.ts";
-import { CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
-import type { Snapshot } from "../snapshot/snapshot.ts";
-import { AccessLog } from "../telemetry/access-log.ts";
-import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
+import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
 import { startEcho } from "./echo.ts";
-import { OneProcess } from "./one-process.ts";
 import { defaultStateDirectory, loadQuickstart, type Quickstart, quickstart } from "./quickstart.ts";
+import { type Shared, shareState, startPlane, workerCount } from "./start-plane.ts";
 
 /** What the daemon may touch. */
 export interface RunIo {
@@ -68,32 +64,68 @@ export function registerRun(program: Command, io: RunIo, finish: (exitCode: numb
 /** Serves until a signal ends it. Resolves with the exit code: 0 drained, 1 failed or forced, 78 bad config. */
 export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const { runtime } = io;
-  let inheritance: Inheritance | null;
+  let inheritance: Inheritance | null = null;
+  let started: Started;
   try {
     inheritance = await inherit(io, options);
+    started = await start(io, options, inheritance);
   } catch (thrown) {
-    io.err(messageOf(thrown));
-    return 1;
+    if (!(thrown instanceof ProxyError)) throw thrown;
+    // Who waits for us to take over tells it in its log.
+    if (inheritance === null) io.err(thrown.message);
+    else inheritance.decline(thrown.message);
+    return thrown.code === BAD_CONFIG ? EXIT_BAD_CONFIG : 1;
   }
-  // Who waits for us tells it in its log.
-  const tell = (problem: string): void => (inheritance === null ? io.err(problem) : inheritance.decline(problem));
-  let embedded: Quickstart | null = null;
-  let loaded: LoadResult;
-  let load: (() => LoadResult) | null = null;
-  if (options.config === undefined) {
-    try {
-      embedded = await prepareQuickstart(io);
-    } catch (thrown) {
-      tell(`the embedded default cannot be set up: ${messageOf(thrown)}`);
-      return 1;
-    }
-    loaded = loadQuickstart(embedded);
-  } else {
-    const path = options.config;
-    load = () => loadConfigFile(path, io.files, io.environment);
-    loaded = load();
+  const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, admin, embedded, accessLog } = started;
+  daemon.announce();
+  liveConfig.start();
+  if (inheritance !== null) {
+    inheritance.accept([...sockets.held.keys()]);
+    plane.share(false);
+    if (runtime.processes !== null) sweepRows({ counts, processes: runtime.processes, plane });
+    takeFile(pidFile, log);
   }
-  if (!loaded.ok) return badConfig(tell, loaded.problems);
+  if (embedded !== null) inviteToTry(io, embedded);
+  // An upgrade can no longer be abandoned: from here on the states are ours to write.
+  health.adopt(plane.snapshot);
+  health.start();
+  void daemon.leaving.then(() => health.stop());
+  void daemon.leaving.then(() => admin?.close());
+  const { aborted, standIn } = await daemon.ended;
+  health.stop();
+  await admin?.close();
+  await accessLog()?.close();
+  pidFile?.release();
+  log.info({ aborted }, "stopped");
+  const exitCode = aborted === 0 ? 0 : 1;
+  if (standIn !== null) return await standIn.ended();
+  if (counts.supervisor.pid === pid) counts.noteSupervisor({ pid, state: "ended", exitCode });
+  return exitCode;
+}
+
+/** The code of a ProxyError whose message is the problems of a config. */
+const BAD_CONFIG = "EX_CONFIG";
+
+/** A daemon that accepts, but has not said so yet. */
+interface Started extends Shared {
+  readonly daemon: Daemon;
+  readonly plane: DataPlane;
+  readonly health: HealthChecks;
+  readonly liveConfig: LiveConfig;
+  readonly pid: number;
+  readonly log: Log;
+  readonly pidFile: PidFile | null;
+  readonly admin: Admin | null;
+  readonly embedded: Quickstart | null;
+  /** Of this process, if it relays itself and keeps one. */
+  readonly accessLog: () => AccessLogOutput | null;
+}
+
+/** From the config to a daemon that accepts. Throws the ProxyError of what cannot be, and then nothing is left open. */
+async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | null): Promise<Started> {
+  const { runtime, version, runtimeVersion } = io;
+  const isHeir = inheritance !== null;
+  const { loaded, load, embedded } = await read(io, options);
   const { config } = loaded;
   const log = createLog(config.log);
 
@@ -112,85 +144,65 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
   });
   const compiled = await liveConfig.compileFirst();
-  if (!compiled.ok) return badConfig(tell, compiled.problems);
+  if (!compiled.ok) throw badConfig(compiled.problems);
   for (const warning of compiled.warnings) log.warn(formatProblem(warning));
 
   const pidFile = pidFileOf(io, config);
   // Before any process is started: it would be handed the variables that tell of the manager.
   const manager = runtime.serviceManager;
   const shared = shareState(runtime, inheritance);
-  const logs = new AccessLogs(runtime);
-  const { counts } = shared;
+  const { counts, memory } = shared;
+  const { snapshot } = compiled;
   health = new HealthChecks({ runtime, log, states: counts.states, before: inheritance?.slots.values() ?? [] });
   // Before anybody relays: an endpoint may have to be probed before it is used.
-  health.prepare(compiled.snapshot);
+  health.prepare(snapshot);
+  let accessLog: AccessLogOutput | null = null;
+  const openAccessLog = (): AccessLog | null => {
+    accessLog = new AccessLogOutput({ ...config.access_log, worker: 0 }, runtime, log);
+    return accessLog.accessLog;
+  };
   try {
-    if (inheritance === null) pidFile?.claim();
-    plane = await startPlane(io, {
-      config,
-      log,
-      logs,
-      snapshot: compiled.snapshot,
-      isHeir: inheritance !== null,
-      ...shared,
-    });
-  } catch (thrown) {
-    tell(messageOf(thrown));
-    pidFile?.release();
-    return 1;
-  }
-  const { processes } = runtime;
-  const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
-  const environment = manager?.environment ?? {};
-  const succession =
-    processes !== null && shared.memory !== null
-      ? { processes, args, environment, ...shared, memory: shared.memory }
-      : null;
-  const { version, runtimeVersion } = io;
-  const pid = processes?.pid ?? 0;
-  const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
-  const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
-  const daemon = new Daemon(parts);
-  // Before it is announced: whoever waits for that may signal at once.
-  for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
-  const onDefect = (thrown: unknown): void =>
-    log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
-  io.onDefect(onDefect);
-  let admin: Admin | null = null;
-  try {
+    if (!isHeir) pidFile?.claim();
+    plane = await startPlane({ runtime, version, config, log, openAccessLog, snapshot, isHeir, ...shared });
+    const { processes } = runtime;
+    const pid = processes?.pid ?? 0;
+    const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
+    const environment = manager?.environment ?? {};
+    const succession =
+      processes !== null && memory !== null ? { processes, args, environment, ...shared, memory } : null;
+    const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
+    const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
+    const daemon = new Daemon(parts);
+    // Before it is announced: whoever waits for that may signal at once.
+    for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
+    const onDefect = (thrown: unknown): void =>
+      log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
+    io.onDefect(onDefect);
     const { address } = config.admin;
-    const isHeir = inheritance !== null;
-    if (address !== null) admin = await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
+    const admin =
+      address === null ? null : await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
+    const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, embedded };
+    return { ...shared, ...rest, accessLog: () => accessLog };
   } catch (thrown) {
-    tell(messageOf(thrown));
     pidFile?.release();
-    plane.abort();
-    return 1;
+    plane?.abort();
+    throw thrown;
   }
-  daemon.announce();
-  liveConfig.start();
-  if (inheritance !== null) {
-    inheritance.accept([...shared.sockets.held.keys()]);
-    plane.share(false);
-    if (processes !== null) sweepRows({ counts, processes, plane });
-    takeFile(pidFile, log);
-  }
-  if (embedded !== null) inviteToTry(io, embedded);
-  // An upgrade can no longer be abandoned: from here on the states are ours to write.
-  health.adopt(plane.snapshot);
-  health.start();
-  void daemon.leaving.then(() => health.stop());
-  void daemon.leaving.then(() => admin?.close());
-  const { aborted, standIn } = await daemon.ended;
-  health.stop();
-  await admin?.close();
-  await logs.close(log);
-  pidFile?.release();
-  log.info({ aborted }, "stopped");
-  const exitCode = aborted === 0 ? 0 : 1;
-  if (standIn !== null) return await standIn.ended();
-  if (counts.supervisor.pid === pid) counts.noteSupervisor({ pid, state: "ended", exitCode });
-  return exitCode;
+}
+
+interface Read {
+  readonly loaded: LoadedConfig;
+  /** Reads it again; null where it is embedded. */
+  readonly load: (() => LoadResult) | null;
+  readonly embedded: Quickstart | null;
+}
+
+async function read(io: RunIo, { config: path }: RunOptions): Promise<Read> {
+  const load = path === undefined ? null : (): LoadResult => loadConfigFile(path, io.files, io.environment);
+  const embedded = load === null ? await prepareQuickstart(io) : null;
+  const loaded = load === null ? loadQuickstart(embedded as Quickstart) : load();
+  if (!loaded.ok) throw badConfig(loaded.problems);
+  return { loaded, load, embedded };
 }
 
 function pidFileOf({ runtime, files }: RunIo, { pid_file: path }: Config): PidFile | null {
@@ -208,122 +220,23 @@ function takeFile(pidFile: PidFile | null, log: Log): void {
   }
 }
 
-interface Shared {
-  readonly sockets: ListeningSockets;
-  readonly counts: CountTable;
-  /** Null where the platform has none: then there is one process. */
-  readonly memory: SharedMemory | null;
-}
-
 async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions): Promise<Inheritance | null> {
   const { processes } = io.runtime;
   return isHeir && processes !== null ? await takeOver(processes) : null;
 }
 
-/** What all processes of the daemon have in common: new, or that of the predecessor. */
-function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
-  const sockets = new ListeningSockets(runtime);
-  for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
-  const bytes = CountTable.bytes(DAEMON_TABLE);
-  // Another version may count otherwise; its connections are then not among ours.
-  const isKnown = inheritance !== null && CountTable.fits(inheritance.memory, DAEMON_TABLE);
-  const memory = isKnown ? inheritance.memory : (runtime.processes?.shareMemory(bytes) ?? null);
-  return { sockets, memory, counts: new CountTable(memory ?? privateMemory(bytes), DAEMON_TABLE) };
-}
-
-interface PlaneParts extends Shared {
-  readonly config: Config;
-  readonly log: Log;
-  readonly logs: AccessLogs;
-  readonly snapshot: Snapshot;
-  /** A predecessor has the queues too. */
-  readonly isHeir: boolean;
-}
-
-/** Opens what the predecessor has not left, and gives back to it what is not used. */
-async function startPlane(io: RunIo, parts: PlaneParts): Promise<DataPlane> {
-  const { runtime, version } = io;
-  const { config, log, logs, snapshot, sockets, counts, memory, isHeir } = parts;
-  const { processes } = runtime;
-  // What is wrong with them is told now. Listeners get them by `bind`.
-  runtime.inheritedSockets();
-  const workers = workerCount(runtime, config.workers);
-  if (workers === 0) {
-    const row = counts.claim(processes?.pid ?? 1);
-    if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
-    const plane = new OneProcess({
-      runtime,
-      snapshot,
-      accessLog: logs.open(config.access_log, log),
-      sockets,
-      counts: row,
-    });
-    sockets.leaveUnused(snapshot.listeners);
-    if (config.user !== undefined) runtime.dropPrivileges(config.user);
-    return plane;
-  }
-  if (processes === null || memory === null)
-    throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
-  const { access_log: accessLog, user = null } = config;
-  const settings = { version, log: config.log, accessLog, user };
-  const supervisor = new Supervisor({
-    processes,
-    log,
-    sockets,
-    memory,
-    counts,
-    settings,
-    workers,
-    snapshot,
-    shared: isHeir,
-  });
-  await supervisor.start();
-  sockets.leaveUnused(snapshot.listeners);
-  return supervisor;
-}
-
-function workerCount({ processes }: Runtime, workers: Config["workers"]): number {
-  return workers === "auto" ? (processes?.processors ?? 0) : workers;
-}
-
-/** The access log of this process, if it keeps one. */
-class AccessLogs {
-  readonly #runtime: Runtime;
-  #sink: LogSink | null = null;
-  #log: AccessLog | null = null;
-  #stopWatching: (() => void) | null = null;
-
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
-  }
-
-  open({ output, format }: Config["access_log"], log: Log): AccessLog | null {
-    if (output === "off") return null;
-    this.#sink = this.#runtime.openLogSink(output);
-    this.#stopWatching = watchDroppedLines(this.#sink, log);
-    this.#log = new AccessLog(this.#sink, format, this.#runtime.clock);
-    return this.#log;
-  }
-
-  /** Writes out what has gathered. */
-  async close(log: Log): Promise<void> {
-    this.#log?.flush();
-    await this.#sink?.flush();
-    this.#stopWatching?.();
-    const { droppedLines = 0 } = this.#sink ?? {};
-    if (droppedLines > 0) log.warn({ lines: droppedLines }, "access-log lines were dropped");
-  }
-}
-
 async function prepareQuickstart(io: RunIo): Promise<Quickstart> {
-  const stateDirectory = defaultStateDirectory(io.environment, io.userId);
-  const endpoints = ["echo-1", "echo-2", "echo-3"].map((name) => startEcho(io.runtime, name).address);
-  return quickstart(io.files, { stateDirectory, endpoints });
+  try {
+    const stateDirectory = defaultStateDirectory(io.environment, io.userId);
+    const endpoints = ["echo-1", "echo-2", "echo-3"].map((name) => startEcho(io.runtime, name).address);
+    return await quickstart(io.files, { stateDirectory, endpoints });
+  } catch (thrown) {
+    throw new ProxyError("EQUICKSTART", `the embedded default cannot be set up: ${messageOf(thrown)}`);
+  }
 }
 
-function badConfig(tell: (problem: string) => void, problems: readonly PlacedProblem[]): number {
-  tell(problems.map(formatProblem).join("\n"));
-  return EXIT_BAD_CONFIG;
+function badConfig(problems: readonly PlacedProblem[]): ProxyError {
+  return new ProxyError(BAD_CONFIG, problems.map(formatProblem).join("\n"));
 }
 
 function inviteToTry(io: RunIo, { curlMtls, curlTcp }: Quickstart): void {

@@ -1,0 +1,92 @@
+// Which processes relay, and what they have in common with one another and with those that come after them.
+
+import { ProxyError } from "../base/errors.ts";
+import type { Config } from "../config/schema.ts";
+import type { DataPlane } from "../control/data-plane.ts";
+import type { Inheritance } from "../control/hand-over.ts";
+import { ListeningSockets } from "../control/listening-sockets.ts";
+import { Supervisor } from "../control/supervisor.ts";
+import type { Runtime, SharedMemory } from "../runtime/runtime.ts";
+import { CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
+import type { Snapshot } from "../snapshot/snapshot.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
+import type { Log } from "../telemetry/log.ts";
+import { OneProcess } from "./one-process.ts";
+
+/** What all processes of a daemon have in common. */
+export interface Shared {
+  readonly sockets: ListeningSockets;
+  readonly counts: CountTable;
+  /** Null where the platform has none: then there is one process. */
+  readonly memory: SharedMemory | null;
+}
+
+/** What all processes of the daemon have in common: new, or that of the predecessor. */
+export function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
+  const sockets = new ListeningSockets(runtime);
+  for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
+  const bytes = CountTable.bytes(DAEMON_TABLE);
+  // Another version may count otherwise; its connections are then not among ours.
+  const isKnown = inheritance !== null && CountTable.fits(inheritance.memory, DAEMON_TABLE);
+  const memory = isKnown ? inheritance.memory : (runtime.processes?.shareMemory(bytes) ?? null);
+  return { sockets, memory, counts: new CountTable(memory ?? privateMemory(bytes), DAEMON_TABLE) };
+}
+
+/** What a data plane is made of. */
+export interface PlaneParts extends Shared {
+  readonly runtime: Runtime;
+  readonly version: string;
+  readonly config: Config;
+  readonly log: Log;
+  /** Of this process, for when it relays itself. */
+  readonly openAccessLog: () => AccessLog | null;
+  readonly snapshot: Snapshot;
+  /** A predecessor has the queues too. */
+  readonly isHeir: boolean;
+}
+
+/** Starts whatever relays. Opens what the predecessor has not left, and gives back to it what is not used. */
+export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
+  const { runtime, version, config, log, openAccessLog, snapshot, sockets, counts, memory, isHeir } = parts;
+  const { processes } = runtime;
+  // What is wrong with them is told now. Listeners get them by `bind`.
+  runtime.inheritedSockets();
+  const workers = workerCount(runtime, config.workers);
+  if (workers === 0) {
+    const row = counts.claim(processes?.pid ?? 1);
+    if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
+    const plane = new OneProcess({
+      runtime,
+      snapshot,
+      accessLog: openAccessLog(),
+      sockets,
+      counts: row,
+    });
+    sockets.leaveUnused(snapshot.listeners);
+    if (config.user !== undefined) runtime.dropPrivileges(config.user);
+    return plane;
+  }
+  if (processes === null || memory === null)
+    throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
+  const { access_log: accessLog, user = null } = config;
+  const settings = { version, log: config.log, accessLog, user };
+  const supervisor = new Supervisor({
+    processes,
+    log,
+    sockets,
+    memory,
+    counts,
+    settings,
+    workers,
+    snapshot,
+    shared: isHeir,
+  });
+  await supervisor.start();
+  sockets.leaveUnused(snapshot.listeners);
+  return supervisor;
+}
+
+/** How many processes relay; 0 = this one. */
+export function workerCount({ processes }: Runtime, workers: Config["workers"]): number {
+  return workers === "auto" ? (processes?.processors ?? 0) : workers;
+}
