@@ -189,7 +189,8 @@ export class Worker {
     const policies = snapshot.policies.map((spec) => parts.policy(spec));
     const backends = snapshot.backends.map((spec) => {
       const origination = spec.origination === null ? null : parts.origination(spec.origination);
-      return new Backend(spec, { counts, origination, random: this.#random });
+      const previous = served === null ? null : (this.backendNamed(spec.name) ?? null);
+      return new Backend(spec, { counts, origination, previous, random: this.#random });
     });
     const rules = snapshot.listeners.map((spec) => listenerRules(parts, spec, policies, backends));
     return { snapshot, policies, backends, rules, parts };
