@@ -153,7 +153,7 @@ class WorkerRole {
     this.#keep(message.queues, passed, 1);
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;
-    this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets });
+    this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
     this.#tellServing(snapshot.generation);
   }
 

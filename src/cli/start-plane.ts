@@ -61,6 +61,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
       accessLog: openAccessLog(),
       sockets,
       counts: row,
+      log,
     });
     sockets.leaveUnused(snapshot.listeners);
     if (config.user !== undefined) runtime.dropPrivileges(config.user);

@@ -1,5 +1,6 @@
 // What the fields that say who is given a connection must be to one another.
 
+import { formatDuration } from "../base/units.ts";
 import type { Path } from "./problems.ts";
 import type { Report } from "./report.ts";
 import type { BackendConfig, Config } from "./schema.ts";
@@ -22,6 +23,20 @@ export function checkBalance(report: Report, backendName: string, { backend, zon
   }
   if (backend.endpoints.every(({ state }) => state === "drain"))
     report.warning([...path, "endpoints"], "all have `state: drain`, so no connection will be given to any");
+}
+
+/** Ejections that could not be, and such as would shrink. */
+export function checkOutliers(report: Report, backendName: string, { outliers, endpoints }: BackendConfig): void {
+  if (outliers === undefined) return;
+  const path: Path = ["backends", backendName, "outliers"];
+  if (outliers.max_ejection < outliers.ejection)
+    report.error(
+      [...path, "max_ejection"],
+      `${formatDuration(outliers.max_ejection)} is shorter than \`ejection\` (${formatDuration(outliers.ejection)})`,
+      path,
+    );
+  if (endpoints.filter(({ state }) => state !== "drain").length < 2)
+    report.warning(path, "has no effect: the only endpoint of a backend is never ejected");
 }
 
 export interface BalanceRules {

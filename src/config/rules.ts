@@ -8,8 +8,9 @@ import { didYouMean } from "./nearest.ts";
 import { formatPath, type Path } from "./problems.ts";
 import { earlierThatHides } from "./reach.ts";
 import { type Finding, Report } from "./report.ts";
-import { checkBalance } from "./rules-balance.ts";
+import { checkBalance, checkOutliers } from "./rules-balance.ts";
 import { checkHealth } from "./rules-health.ts";
+import { checkBandwidth, checkConnectionRates } from "./rules-limits.ts";
 import { checkBackendTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
 import { addressesClash, dialsBack } from "./same-address.ts";
 import type { BackendConfig, Config, ListenerConfig, PolicyConfig } from "./schema.ts";
@@ -54,6 +55,7 @@ function checkListener({ config, names, report }: Context, listener: ListenerCon
     report.error([...path, "address"], `${formatAddress(listener.address)} is taken by ${by}`, place);
   }
   checkProxyProtocol(report, listener, path);
+  checkConnectionRates(report, path, listener);
   if (listener.routes !== undefined && listener.backend !== undefined)
     report.error(
       [...path, "backend"],
@@ -232,7 +234,9 @@ function checkPolicy({ report }: Context, policyName: string, policy: PolicyConf
 function checkBackend({ config, report }: Context, backendName: string, backend: BackendConfig): void {
   checkBackendTls(report, backendName, backend);
   checkHealth(report, backendName, backend);
+  checkBandwidth(report, backendName, backend);
   checkBalance(report, backendName, { backend, zone: config.zone });
+  checkOutliers(report, backendName, backend);
   const seen = new Map<string, number>();
   for (const [index, endpoint] of backend.endpoints.entries()) {
     const text = formatAddress(endpoint.address);

@@ -4,6 +4,8 @@
 
 import { z } from "zod";
 import { health } from "./schema-health.ts";
+import { bandwidthLimits, connectionRates } from "./schema-limits.ts";
+import { outliers } from "./schema-outliers.ts";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
   adminAddress,
@@ -94,6 +96,7 @@ const listener = z.strictObject({
     .describe(
       "Connections held at once for each source address, after any PROXY header. More are reset with `limit_reached`.",
     ),
+  ...connectionRates,
   peek_timeout: shortTimeout
     .prefault("5s")
     .describe("How long the PROXY header and the ClientHello may take together."),
@@ -211,6 +214,7 @@ const backend = z
     half_close_idle_timeout: longTimeout("the same as `idle_timeout`")
       .prefault("5m")
       .describe("Replaces `idle_timeout` once one direction has ended. It counts silence: a transfer is never cut."),
+    ...bandwidthLimits,
     send_proxy_protocol: z
       .enum(["off", "v1", "v2", "v2-tls"])
       .default("off")
@@ -228,6 +232,7 @@ const backend = z
       .describe(
         "What happens to open connections when their endpoint goes down by its probes: `close` resets them within a second, with `endpoint_down`.",
       ),
+    outliers: outliers.optional(),
     tls: backendTls.optional(),
   })
   .meta({ later: ["discovery"] })
@@ -327,6 +332,7 @@ export type TlsConfig = NonNullable<ListenerConfig["tls"]>;
 export type PolicyConfig = Config["policies"][string];
 export type BackendConfig = Config["backends"][string];
 export type BackendTlsConfig = NonNullable<BackendConfig["tls"]>;
+export type OutlierConfig = NonNullable<BackendConfig["outliers"]>;
 export type HealthConfig = NonNullable<BackendConfig["health"]>;
 
 /** A listener's `tls` where nothing is said. */

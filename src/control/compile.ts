@@ -8,7 +8,7 @@ import { formatIp, isIp, parseIp } from "../base/ip.ts";
 import { ANYONE, type PlacedRoute, routesOf } from "../config/effective.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { type Path, type PlacedProblem, sortProblems } from "../config/problems.ts";
-import type { Config, HealthConfig, ListenerConfig } from "../config/schema.ts";
+import type { Config, HealthConfig, ListenerConfig, OutlierConfig } from "../config/schema.ts";
 import { DEFAULT_TIMEOUT_MS, HTTP_DEFAULTS } from "../config/schema-health.ts";
 import { DAEMON_SLOT } from "../snapshot/counts.ts";
 import type {
@@ -16,6 +16,7 @@ import type {
   EndpointSpec,
   HealthSpec,
   ListenerSpec,
+  OutlierSpec,
   PolicySpec,
   RouteSpec,
   Snapshot,
@@ -130,6 +131,8 @@ class Compiler {
       allowSources: listener.allow_sources,
       maxConnections: listener.max_connections,
       maxConnectionsPerSource: listener.max_connections_per_source,
+      maxConnectionsPerSecond: listener.max_connections_per_second,
+      maxConnectionsPerSecondPerSource: listener.max_connections_per_second_per_source,
       peekTimeoutMs: listener.peek_timeout,
       handshakeTimeoutMs: listener.handshake_timeout,
       slot: this.#slot(`listener ${listener.name}`),
@@ -180,11 +183,14 @@ class Compiler {
       idleTimeoutMs: config.idle_timeout,
       maxLifetimeMs: config.max_lifetime,
       halfCloseIdleTimeoutMs: config.half_close_idle_timeout,
+      maxBandwidth: config.max_bandwidth,
+      maxBackendBandwidth: config.max_backend_bandwidth,
       sendProxyProtocol: config.send_proxy_protocol,
       forwardProxyTlvs: config.forward_proxy_tlvs,
       origination: this.material.readOrigination(name, config.tls),
       health: config.health === undefined ? null : healthSpec(config.health),
       onDown: config.on_down,
+      outliers: config.outliers === undefined ? null : outlierSpec(config.outliers),
     };
   }
 
@@ -209,6 +215,15 @@ class Compiler {
     }
     return address;
   }
+}
+
+function outlierSpec(config: OutlierConfig): OutlierSpec {
+  return {
+    failures: config.failures,
+    ejectionMs: config.ejection,
+    maxEjectionMs: config.max_ejection,
+    maxEjectionPercent: config.max_ejection_percent,
+  };
 }
 
 function healthSpec(config: HealthConfig): HealthSpec {

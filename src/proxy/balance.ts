@@ -14,6 +14,7 @@ import { WeightedRandom } from "./balance/random.ts";
 import { RoundRobin } from "./balance/round-robin.ts";
 import { SourceHash } from "./balance/source-hash.ts";
 import type { Origination } from "./originate.ts";
+import { type Attempt, type EjectionEvents, Outliers } from "./outliers.ts";
 import type { Source } from "./source-address.ts";
 
 /** What a backend shares with others, and what is built for it. */
@@ -26,6 +27,8 @@ export interface BackendOptions {
   readonly wallClockMs?: () => number;
   /** The backend of this name in the snapshot before, whose costly parts are taken over where they fit. */
   readonly previous?: Backend | null;
+  /** Told of ejections. */
+  readonly events?: EjectionEvents | null;
 }
 
 const NO_SOURCE: Source = { bytes: null };
@@ -35,6 +38,9 @@ export class Backend {
   readonly spec: BackendSpec;
   /** Null where no TLS is spoken to them. */
   readonly origination: Origination | null;
+  /** What is told how a connection goes to the endpoint that was acquired last; null where nothing is made of that. */
+  attempt: Attempt | null = null;
+  readonly #outliers: Outliers | null;
   readonly #counts: CountRow;
   readonly #wallClockMs: () => number;
   readonly #candidates: Candidates;
@@ -43,9 +49,15 @@ export class Backend {
   #picked = -1;
 
   constructor(spec: BackendSpec, options: BackendOptions) {
-    const { counts, origination = null, wallClockMs = Date.now } = options;
+    const { counts, origination = null, wallClockMs = Date.now, events = null } = options;
+    const { outliers, endpoints, connectTimeoutMs } = spec;
+    const { states } = counts.table;
     this.spec = spec;
     this.origination = origination;
+    this.#outliers =
+      outliers === null
+        ? null
+        : new Outliers({ spec: outliers, endpoints, connectTimeoutMs, states, wallClockMs, events });
     this.#counts = counts;
     this.#wallClockMs = wallClockMs;
     this.#candidates = new Candidates(spec, counts.table);
@@ -71,7 +83,7 @@ export class Backend {
 
   /**
    * Counts a connection to the endpoint that was picked, from before it is dialled. Null when another process has been quicker, so that it
-   * would be the wrong choice now: then pick again.
+   * would be the wrong choice now, or is trying one that was ejected: then pick again.
    */
   acquire(index: number): EndpointSpec | null {
     const endpoint = this.spec.endpoints[index] as EndpointSpec;
@@ -79,8 +91,16 @@ export class Backend {
     const active = index === this.#picked ? this.#balancer.chosenActive : -1;
     const isStillRight =
       active >= 0 ? this.#counts.addIfStill(slot, active) : this.#counts.addWithin(slot, maxConnections);
-    if (isStillRight) this.#counts.count(slot, "opened", 1);
-    return isStillRight ? endpoint : null;
+    if (!isStillRight) return null;
+    if (this.#outliers !== null) {
+      this.attempt = this.#outliers.begin(endpoint, this.#candidates.isUsable(index));
+      if (this.attempt === null) {
+        this.release(endpoint);
+        return null;
+      }
+    }
+    this.#counts.count(slot, "opened", 1);
+    return endpoint;
   }
 
   release(endpoint: EndpointSpec): void {

@@ -4,15 +4,19 @@ import type { CloseRecord } from "../telemetry/access-log.ts";
 import { CLOSE_REASONS, type CloseSide, terminationOf } from "../telemetry/close-reason.ts";
 import type { Connection } from "./connection.ts";
 import type { Ending } from "./ending.ts";
+import { stopMeter } from "./rate-limit-bandwidth.ts";
 
 /** Aborts what is still open, gives everything back, writes the record. Only `Connection.end` calls it. */
 export function close(connection: Connection, ending: Ending): void {
   const { listener, downstream, upstream, backend } = connection;
   connection.clock.disarm(connection.timer);
+  stopMeter(downstream);
+  stopMeter(upstream);
   connection.dial?.cancel();
   // An abort, never an orderly end: after a normal end both sockets are gone already, and a client must not take a failure for one.
   if (!downstream.closed) downstream.socket?.terminate();
   if (!upstream.closed) upstream.socket?.terminate();
+  connection.attempt?.closed(ending.reason);
   if (connection.acquired !== null) backend?.release(connection.acquired);
   listener.release(connection);
   listener.worker.accessLog?.write(recordOf(connection, ending));

@@ -15,6 +15,9 @@ const NO_HEADER = new Uint8Array(0);
 /** What a dial fails with when this process or this host has too little of something. */
 const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 
+/** And when there is no port left on this side for connections to that endpoint. */
+const NO_PORT = "EADDRNOTAVAIL";
+
 /** The endpoint that took the connection, which counts there until `close`. */
 export async function connect(connection: Connection, backend: Backend): Promise<EndpointSpec | Ending> {
   const { runtime } = connection.listener.worker;
@@ -32,6 +35,8 @@ export async function connect(connection: Connection, backend: Backend): Promise
     if (endpoint === null) continue;
     tried.push(index);
     connection.acquired = endpoint;
+    const { attempt } = backend;
+    connection.attempt = attempt;
     connection.attempts = tried.length;
     const dialledMs = runtime.preciseNowMs();
     const dial = runtime.dial({
@@ -47,6 +52,7 @@ export async function connect(connection: Connection, backend: Backend): Promise
     if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
       // It says nothing of this endpoint, and another one could not be dialled either.
       connection.acquired = null;
+      attempt?.abandoned();
       backend.release(endpoint);
       connection.listener.worker.lookForDescriptors();
       return new Ending("limit_reached", `${result.code}: ${endpoint.name} could not be dialled`);
@@ -61,10 +67,13 @@ export async function connect(connection: Connection, backend: Backend): Promise
       return new Ending("downstream_left");
     }
     if (failure === null) {
+      attempt?.connected(connection.upstream, connection.clock);
       backend.connected(endpoint, runtime.preciseNowMs() - dialledMs);
       return endpoint;
     }
     connection.acquired = null;
+    if (!result.ok && result.code === NO_PORT) attempt?.abandoned();
+    else attempt?.failed();
     backend.failed(endpoint);
     connection.upstream.renew();
   }

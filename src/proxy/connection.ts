@@ -20,6 +20,7 @@ import { type Identity, identify } from "./identity.ts";
 import { Leg } from "./leg.ts";
 import type { Listener } from "./listener.ts";
 import type { UpstreamTls } from "./originate.ts";
+import type { Attempt } from "./outliers.ts";
 import { peekHello, peekProxyHeader } from "./peek.ts";
 import { relayDeadline, startRelay } from "./relay.ts";
 import { NEEDS_HELLO, NO_ROUTE } from "./router.ts";
@@ -170,6 +171,8 @@ export class Connection {
   backend: Backend | null = null;
   /** The endpoint that this connection counts at. */
   acquired: EndpointSpec | null = null;
+  /** What is to be told how it goes there; null where nothing is made of that. */
+  attempt: Attempt | null = null;
   /** Endpoints that were dialled. */
   attempts = 0;
   connectMs = 0;

@@ -7,10 +7,12 @@ import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
+import type { Log } from "../telemetry/log.ts";
 import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
 import { Connection } from "./connection.ts";
 import { Drain } from "./drain.ts";
+import { EjectionLog } from "./ejection-log.ts";
 import { Ending } from "./ending.ts";
 import { Enforcement } from "./enforce.ts";
 import type { Leg } from "./leg.ts";
@@ -18,6 +20,7 @@ import { Listener, type ListenerRules, listenerRules } from "./listener.ts";
 import { OnDown } from "./on-down.ts";
 import { Parts } from "./parts.ts";
 import { Pending, pendingBudget } from "./pending.ts";
+import { BackendBandwidth } from "./rate-limit-bandwidth.ts";
 
 /** A proxied connection has two descriptors. At EMFILE Bun's accept loop spins, so the limit is kept well away. */
 const DESCRIPTORS_PER_CONNECTION = 2;
@@ -41,6 +44,8 @@ export interface WorkerOptions {
   readonly accessLog: AccessLog | null;
   /** From 0 up to 1, for balancing. Default `Math.random`. */
   readonly random?: () => number;
+  /** Default: nothing is told. */
+  readonly log?: Pick<Log, "info" | "warn"> | null;
 }
 
 /** A snapshot, built: all that can fail has succeeded. */
@@ -61,6 +66,8 @@ export class Worker {
   readonly counts: CountRow;
   /** Those that wait for their client. */
   readonly pending: Pending;
+  /** Limits of bandwidth that the connections of a backend share. */
+  readonly bandwidth = new BackendBandwidth((rate) => this.partOf(rate));
   #listeners: readonly Listener[];
   #built: Prepared;
   readonly #random: () => number;
@@ -68,6 +75,7 @@ export class Worker {
   readonly #descriptorLimit: number;
   readonly #enforcement: Enforcement;
   readonly #onDown: OnDown;
+  readonly #ejections: EjectionLog | null;
   #nextId = 1;
   /** Processes of the daemon that relay, and when that is to be looked at again. */
   #processes = 1;
@@ -79,7 +87,7 @@ export class Worker {
   #aborted = 0;
 
   /** Throws the ProxyError of what cannot be built. */
-  constructor({ runtime, snapshot, sockets, counts, accessLog, random = Math.random }: WorkerOptions) {
+  constructor({ runtime, snapshot, sockets, counts, accessLog, random = Math.random, log = null }: WorkerOptions) {
     this.runtime = runtime;
     this.counts = counts;
     this.accessLog = accessLog;
@@ -88,11 +96,13 @@ export class Worker {
       .toString(16)
       .padStart(8, "0");
     this.#descriptorLimit = runtime.descriptorLimit();
+    this.#ejections = log === null ? null : new EjectionLog(log, runtime.clock);
     this.#enforcement = new Enforcement(runtime);
     this.pending = new Pending(runtime.clock);
     this.#built = this.#build(snapshot, null);
     this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
     this.#onDown.follow(snapshot.backends);
+    this.bandwidth.follow(snapshot.backends);
     this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
 
@@ -135,14 +145,19 @@ export class Worker {
     return pendingBudget(room, maxPendingHandshakes);
   }
 
-  /** What part of a limit of the daemon falls to this process, where that has to be told beforehand. */
+  /** What part of a limit of the daemon falls to this process, where that has to be told beforehand; at least one. */
   shareOf(limit: number): number {
+    return Math.ceil(this.partOf(limit));
+  }
+
+  /** What part of a rate of the daemon falls to this process: all that relay have an equal part, also those that only finish what they have. */
+  partOf(rate: number): number {
     const { clock } = this.runtime;
     if (clock.nowMs >= this.#processesLookMs) {
       this.#processes = Math.max(1, this.counts.table.owners().length);
       this.#processesLookMs = clock.nowMs + PROCESSES_LOOK_MS;
     }
-    return Math.ceil(limit / this.#processes);
+    return rate / this.#processes;
   }
 
   /** Somebody waits for a place: ends those that have kept theirs for too long without having come anywhere. */
@@ -190,7 +205,8 @@ export class Worker {
     const backends = snapshot.backends.map((spec) => {
       const origination = spec.origination === null ? null : parts.origination(spec.origination);
       const previous = served === null ? null : (this.backendNamed(spec.name) ?? null);
-      return new Backend(spec, { counts, origination, previous, random: this.#random });
+      const events = this.#ejections?.of(spec.name) ?? null;
+      return new Backend(spec, { counts, origination, previous, random: this.#random, events });
     });
     const rules = snapshot.listeners.map((spec) => listenerRules(parts, spec, policies, backends));
     return { snapshot, policies, backends, rules, parts };
@@ -207,6 +223,7 @@ export class Worker {
     this.#updateAccepting();
     this.#enforcement.start(this.#connections);
     this.#onDown.follow(prepared.snapshot.backends);
+    this.bandwidth.follow(prepared.snapshot.backends);
   }
 
   /** Makes the connection of an accepted socket. Called by its listener. */

@@ -19,7 +19,7 @@ export const TRAFFIC = ["opened", "failed", "bytesUp", "bytesDown"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
-const LAYOUT = 4;
+const LAYOUT = 5;
 const HEADER_CELLS = 16;
 /** Cells of the header: who supervises, what it does, and its exit code. */
 const SUPERVISOR = 3;

@@ -22,11 +22,13 @@ const BACK_SINCE = 4;
 const LATENCY = 5;
 /** When `LATENCY` was written last, in milliseconds that wrap around. */
 const LATENCY_AT = 6;
-/** When `HEALTH` was given another value; 0 = never. Not of the last slot: see `#changesAt`. */
+/** When `HEALTH` was given another value; 0 = never. */
 const HEALTH_SINCE = 7;
+/** Until when a connection may be under way that tries an endpoint whose ejection is over; 0 = none is. */
+const TRIAL = 8;
 
 /** Int32 cells for each slot; the last one is spare. */
-export const STATE_CELLS = 8;
+export const STATE_CELLS = 10;
 
 /** The states of all slots. */
 export class EndpointStates {
@@ -40,7 +42,7 @@ export class EndpointStates {
     this.#changesAt = cells.length - 1;
   }
 
-  /** Another number each time that the health, the ejection or the return of any endpoint has changed; not for latencies or failures. */
+  /** Another number each time that the health, the ejection, the trial or the return of any endpoint has changed; not for latencies or failures. */
   get changes(): number {
     return Atomics.load(this.#cells, this.#changesAt);
   }
@@ -87,7 +89,33 @@ export class EndpointStates {
   }
 
   setEjections(slot: number, count: number): void {
-    this.#set(slot, EJECTIONS, count);
+    this.#change(slot, EJECTIONS, count);
+  }
+
+  /** Another number of ejections, if there still are `from`: of those who try at once, one does. */
+  changeEjections(slot: number, from: number, to: number): boolean {
+    if (Atomics.compareExchange(this.#cells, slot * STATE_CELLS + EJECTIONS, from, to) !== from) return false;
+    this.#changed();
+    return true;
+  }
+
+  /** Seconds since 1970, until when nobody else may try the endpoint; in the past, or 0, when anybody may. */
+  trialUntilS(slot: number): number {
+    return this.#time(slot, TRIAL);
+  }
+
+  /** Takes the trial of an endpoint, up to a time, unless somebody else has it. Both in seconds since 1970. */
+  beginTrial(slot: number, { nowS, untilS }: { readonly nowS: number; readonly untilS: number }): boolean {
+    const seen = this.#get(slot, TRIAL);
+    if (seen !== 0 && seen + EPOCH_S > nowS) return false;
+    const until = Math.ceil(untilS) - EPOCH_S;
+    if (Atomics.compareExchange(this.#cells, slot * STATE_CELLS + TRIAL, seen, until) !== seen) return false;
+    this.#changed();
+    return true;
+  }
+
+  endTrial(slot: number): void {
+    this.#change(slot, TRIAL, 0);
   }
 
   /** Seconds since 1970; 0 when it has always been there. */

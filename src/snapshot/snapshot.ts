@@ -31,6 +31,10 @@ export interface ListenerSpec {
   /** 0 = no limit of its own. */
   readonly maxConnections: number;
   readonly maxConnectionsPerSource: number;
+  /** New ones, of the whole daemon; 0 = no limit. */
+  readonly maxConnectionsPerSecond: number;
+  /** New ones of one source, in one process; 0 = no limit. */
+  readonly maxConnectionsPerSecondPerSource: number;
   readonly peekTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
   /** Its column in the table of counts. Stable while a listener of this name stays. */
@@ -131,6 +135,10 @@ export interface BackendSpec {
   readonly maxLifetimeMs: number;
   /** 0 = idleTimeoutMs. */
   readonly halfCloseIdleTimeoutMs: number;
+  /** Bytes per second of one connection, each way; 0 = no limit. */
+  readonly maxBandwidth: number;
+  /** Of all its connections together, in the whole daemon; 0 = no limit. */
+  readonly maxBackendBandwidth: number;
   readonly sendProxyProtocol: "off" | "v1" | "v2" | "v2-tls";
   /** Passes on the TLVs of a received PROXY header. */
   readonly forwardProxyTlvs: boolean;
@@ -140,6 +148,20 @@ export interface BackendSpec {
   readonly health: HealthSpec | null;
   /** What happens to open connections when probes find their endpoint down. */
   readonly onDown: "keep" | "close";
+  /** Null: what connections meet with ejects no endpoint. */
+  readonly outliers: OutlierSpec | null;
+}
+
+/** When an endpoint is ejected for what connections to it have met with, and for how long. */
+export interface OutlierSpec {
+  /** Failures in a row; at least 1. */
+  readonly failures: number;
+  /** Of the first time. Twice as long each time that no connection has succeeded since. */
+  readonly ejectionMs: number;
+  /** Not less than `ejectionMs`. */
+  readonly maxEjectionMs: number;
+  /** Of the endpoints that do not drain, how many may be ejected at a time; of several, one may be in any case. */
+  readonly maxEjectionPercent: number;
 }
 
 /** How the endpoints of a backend are probed. */

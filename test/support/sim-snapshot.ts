@@ -22,6 +22,8 @@ export function listenerSpec(spec: Partial<ListenerSpec> = {}): ListenerSpec {
     allowSources: [],
     maxConnections: 0,
     maxConnectionsPerSource: 0,
+    maxConnectionsPerSecond: 0,
+    maxConnectionsPerSecondPerSource: 0,
     peekTimeoutMs: 1000,
     handshakeTimeoutMs: 1000,
     routes: [routeSpec()],
@@ -75,11 +77,14 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
     idleTimeoutMs: 0,
     maxLifetimeMs: 0,
     halfCloseIdleTimeoutMs: 0,
+    maxBandwidth: 0,
+    maxBackendBandwidth: 0,
     sendProxyProtocol: "off",
     forwardProxyTlvs: false,
     origination: null,
     health: null,
     onDown: "keep",
+    outliers: null,
     ...spec,
   };
 }

@@ -1,5 +1,6 @@
 // A worker on a simulated network that does nothing by chance, for tests that put one situation together by hand.
 
+import type { Address } from "../../src/base/address.ts";
 import { Clock } from "../../src/base/clock.ts";
 import { OneProcess } from "../../src/cli/one-process.ts";
 import type { Worker } from "../../src/proxy/worker.ts";
@@ -76,10 +77,12 @@ export interface SimWorkerOptions {
   readonly snapshot?: Partial<Snapshot>;
   readonly quirks?: Partial<Quirks>;
   readonly descriptorLimit?: number;
+  /** Whether the runtime can transfer. */
+  readonly transfers?: boolean;
   /** Default: shared with nobody. */
   readonly counts?: CountRow;
   /** Default: connects at once to a new server. */
-  dialled?(server: Probe): DialPlan;
+  dialled?(server: Probe, address: Address): DialPlan;
 }
 
 export class SimWorker {
@@ -98,11 +101,12 @@ export class SimWorker {
     this.runtime = new SimRuntime({
       schedule: this.schedule,
       quirks: { ...ORDERLY, ...options.quirks },
+      ...(options.transfers !== undefined && { transfers: options.transfers }),
       ...(options.descriptorLimit !== undefined && { descriptorLimit: options.descriptorLimit }),
-      dialled: () => {
+      dialled: (address) => {
         const server = new Probe();
         this.servers.push(server);
-        return options.dialled?.(server) ?? { kind: "connects", afterMs: 0, program: server };
+        return options.dialled?.(server, address) ?? { kind: "connects", afterMs: 0, program: server };
       },
     });
     const { records } = this;

@@ -119,6 +119,11 @@ export class Candidates {
     return (this.totals[this.slots[place] as number] as number) < (this.limits[place] as number);
   }
 
+  /** Whether the endpoint of this index was well, as of the last look: one that is not is used only for want of others. */
+  isUsable(index: number): boolean {
+    return this.#standings[this.#places[index] as number] === USABLE;
+  }
+
   /** Active connections of the endpoint. */
   activeAt(place: number): number {
     return this.totals[this.slots[place] as number] as number;
@@ -144,7 +149,9 @@ export class Candidates {
     const slot = this.slots[place] as number;
     if (endpointAt(this.#spec, this.indices[place] as number).state === "drain") return DRAINING;
     if (states.health(slot) === "down") return DOWN;
-    const endsMs = states.ejectedUntilS(slot) * 1000;
+    let endsMs = states.ejectedUntilS(slot) * 1000;
+    // After an ejection one connection at a time tries it: for all others it is as if that went on.
+    if (endsMs <= nowMs && states.ejections(slot) > 0) endsMs = states.trialUntilS(slot) * 1000;
     if (endsMs <= nowMs) return USABLE;
     this.#lookAt(endsMs);
     return EJECTED;
