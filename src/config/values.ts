@@ -6,7 +6,7 @@ import { z } from "zod";
 import { type Address, isOnHost, type ListenAddress, parseAddress, parseListenAddress } from "../base/address.ts";
 import { latin1 } from "../base/bytes.ts";
 import { formatIp, isIp, parseIp } from "../base/ip.ts";
-import { formatDuration, parseDuration } from "../base/units.ts";
+import { formatDuration, formatSize, parseDuration, parseSize } from "../base/units.ts";
 import { formatCidr, parseCidr } from "../protocol/cidr.ts";
 import { hostNameProblem } from "../protocol/host-name.ts";
 import { compileDnsPattern, compileUriPattern } from "../protocol/name-pattern.ts";
@@ -33,6 +33,19 @@ export function duration(range: { readonly minMs: number; readonly maxMs: number
     const ms = parseDuration(written);
     if (ms === null) return wrong(`"${written}" is not a duration: write a number with ms, s, m, h or d, such as 10s`);
     if ((ms === 0 && zero !== undefined) || (ms >= minMs && ms <= maxMs)) return ms;
+    return wrong(`${written} is out of range; allowed: ${allowed}`);
+  });
+}
+
+/** Bytes, from a text with a unit. `0B` means what `zero` says. */
+export function size(range: { readonly min: number; readonly max: number; readonly zero: string }) {
+  const { min, max, zero } = range;
+  const allowed = `0B (${zero}), or ${formatSize(min)} to ${formatSize(max)}`;
+  return text({ allowed, pattern: "^\\d+(\\.\\d+)?[kKMG]?i?B$", kind: "size" }, (written): number | Wrong => {
+    const bytes = parseSize(written);
+    if (bytes === null)
+      return wrong(`"${written}" is not a size: write a number with B, kB, MB, GB, KiB, MiB or GiB, such as 10MiB`);
+    if (bytes === 0 || (bytes >= min && bytes <= max)) return bytes;
     return wrong(`${written} is out of range; allowed: ${allowed}`);
   });
 }

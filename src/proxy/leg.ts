@@ -11,6 +11,8 @@ export const HOLDING = 0;
 export const RELAYING = 1;
 /** Bytes are dropped: the other leg can no longer take any, and this one is only being let finish. */
 export const DISCARDING = 2;
+/** As RELAYING, and they are counted against a limit of bandwidth (rate-limit-bandwidth.ts). */
+export const METERED = 3;
 
 /** Either leg of a connection. */
 export class Leg {
@@ -19,7 +21,7 @@ export class Leg {
   socket: StreamSocket<Leg> | null = null;
   /** Whether TLS ends here: `socket` carries plaintext that the wire does not. */
   isTls = false;
-  flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING = HOLDING;
+  flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING | typeof METERED = HOLDING;
   /** Bytes read from this leg that the other one has not taken yet, oldest first. */
   pending: Uint8Array[] = [];
   pendingBytes = 0;

@@ -1,5 +1,5 @@
-// A bound address: admits connections, counts them, and stops accepting while a limit is reached, so that newcomers wait in the kernel's
-// queue instead of being turned away. Limits are those of the daemon: another process may fill the last place between our look and our
+// A bound address: admits connections, counts them, and stops accepting while a limit or its rate is reached, so that newcomers wait in the
+// kernel's queue instead of being turned away. Limits are those of the daemon: another process may fill the last place between our look and our
 // accept. Who was accepted then waits here as in the queue, unread.
 
 import { formatAddress } from "../base/address.ts";
@@ -17,6 +17,7 @@ import type { Termination } from "./handshake.ts";
 import type { Leg } from "./leg.ts";
 import type { Parts } from "./parts.ts";
 import { Pending, pendingBudget } from "./pending.ts";
+import { ConnectionRate, SourceRates } from "./rate-limit.ts";
 import { legHandlers } from "./relay.ts";
 import type { Router } from "./router.ts";
 import { containsSource, SourceAddress } from "./source-address.ts";
@@ -78,6 +79,8 @@ export class Listener {
   #rules: ListenerRules;
   /** Connections of each source, kept only when they are limited; a source without any has no entry. */
   readonly #perSource = new Map<string, number>();
+  readonly #rate = new ConnectionRate();
+  readonly #sourceRates = new SourceRates();
   readonly #socket: ListeningSocket;
   /** Text of the one address that clients can have dialled; null when there are several. */
   readonly #boundAddress: string | null;
@@ -167,9 +170,12 @@ export class Listener {
       return new Ending("source_denied", "not in allow_sources");
     }
     const limit = this.spec.maxConnectionsPerSource;
+    const count = limit === 0 ? 0 : (this.#perSource.get(source.ip) ?? 0);
+    if (limit > 0 && count >= limit) return new Ending("limit_reached", `max_connections_per_source ${limit}`);
+    const perSecond = this.spec.maxConnectionsPerSecondPerSource;
+    if (perSecond > 0 && !this.#sourceRates.admits(source.ip, perSecond, connection.clock.nowMs))
+      return new Ending("limit_reached", `max_connections_per_second_per_source ${perSecond}`);
     if (limit === 0) return null;
-    const count = this.#perSource.get(source.ip) ?? 0;
-    if (count >= limit) return new Ending("limit_reached", `max_connections_per_source ${limit}`);
     this.#perSource.set(source.ip, count + 1);
     connection.countedSource = true;
     return null;
@@ -285,7 +291,7 @@ export class Listener {
   }
 
   #isFull(): boolean {
-    if (this.worker.isFull || this.#isAtLimit()) return true;
+    if (this.worker.isFull || this.#isAtLimit() || this.#isTooFast()) return true;
     // Opaque streams wait for nobody, and do not have to wait for those who do.
     return this.#rules.asksClients && (this.worker.isPendingFull || this.#pending.size >= this.#pendingBudget());
   }
@@ -293,6 +299,14 @@ export class Listener {
   #isAtLimit(): boolean {
     const { slot, maxConnections } = this.spec;
     return maxConnections > 0 && this.worker.counts.total(slot) >= maxConnections;
+  }
+
+  /** Whether the next newcomer has to wait although there is room. */
+  #isTooFast(): boolean {
+    const { maxConnectionsPerSecond } = this.spec;
+    if (maxConnectionsPerSecond === 0) return false;
+    const { worker } = this;
+    return this.#rate.isUsedUp(worker.partOf(maxConnectionsPerSecond), worker.runtime.clock.nowMs);
   }
 
   #pendingBudget(): number {
@@ -312,6 +326,9 @@ export class Listener {
   #accept(socket: StreamSocket<Leg>): void {
     const connection = this.worker.accepted(this, socket);
     socket.data = connection.downstream;
+    const { maxConnectionsPerSecond } = this.spec;
+    if (maxConnectionsPerSecond > 0)
+      this.#rate.count(this.worker.partOf(maxConnectionsPerSecond), connection.clock.nowMs);
     if (this.worker.countIn(this.spec)) this.#serve(connection);
     else {
       this.#waiting.add(connection);

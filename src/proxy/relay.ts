@@ -8,11 +8,13 @@
 //    the FIN, and a moment to finish; only what it sends from then on is dropped.
 
 import { assert, unreachable } from "../base/assert.ts";
+import type { Timer } from "../base/clock.ts";
 import type { CloseCode, SocketHandlers, StreamSocket, TransferOutcome } from "../runtime/runtime.ts";
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { DISCARDING, HOLDING, type Leg, RELAYING } from "./leg.ts";
+import { DISCARDING, HOLDING, type Leg, METERED, RELAYING } from "./leg.ts";
+import { isHeld, type Meter, meterOf, stopMeter } from "./rate-limit-bandwidth.ts";
 
 /** Bytes of a client that are kept while its connection is being authorised or dialled; then it is paused. */
 const HOLD_LIMIT_BYTES = 64 * 1024;
@@ -39,7 +41,8 @@ export const legHandlers: SocketHandlers<Leg> = {
       if (taken === bytes.length) {
         if (taken >= BULK_BYTES && !leg.isTls) transferMore(leg);
       } else notTaken(leg, bytes, taken);
-    } else if (leg.flow !== DISCARDING) {
+    } else if (leg.flow === METERED) metered(leg, bytes);
+    else if (leg.flow !== DISCARDING) {
       leg.bytesRead += bytes.length;
       leg.keep(bytes);
       if (leg.flow === RELAYING || leg.pendingBytes >= HOLD_LIMIT_BYTES) pause(leg, socket);
@@ -81,6 +84,9 @@ export function startRelay(connection: Connection): void {
   const { downstream, upstream } = connection;
   downstream.flow = RELAYING;
   upstream.flow = RELAYING;
+  const { bandwidth } = connection.listener.worker;
+  bandwidth.meter(downstream, limits(connection), paid);
+  bandwidth.meter(upstream, limits(connection), paid);
   connection.lastActivityMs = connection.clock.nowMs;
   armRelayDeadline(connection);
   // A leg without pending bytes that ended, or was paused, while it was held is dealt with by the flush too.
@@ -115,9 +121,13 @@ export function hasMovedSince(connection: Connection, sinceMs: number): boolean 
   return connection.lastActivityMs > sinceMs;
 }
 
-/** Bytes that wait in the kernel for a slow reader are on their way: while their number changes, the connection is not idle. */
+/**
+ * Bytes that wait in the kernel for a slow reader are on their way: while their number changes, the connection is not idle. Neither is it while it is
+ * held by a limit of its bandwidth, when nobody can tell what waits.
+ */
 function noteUnsent(connection: Connection): void {
   const { downstream, upstream, listener } = connection;
+  if (isHeld(downstream) || isHeld(upstream)) connection.lastActivityMs = connection.clock.nowMs;
   const { unsentBytes } = listener.worker.runtime;
   let unsent = 0;
   if (downstream.socket !== null && !downstream.closed) unsent += unsentBytes(downstream.socket);
@@ -170,6 +180,30 @@ function resume(leg: Leg, socket: StreamSocket<Leg> | null = leg.socket): void {
   if (!leg.closed) socket?.resume();
 }
 
+/** What `data` does for a leg that has a limit. The bytes are passed on at once, and then there may be a debt to be paid. */
+function metered(leg: Leg, bytes: Uint8Array): void {
+  const meter = meterOf(leg);
+  leg.bytesRead += bytes.length;
+  meter.count(bytes.length);
+  if (leg.pendingBytes > 0) {
+    leg.keep(bytes);
+    pause(leg);
+    return;
+  }
+  const taken = (leg.connection.other(leg).socket as StreamSocket<Leg>).write(bytes);
+  if (taken < bytes.length) notTaken(leg, bytes, taken);
+  else if (taken >= BULK_BYTES && !leg.isTls) transferMore(leg);
+  if (meter.isHolding) pause(leg);
+}
+
+/** A leg that was held has paid its debt: it may be read from again. */
+function paid(timer: Timer): void {
+  const { leg } = timer as Meter;
+  leg.connection.lastActivityMs = leg.connection.clock.nowMs;
+  // Otherwise it goes on once the other leg has taken them.
+  if (leg.pendingBytes === 0) resume(leg);
+}
+
 /** Writes what is pending from `source` to the other leg; when all of it is gone, lets `source` go on, or passes on its end. */
 function flush(source: Leg): void {
   const connection = source.connection;
@@ -203,7 +237,8 @@ function flush(source: Leg): void {
   else {
     // A leg that was paused had outrun the other one: there will be more.
     if (source.paused && !source.isTls) transferMore(source);
-    if (source.pendingBytes === 0) resume(source);
+    if (isHeld(source)) pause(source);
+    else if (source.pendingBytes === 0) resume(source);
   }
 }
 
@@ -241,9 +276,14 @@ function transferMore(leg: Leg): void {
   if (transfer === null || leg.closed) return;
   const other = connection.other(leg);
   const to = other.socket as StreamSocket<Leg>;
-  transfer(leg.socket as StreamSocket<Leg>, to, TRANSFER_LIMIT_BYTES, outcome);
+  let limitBytes = TRANSFER_LIMIT_BYTES;
+  if (leg.flow === METERED) limitBytes = Math.min(limitBytes, meterOf(leg).allowance);
+  // Not for the little that a limit may have left.
+  if (limitBytes < BULK_BYTES) return;
+  transfer(leg.socket as StreamSocket<Leg>, to, limitBytes, outcome);
   const { movedBytes, rest, broken } = outcome;
   leg.bytesRead += movedBytes;
+  if (leg.flow === METERED) meterOf(leg).count(rest === null ? movedBytes : movedBytes + rest.length);
   if (rest !== null) {
     leg.bytesRead += rest.length;
     // Refused a moment ago, and yet to be written: that is how the socket learns that a drain is waited for.
@@ -258,6 +298,7 @@ function markEnded(leg: Leg): void {
   const other = connection.other(leg);
   leg.readEnded = true;
   leg.receivedAtEnd = other.bytesDelivered;
+  stopMeter(leg);
   if (!other.readEnded) connection.firstToEnd = leg === connection.downstream ? "downstream" : "upstream";
 }
 
@@ -299,6 +340,8 @@ function breakLeg(leg: Leg, code: CloseCode): void {
   connection.broken = leg;
   // To be asked now: after a write that failed Bun reports an `end` that is none.
   connection.brokenAfterEnd = leg.readEnded;
+  stopMeter(leg);
+  stopMeter(other);
   other.flow = DISCARDING;
   other.dropPending();
   resume(other);

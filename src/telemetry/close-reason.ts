@@ -25,7 +25,8 @@ export const CLOSE_REASONS = {
   limit_reached: {
     side: "proxy",
     termination: "RC",
-    meaning: "A connection limit (process, listener or source) was reached at accept, or descriptors ran out.",
+    meaning:
+      "A connection limit (process, listener or source) or the rate of a source was reached at accept, or descriptors ran out.",
   },
   source_denied: {
     side: "proxy",

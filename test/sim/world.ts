@@ -5,7 +5,7 @@ import { Clock } from "../../src/base/clock.ts";
 import { OneProcess } from "../../src/cli/one-process.ts";
 import { Leg } from "../../src/proxy/leg.ts";
 import type { Worker } from "../../src/proxy/worker.ts";
-import type { ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
+import type { BackendSpec, ListenerSpec, Snapshot } from "../../src/snapshot/snapshot.ts";
 import { AccessLog, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import type { Quirks } from "../support/sim-link.ts";
 import { type DialPlan, SimRuntime } from "../support/sim-runtime.ts";
@@ -46,9 +46,14 @@ export interface Outcome {
   readonly reasons: ReadonlyMap<string, number>;
 }
 
+/** How fast connections and bytes may come in a world. */
+export type WorldRates = Partial<
+  Pick<BackendSpec, "maxBandwidth" | "maxBackendBandwidth"> & Pick<ListenerSpec, "maxConnectionsPerSecond">
+>;
+
 /** Runs the world of a seed to its end. */
-export function runWorld(seed: number): Outcome {
-  return new World(seed).run();
+export function runWorld(seed: number, rates: WorldRates = {}): Outcome {
+  return new World(seed, rates).run();
 }
 
 class World {
@@ -65,11 +70,11 @@ class World {
   readonly #flushed = new Set<Leg>();
   #nextPort = 1;
 
-  constructor(seed: number) {
+  constructor(seed: number, rates: WorldRates) {
     const schedule = new Schedule(seed);
     this.schedule = schedule;
     this.#quirks = drawQuirks(schedule);
-    this.snapshot = drawSnapshot(schedule);
+    this.snapshot = drawSnapshot(schedule, rates);
     this.runtime = new SimRuntime({
       schedule,
       quirks: this.#quirks,
@@ -171,6 +176,8 @@ class World {
     // A listener that is retired looks at its queue for a while, whoever waits there.
     const drains = this.#judge.drainDueMs < Number.POSITIVE_INFINITY;
     if (drains && this.worker.listeners.some(({ isClosed }) => !isClosed)) return;
+    // And one at its rate looks whether it may accept again.
+    if (this.worker.listeners.some(({ spec }) => spec.maxConnectionsPerSecond > 0)) return;
     if (this.worker.connectionCount === 0 && armed > 0) this.schedule.violation(`${armed} timers without a connection`);
   }
 
@@ -235,12 +242,13 @@ function drawQuirks(schedule: Schedule): Quirks {
   };
 }
 
-function drawSnapshot(schedule: Schedule): Snapshot {
+function drawSnapshot(schedule: Schedule, { maxConnectionsPerSecond = 0, ...bandwidth }: WorldRates): Snapshot {
   const endpointLimit = schedule.chance(0.2) ? 4 : 0;
   const listener = (index: number, spec: Partial<ListenerSpec> = {}): ListenerSpec =>
     listenerSpec({
       name: `listener-${index}`,
       address: { kind: "tcp", host: "127.0.0.1", port: 1000 + index },
+      maxConnectionsPerSecond,
       ...spec,
     });
   return snapshotSpec({
@@ -268,6 +276,7 @@ function drawSnapshot(schedule: Schedule): Snapshot {
         idleTimeoutMs: schedule.pick([6000, 8000]),
         halfCloseIdleTimeoutMs: schedule.pick([0, 4500]),
         maxLifetimeMs: schedule.pick([0, 0, 0, 3000]),
+        ...bandwidth,
       }),
     ],
     listeners: [

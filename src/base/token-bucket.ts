@@ -1,0 +1,36 @@
+// A token bucket told by one number: when it will be full again. So it needs no filling, and many of them are a table of numbers. Taking more than there is
+// leaves a debt; who is told how long the debt lasts as of his own taking waits in turn with the others, whatever is taken after him.
+// (The generic cell rate algorithm, ITU-T I.371, is the same thing seen from the other side.)
+
+/** Tokens that come at a steady rate, up to a burst. Begins full. */
+export class TokenBucket {
+  readonly #burstMs: number;
+  /** When it is full, in ms of the caller's clock, if nothing more is taken. */
+  #fullMs: number;
+
+  /** `burstMs`: it holds what comes in that time. `fullMs` is what `fullMs` of a bucket before it was. */
+  constructor(burstMs: number, fullMs = Number.NEGATIVE_INFINITY) {
+    this.#burstMs = burstMs;
+    this.#fullMs = fullMs;
+  }
+
+  /** When it is full again: all that is to be known of it. */
+  get fullMs(): number {
+    return this.#fullMs;
+  }
+
+  /** Takes tokens, also those that are not there yet. The rate, in tokens per second and above 0, may be another one each time. */
+  take(count: number, perSecond: number, nowMs: number): void {
+    this.#fullMs = Math.max(this.#fullMs, nowMs) + (count * 1000) / perSecond;
+  }
+
+  /** How long until so many tokens can be taken without a debt; 0 when they are there. With a `count` of 0: until the debt is paid. */
+  waitMs(count: number, perSecond: number, nowMs: number): number {
+    return Math.max(0, Math.max(this.#fullMs, nowMs) + (count * 1000) / perSecond - nowMs - this.#burstMs);
+  }
+
+  /** Tokens that are there; never below 0. */
+  available(perSecond: number, nowMs: number): number {
+    return Math.max(0, ((this.#burstMs - Math.max(0, this.#fullMs - nowMs)) * perSecond) / 1000);
+  }
+}
