@@ -19,6 +19,7 @@ import {
   integer,
   listenAddress,
   name,
+  percent,
   sniPattern,
   uriPattern,
   userName,
@@ -206,7 +207,14 @@ const backend = z
     connect_timeout: shortTimeout.prefault("3s").describe("How long one attempt to connect may take."),
     connect_attempts: integer({ min: 1, max: 32 })
       .default(3)
-      .describe("Endpoints tried for one connection, the first included, while no byte has been sent to any."),
+      .describe(
+        "Attempts for one connection, the first included, while no byte of the client's has been sent. Each goes to another endpoint, at once, as long as there is one; then all may be tried again, after a random time that grows from 50ms to 1s.",
+      ),
+    retry_budget: percent(100)
+      .prefault("20%")
+      .describe(
+        "How many connections may try an endpoint again that has failed them, as a share of the backend's connections at that time, of all workers; 3 may in any case. Going on to another endpoint does not count.",
+      ),
     idle_timeout: longTimeout("never")
       .prefault("1h")
       .describe("How long a connection may be silent in both directions."),

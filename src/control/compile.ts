@@ -180,6 +180,8 @@ class Compiler {
       endpoints,
       connectTimeoutMs: config.connect_timeout,
       connectAttempts: config.connect_attempts,
+      retryBudget: config.retry_budget,
+      retriesSlot: this.#slot(`retries of backend ${name}`),
       idleTimeoutMs: config.idle_timeout,
       maxLifetimeMs: config.max_lifetime,
       halfCloseIdleTimeoutMs: config.half_close_idle_timeout,

@@ -15,6 +15,7 @@ import { RoundRobin } from "./balance/round-robin.ts";
 import { SourceHash } from "./balance/source-hash.ts";
 import type { Origination } from "./originate.ts";
 import { type Attempt, type EjectionEvents, Outliers } from "./outliers.ts";
+import { retriesWithin } from "./retry.ts";
 import type { Source } from "./source-address.ts";
 
 /** What a backend shares with others, and what is built for it. */
@@ -40,6 +41,8 @@ export class Backend {
   readonly origination: Origination | null;
   /** What is told how a connection goes to the endpoint that was acquired last; null where nothing is made of that. */
   attempt: Attempt | null = null;
+  /** From 0 up to 1. */
+  readonly random: () => number;
   readonly #outliers: Outliers | null;
   readonly #counts: CountRow;
   readonly #wallClockMs: () => number;
@@ -49,11 +52,12 @@ export class Backend {
   #picked = -1;
 
   constructor(spec: BackendSpec, options: BackendOptions) {
-    const { counts, origination = null, wallClockMs = Date.now, events = null } = options;
+    const { counts, origination = null, wallClockMs = Date.now, random = Math.random, events = null } = options;
     const { outliers, endpoints, connectTimeoutMs } = spec;
     const { states } = counts.table;
     this.spec = spec;
     this.origination = origination;
+    this.random = random;
     this.#outliers =
       outliers === null
         ? null
@@ -120,6 +124,17 @@ export class Backend {
     this.release(endpoint);
   }
 
+  /** Counts a connection that is to try an endpoint again, if so many more may. */
+  beginRetry(): boolean {
+    const { endpoints, retryBudget, retriesSlot } = this.spec;
+    const active = endpoints.reduce((sum, endpoint) => sum + this.activeOf(endpoint), 0);
+    return this.#counts.addWithin(retriesSlot, retriesWithin(retryBudget, active));
+  }
+
+  endRetry(): void {
+    this.#counts.subtract(this.spec.retriesSlot);
+  }
+
   /** Active connections of an endpoint, of the whole daemon. */
   activeOf(endpoint: EndpointSpec): number {
     return this.#counts.total(endpoint.slot);
@@ -131,7 +146,8 @@ export class Backend {
       balancer.took(this.#candidates, slot, { us: ms * 1000, nowMs: this.#wallClockMs() });
   }
 
-  #newBalancer({ counts, random = Math.random, previous = null }: BackendOptions): Balancer {
+  #newBalancer({ counts, previous = null }: BackendOptions): Balancer {
+    const { random } = this;
     const { balance, endpoints } = this.spec;
     const count = endpoints.length;
     switch (balance) {

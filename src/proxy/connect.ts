@@ -1,4 +1,4 @@
-// From a backend to a connected upstream leg: pick, count, dial, and on failure try another endpoint. All of it happens before the first byte
+// From a backend to a connected upstream leg: pick, count, dial, and on failure try another endpoint, or after a while the same ones again. All of it happens before the first byte
 // of the client's is sent upstream, so trying again is always safe. What goes before it, a PROXY header and a TLS handshake, is part of connecting.
 
 import type { StreamSocket } from "../runtime/runtime.ts";
@@ -8,8 +8,10 @@ import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import type { Leg } from "./leg.ts";
 import { originate } from "./originate.ts";
+import { pauseFor } from "./pause.ts";
 import { proxyHeader } from "./proxy-header.ts";
 import { legHandlers } from "./relay.ts";
+import { backOffMs, mayPass } from "./retry.ts";
 
 const NO_HEADER = new Uint8Array(0);
 /** What a dial fails with when this process or this host has too little of something. */
@@ -20,64 +22,108 @@ const NO_PORT = "EADDRNOTAVAIL";
 
 /** The endpoint that took the connection, which counts there until `close`. */
 export async function connect(connection: Connection, backend: Backend): Promise<EndpointSpec | Ending> {
-  const { runtime } = connection.listener.worker;
-  const { connectAttempts, connectTimeoutMs } = backend.spec;
-  const startedMs = runtime.preciseNowMs();
-  const tried: number[] = [];
-  let failure: Ending | null = null;
   const header = backend.spec.sendProxyProtocol === "off" ? NO_HEADER : proxyHeader(connection, backend.spec);
   if (header === null) return new Ending("connect_refused", "the PROXY header would be too long");
-  const isPrepared = header.length > 0 || backend.origination !== null;
-  while (tried.length < connectAttempts) {
+  const { connectAttempts, name } = backend.spec;
+  const startedMs = connection.listener.worker.runtime.preciseNowMs();
+  const tried: number[] = [];
+  let failure: Failure | null = null;
+  let rounds = 0;
+  try {
+    while (connection.attempts < connectAttempts) {
+      const endpoint = take(connection, backend, tried);
+      if (endpoint === null) {
+        // All that could be tried have been, or there was none from the beginning.
+        if (failure === null || tried.length === 0 || !mayPass(failure.ending)) break;
+        if (rounds === 0 && !backend.beginRetry()) return overBudget(failure.ending);
+        rounds++;
+        await pauseFor(connection, backOffMs(rounds, backend.random));
+        if (connection.ended) return new Ending("downstream_left");
+        tried.length = 0;
+        continue;
+      }
+      failure = await tryEndpoint(connection, { backend, endpoint, header }, startedMs);
+      if (failure === null) return endpoint;
+      if (failure.isFinal) return failure.ending;
+    }
+  } finally {
+    if (rounds > 0) backend.endRetry();
+  }
+  return failure?.ending ?? new Ending("no_endpoint", `every endpoint of ${name} is at its limit`);
+}
+
+/** Why an attempt came to nothing, and whether there is no use in another one. */
+interface Failure {
+  readonly ending: Ending;
+  readonly isFinal: boolean;
+}
+
+/** An endpoint that is not in `tried`, to which the connection then counts and to which it is added. */
+function take(connection: Connection, backend: Backend, tried: number[]): EndpointSpec | null {
+  for (;;) {
     const index = backend.pick(tried, connection.source);
-    if (index < 0) break;
+    if (index < 0) return null;
     const endpoint = backend.acquire(index);
     if (endpoint === null) continue;
     tried.push(index);
     connection.acquired = endpoint;
-    const { attempt } = backend;
-    connection.attempt = attempt;
-    connection.attempts = tried.length;
-    const dialledMs = runtime.preciseNowMs();
-    const dial = runtime.dial({
-      address: endpoint.address,
-      handlers: legHandlers,
-      data: connection.upstream,
-      timeoutMs: connectTimeoutMs,
-    });
-    connection.dial = dial;
-    const result = await dial.result;
-    connection.dial = null;
-    connection.connectMs = runtime.preciseNowMs() - startedMs;
-    if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
-      // It says nothing of this endpoint, and another one could not be dialled either.
+    connection.attempt = backend.attempt;
+    return endpoint;
+  }
+}
+
+/** Dials an endpoint that was taken, and prepares it. Null when it has taken the connection. */
+async function tryEndpoint(connection: Connection, target: Target, startedMs: number): Promise<Failure | null> {
+  const { backend, endpoint, header } = target;
+  const { runtime } = connection.listener.worker;
+  const { attempt } = connection;
+  connection.attempts++;
+  const dialledMs = runtime.preciseNowMs();
+  const dial = runtime.dial({
+    address: endpoint.address,
+    handlers: legHandlers,
+    data: connection.upstream,
+    timeoutMs: backend.spec.connectTimeoutMs,
+  });
+  connection.dial = dial;
+  const result = await dial.result;
+  connection.dial = null;
+  connection.connectMs = runtime.preciseNowMs() - startedMs;
+  if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
+    // It says nothing of this endpoint, and another one could not be dialled either. A connection that has ended has given it back.
+    if (!connection.ended) {
       connection.acquired = null;
       attempt?.abandoned();
       backend.release(endpoint);
-      connection.listener.worker.lookForDescriptors();
-      return new Ending("limit_reached", `${result.code}: ${endpoint.name} could not be dialled`);
     }
-    failure = result.ok ? null : failedDial(endpoint, result);
-    if (result.ok) connection.upstream.socket = result.socket;
-    if (result.ok && isPrepared && !connection.ended)
-      failure = await prepare(connection, { backend, endpoint, header }, result.socket);
-    if (connection.ended) {
-      // It ended meanwhile: `close` has given the endpoint back and cancelled the dial, but what had just become ready is ours.
-      connection.upstream.socket?.terminate();
-      return new Ending("downstream_left");
-    }
-    if (failure === null) {
-      attempt?.connected(connection.upstream, connection.clock);
-      backend.connected(endpoint, runtime.preciseNowMs() - dialledMs);
-      return endpoint;
-    }
-    connection.acquired = null;
-    if (!result.ok && result.code === NO_PORT) attempt?.abandoned();
-    else attempt?.failed();
-    backend.failed(endpoint);
-    connection.upstream.renew();
+    connection.listener.worker.lookForDescriptors();
+    const told = `${result.code}: ${endpoint.name} could not be dialled`;
+    return { ending: new Ending("limit_reached", told), isFinal: true };
   }
-  return failure ?? new Ending("no_endpoint", `every endpoint of ${backend.spec.name} is at its limit`);
+  let ending = result.ok ? null : failedDial(endpoint, result);
+  if (result.ok) connection.upstream.socket = result.socket;
+  const isPrepared = header.length > 0 || backend.origination !== null;
+  if (result.ok && isPrepared && !connection.ended) ending = await prepare(connection, target, result.socket);
+  if (connection.ended) {
+    // It ended meanwhile: `close` has given the endpoint back and cancelled the dial, but what had just become ready is ours.
+    connection.upstream.socket?.terminate();
+    return { ending: new Ending("downstream_left"), isFinal: true };
+  }
+  if (ending === null) {
+    attempt?.connected(connection.upstream, connection.clock);
+    backend.connected(endpoint, runtime.preciseNowMs() - dialledMs);
+    return null;
+  }
+  connection.acquired = null;
+  if (!result.ok && result.code === NO_PORT) attempt?.abandoned();
+  else attempt?.failed();
+  backend.failed(endpoint);
+  connection.upstream.renew();
+  return { ending, isFinal: false };
+}
+
+function overBudget({ reason, detail }: Ending): Ending {
+  return new Ending(reason, `${detail}; not tried again: as many retries as the retry_budget has are under way`);
 }
 
 interface Target {

@@ -127,8 +127,12 @@ export interface BackendSpec {
   readonly slowStartMs: number;
   readonly endpoints: readonly EndpointSpec[];
   readonly connectTimeoutMs: number;
-  /** Endpoints tried for one connection, the first included. At least 1. */
+  /** Of one connection, the first included. At least 1. */
   readonly connectAttempts: number;
+  /** From 0 to 1: what part of the connections may be trying an endpoint again. */
+  readonly retryBudget: number;
+  /** The column in the table of counts of those that do. Stable while a backend of this name stays. */
+  readonly retriesSlot: number;
   /** 0 = never. */
   readonly idleTimeoutMs: number;
   /** 0 = none. */

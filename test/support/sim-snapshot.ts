@@ -74,6 +74,8 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
     endpoints: [endpointSpec(0)],
     connectTimeoutMs: 500,
     connectAttempts: 1,
+    retryBudget: 0.2,
+    retriesSlot: 902,
     idleTimeoutMs: 0,
     maxLifetimeMs: 0,
     halfCloseIdleTimeoutMs: 0,
