@@ -30,11 +30,11 @@ export const bandwidthLimits = {
   max_bandwidth: bandwidth
     .prefault("0B")
     .describe(
-      "Bytes per second of each connection, each way. Beyond it nothing is read for a while, so that the sender has to wait.",
+      "Bytes per second of each connection, each way. Beyond it nothing is read for a while, so that the sender has to wait. A reload changes it for new connections.",
     ),
   max_backend_bandwidth: bandwidth
     .prefault("0B")
     .describe(
-      "Bytes per second of all its connections together, each way. Each worker has an equal part of it, whatever its share of the connections.",
+      "Bytes per second of all its connections together, each way. Each worker has an equal part of it, whatever its share of the connections. A reload changes it for all, and adds it for new ones.",
     ),
 };

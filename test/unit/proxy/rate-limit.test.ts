@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { SourceRates } from "../../../src/proxy/rate-limit.ts";
 import { CountTable, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { ListenerSpec } from "../../../src/snapshot/snapshot.ts";
-import { listenerSpec } from "../../support/sim-snapshot.ts";
+import { listenerSpec, routeSpec, snapshotSpec } from "../../support/sim-snapshot.ts";
 import { type Probe, SimWorker } from "../../support/sim-worker.ts";
 
 function withListener(spec: Partial<ListenerSpec>): SimWorker {
@@ -52,6 +52,40 @@ describe("max_connections_per_second", () => {
     sim.settle(2000);
     expect(connected(clients) - before).toBeGreaterThanOrEqual(19);
     expect(connected(clients) - before).toBeLessThanOrEqual(21);
+  });
+});
+
+describe("a listener whose rate is used up", () => {
+  test("goes by another rate at once after a reload", async () => {
+    const sim = withListener({ maxConnectionsPerSecond: 1 });
+    const clients = Array.from({ length: 5 }, () => sim.connect());
+    await sim.plane.publish(snapshotSpec({ generation: 2 }));
+    sim.settle();
+    expect(connected(clients)).toBe(5);
+  });
+
+  test("has new connections wait and none ended, though its clients are slow to speak", () => {
+    const sim = withListener({
+      maxConnectionsPerSecond: 2,
+      peekTimeoutMs: 60_000,
+      routes: [routeSpec({ tls: "passthrough" })],
+    });
+    const clients = Array.from({ length: 20 }, () => sim.connect());
+    sim.settle(5000);
+    expect(sim.reasons).toEqual([]);
+    expect(connected(clients)).toBeGreaterThanOrEqual(11);
+    expect(connected(clients)).toBeLessThanOrEqual(12);
+  });
+
+  test("serves its queue on at that rate when it drains, until the drain is over", async () => {
+    const sim = withListener({ maxConnectionsPerSecond: 4 });
+    const clients = Array.from({ length: 10 }, () => sim.connect());
+    const before = connected(clients);
+    void sim.plane.drain([]);
+    sim.settle(600);
+    expect(connected(clients)).toBeGreaterThanOrEqual(before + 2);
+    sim.settle(1000);
+    expect([sim.worker.connectionCount, sim.runtime.clock.armed]).toEqual([0, 0]);
   });
 });
 
