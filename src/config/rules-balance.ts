@@ -39,6 +39,21 @@ export function checkOutliers(report: Report, backendName: string, { outliers, e
     report.warning(path, "has no effect: the only endpoint of a backend is never ejected");
 }
 
+/** A queue that nobody could ever have to wait in, and limits of which one hides the other. */
+export function checkQueue(report: Report, backendName: string, backend: BackendConfig): void {
+  const path: Path = ["backends", backendName];
+  const { max_connections: most, max_pending_connects: mostPending, queue, endpoints } = backend;
+  const isLimited = most > 0 || mostPending > 0 || endpoints.some(({ max_connections }) => max_connections > 0);
+  if (queue.size > 0 && !isLimited)
+    report.error(
+      [...path, "queue", "size"],
+      "has no effect without a limit: `max_connections` of the backend or its endpoints, or `max_pending_connects`",
+      path,
+    );
+  if (most > 0 && mostPending > most)
+    report.error([...path, "max_pending_connects"], `has no effect above \`max_connections\` (${most})`, path);
+}
+
 export interface BalanceRules {
   readonly backend: BackendConfig;
   /** This node's. */

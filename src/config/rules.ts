@@ -8,7 +8,7 @@ import { didYouMean } from "./nearest.ts";
 import { formatPath, type Path } from "./problems.ts";
 import { earlierThatHides } from "./reach.ts";
 import { type Finding, Report } from "./report.ts";
-import { checkBalance, checkOutliers } from "./rules-balance.ts";
+import { checkBalance, checkOutliers, checkQueue } from "./rules-balance.ts";
 import { checkHealth } from "./rules-health.ts";
 import { checkBandwidth, checkConnectionRates } from "./rules-limits.ts";
 import { checkBackendTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
@@ -237,6 +237,7 @@ function checkBackend({ config, report }: Context, backendName: string, backend:
   checkBandwidth(report, backendName, backend);
   checkBalance(report, backendName, { backend, zone: config.zone });
   checkOutliers(report, backendName, backend);
+  checkQueue(report, backendName, backend);
   const seen = new Map<string, number>();
   for (const [index, endpoint] of backend.endpoints.entries()) {
     const text = formatAddress(endpoint.address);

@@ -32,6 +32,7 @@ const DAY = 24 * HOUR;
 /** More than any descriptor limit that is met in the field. */
 const MOST_CONNECTIONS = 10_000_000;
 const MOST_WORKERS = 64;
+const MOST_QUEUED = 100_000;
 
 const connectionLimit = (zero: string) => integer({ min: 0, max: MOST_CONNECTIONS, zero });
 const longTimeout = (zero: string) => duration({ minMs: SECOND, maxMs: 365 * DAY, zero });
@@ -204,6 +205,29 @@ const backend = z
       .boolean()
       .default(false)
       .describe("Allows routes that do not pass TLS through to send plaintext to endpoints on other hosts."),
+    max_connections: connectionLimit("no limit")
+      .default(0)
+      .describe(
+        "Connections held at once to all endpoints together, by all workers. More wait in `queue`, or are reset with `backend_overload`.",
+      ),
+    max_pending_connects: connectionLimit("no limit")
+      .default(0)
+      .describe(
+        "How many of them may be connecting at once: those that wait for an endpoint to accept, for its TLS handshake, or to try again.",
+      ),
+    queue: z
+      .strictObject({
+        size: integer({ min: 0, max: MOST_QUEUED, zero: "nobody waits" })
+          .default(0)
+          .describe("Connections that may wait in each worker. More are reset with `backend_overload`."),
+        timeout: duration({ minMs: 50, maxMs: HOUR })
+          .prefault("1s")
+          .describe("How long each may wait. Then it is reset with `backend_overload`."),
+      })
+      .prefault({})
+      .describe(
+        "Connections that wait, in order of arrival, while this backend or all its endpoints are at their limits. A place that another worker's connection leaves is seen within 50 ms.",
+      ),
     connect_timeout: shortTimeout.prefault("3s").describe("How long one attempt to connect may take."),
     connect_attempts: integer({ min: 1, max: 32 })
       .default(3)

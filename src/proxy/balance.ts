@@ -17,6 +17,7 @@ import type { Origination } from "./originate.ts";
 import { type Attempt, type EjectionEvents, Outliers } from "./outliers.ts";
 import { retriesWithin } from "./retry.ts";
 import type { Source } from "./source-address.ts";
+import { WaitQueue } from "./wait-queue.ts";
 
 /** What a backend shares with others, and what is built for it. */
 export interface BackendOptions {
@@ -43,6 +44,8 @@ export class Backend {
   attempt: Attempt | null = null;
   /** From 0 up to 1. */
   readonly random: () => number;
+  /** Connections of this process that wait for room; those from before a reload in another one. */
+  readonly queue: WaitQueue;
   readonly #outliers: Outliers | null;
   readonly #counts: CountRow;
   readonly #wallClockMs: () => number;
@@ -58,6 +61,7 @@ export class Backend {
     this.spec = spec;
     this.origination = origination;
     this.random = random;
+    this.queue = new WaitQueue({ size: spec.queueSize, timeoutMs: spec.queueTimeoutMs });
     this.#outliers =
       outliers === null
         ? null
@@ -109,6 +113,48 @@ export class Backend {
 
   release(endpoint: EndpointSpec): void {
     this.#counts.subtract(endpoint.slot);
+    this.queue.serve();
+  }
+
+  /** Counts a connection that is about to connect, if the backend has room for it. */
+  enter(): boolean {
+    const { slot, connectsSlot, maxConnections, maxPendingConnects } = this.spec;
+    if (!this.#counts.addWithin(slot, maxConnections)) return false;
+    if (maxPendingConnects === 0 || this.#counts.addWithin(connectsSlot, maxPendingConnects)) return true;
+    this.#counts.subtract(slot);
+    return false;
+  }
+
+  /** One that has entered connects no more, whatever came of it. */
+  endConnecting(): void {
+    if (this.spec.maxPendingConnects === 0) return;
+    this.#counts.subtract(this.spec.connectsSlot);
+    this.queue.serve();
+  }
+
+  /** One that has entered is over. */
+  leave(): void {
+    this.#counts.subtract(this.spec.slot);
+    this.queue.serve();
+  }
+
+  /** Whether there are endpoints that would take a connection if they had room. */
+  get isServing(): boolean {
+    this.#candidates.look(this.#wallClockMs());
+    return this.#candidates.isAny;
+  }
+
+  /** A limit of the backend itself that has been reached, in words; "" when none has been. */
+  get reachedLimit(): string {
+    const { slot, connectsSlot, maxConnections, maxPendingConnects } = this.spec;
+    if (maxConnections > 0 && this.#counts.total(slot) >= maxConnections) return `max_connections ${maxConnections}`;
+    const isPending = maxPendingConnects > 0 && this.#counts.total(connectsSlot) >= maxPendingConnects;
+    return isPending ? `max_pending_connects ${maxPendingConnects}` : "";
+  }
+
+  /** Counts a connection for which there was no room. */
+  overloaded(): void {
+    this.#counts.count(this.spec.slot, "failed", 1);
   }
 
   /** An endpoint could be connected to, in this many milliseconds. */

@@ -18,6 +18,7 @@ export function close(connection: Connection, ending: Ending): void {
   if (!upstream.closed) upstream.socket?.terminate();
   connection.attempt?.closed(ending.reason);
   if (connection.acquired !== null) backend?.release(connection.acquired);
+  if (connection.hasEntered) backend?.leave();
   listener.release(connection);
   listener.worker.accessLog?.write(recordOf(connection, ending));
   // A peek that still waits would wait for ever.

@@ -1,6 +1,8 @@
 // From a backend to a connected upstream leg: pick, count, dial, and on failure try another endpoint, or after a while the same ones again. All of it happens before the first byte
 // of the client's is sent upstream, so trying again is always safe. What goes before it, a PROXY header and a TLS handshake, is part of connecting.
 
+import { assert } from "../base/assert.ts";
+import { formatDuration } from "../base/units.ts";
 import type { StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec } from "../snapshot/snapshot.ts";
 import type { Backend } from "./balance.ts";
@@ -24,32 +26,67 @@ const NO_PORT = "EADDRNOTAVAIL";
 export async function connect(connection: Connection, backend: Backend): Promise<EndpointSpec | Ending> {
   const header = backend.spec.sendProxyProtocol === "off" ? NO_HEADER : proxyHeader(connection, backend.spec);
   if (header === null) return new Ending("connect_refused", "the PROXY header would be too long");
-  const { connectAttempts, name } = backend.spec;
+  const { connectAttempts } = backend.spec;
   const startedMs = connection.listener.worker.runtime.preciseNowMs();
   const tried: number[] = [];
   let failure: Failure | null = null;
   let rounds = 0;
   try {
-    while (connection.attempts < connectAttempts) {
-      const endpoint = take(connection, backend, tried);
-      if (endpoint === null) {
-        // All that could be tried have been, or there was none from the beginning.
-        if (failure === null || tried.length === 0 || !mayPass(failure.ending)) break;
-        if (rounds === 0 && !backend.beginRetry()) return overBudget(failure.ending);
-        rounds++;
-        await pauseFor(connection, backOffMs(rounds, backend.random));
-        if (connection.ended) return new Ending("downstream_left");
-        tried.length = 0;
+    if (backend.queue.length > 0 || !tryEnter(connection, backend, tried)) {
+      const overload = await waitForRoom(connection, backend, tried);
+      if (overload !== null) return overload;
+    }
+    for (let endpoint = connection.acquired; ; endpoint = take(connection, backend, tried)) {
+      if (endpoint !== null) {
+        failure = await tryEndpoint(connection, { backend, endpoint, header }, startedMs);
+        if (failure === null) return endpoint;
+        if (failure.isFinal || connection.attempts >= connectAttempts) return failure.ending;
         continue;
       }
-      failure = await tryEndpoint(connection, { backend, endpoint, header }, startedMs);
-      if (failure === null) return endpoint;
-      if (failure.isFinal) return failure.ending;
+      assert(failure !== null, "who has entered has an endpoint to begin with");
+      // All that could be tried have been; or, after the wait, none of them takes connections any more.
+      if (tried.length === 0 || !mayPass(failure.ending)) return failure.ending;
+      if (rounds === 0 && !backend.beginRetry()) return overBudget(failure.ending);
+      rounds++;
+      await pauseFor(connection, backOffMs(rounds, backend.random));
+      if (connection.ended) return new Ending("downstream_left");
+      tried.length = 0;
     }
   } finally {
     if (rounds > 0) backend.endRetry();
+    if (connection.hasEntered) backend.endConnecting();
   }
-  return failure?.ending ?? new Ending("no_endpoint", `every endpoint of ${name} is at its limit`);
+}
+
+/** Counts a connection at its backend and at an endpoint of it, which is then the one to be dialled, if both have room. */
+function tryEnter(connection: Connection, backend: Backend, tried: number[]): boolean {
+  if (!backend.enter()) return false;
+  if (take(connection, backend, tried) === null) {
+    backend.endConnecting();
+    backend.leave();
+    return false;
+  }
+  connection.hasEntered = true;
+  return true;
+}
+
+/** Waits until the connection has entered, where that is allowed. Null when it has. */
+async function waitForRoom(connection: Connection, backend: Backend, tried: number[]): Promise<Ending | null> {
+  const { queue, spec, reachedLimit } = backend;
+  const { name, queueSize, queueTimeoutMs } = spec;
+  if (reachedLimit === "" && !backend.isServing)
+    return new Ending("no_endpoint", `every endpoint of ${name} is down or drains`);
+  if (!queue.isFull) {
+    const outcome = await queue.wait(connection, () => tryEnter(connection, backend, tried));
+    if (connection.ended) return new Ending("downstream_left");
+    if (outcome === "served") return null;
+    backend.overloaded();
+    return new Ending("backend_overload", `${name}: no room within ${formatDuration(queueTimeoutMs)}`);
+  }
+  backend.overloaded();
+  if (queueSize > 0) return new Ending("backend_overload", `${name}: ${queueSize} are waiting already`);
+  if (reachedLimit !== "") return new Ending("backend_overload", `${name}: ${reachedLimit}`);
+  return new Ending("no_endpoint", `every endpoint of ${name} is at its limit`);
 }
 
 /** Why an attempt came to nothing, and whether there is no use in another one. */

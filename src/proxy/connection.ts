@@ -171,6 +171,8 @@ export class Connection {
   backend: Backend | null = null;
   /** The endpoint that this connection counts at. */
   acquired: EndpointSpec | null = null;
+  /** Whether it counts at its backend. */
+  hasEntered = false;
   /** What is to be told how it goes there; null where nothing is made of that. */
   attempt: Attempt | null = null;
   /** Endpoints that were dialled. */

@@ -133,6 +133,16 @@ export interface BackendSpec {
   readonly retryBudget: number;
   /** The column in the table of counts of those that do. Stable while a backend of this name stays. */
   readonly retriesSlot: number;
+  /** Of all processes, to all endpoints together. 0 = no limit. */
+  readonly maxConnections: number;
+  /** How many of them may be connecting. 0 = no limit. */
+  readonly maxPendingConnects: number;
+  /** The columns of those two. */
+  readonly slot: number;
+  readonly connectsSlot: number;
+  /** Connections of one process that may wait for room. */
+  readonly queueSize: number;
+  readonly queueTimeoutMs: number;
   /** 0 = never. */
   readonly idleTimeoutMs: number;
   /** 0 = none. */

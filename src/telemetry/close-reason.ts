@@ -79,6 +79,12 @@ export const CLOSE_REASONS = {
     termination: "SC",
     meaning: "The backend had no endpoint that may take another connection.",
   },
+  backend_overload: {
+    side: "proxy",
+    termination: "sQ",
+    meaning:
+      "The backend was at its limits, and there was no place in its queue or no room within the queue's timeout.",
+  },
   connect_refused: {
     side: "upstream",
     termination: "SC",

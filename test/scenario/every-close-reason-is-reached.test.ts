@@ -64,6 +64,7 @@ listeners:
       client_ca: [${pki.authority.certificatePath}]
     routes: [{ name: all, tls: terminate, policy: clients, backend: hold }]
   - { name: full, address: 127.0.0.1:0, backend: full }
+  - { name: overloaded, address: 127.0.0.1:0, backend: overloaded }
   - { name: refusing, address: 127.0.0.1:0, backend: refusing }
   - { name: unanswering, address: 127.0.0.1:0, backend: unanswering }
   - { name: resetting, address: 127.0.0.1:0, backend: resetting }
@@ -80,6 +81,7 @@ backends:
   echo: { endpoints: ["${echo.address}"] }
   hold: { endpoints: ["${holding.address}"] }
   full: { endpoints: [{ address: "${holding.address}", max_connections: 1 }] }
+  overloaded: { max_connections: 1, endpoints: ["${holding.address}"] }
   refusing: { endpoints: ["127.0.0.1:${await unusedPort()}"] }
   unanswering: { connect_timeout: 100ms, endpoints: ["${unanswering.address}"] }
   resetting: { endpoints: ["${resetting.address}"] }
@@ -252,6 +254,19 @@ const CASES: readonly Case[] = [
       first.socket.resetAndDestroy();
     },
     expected: ["upstream", "SC", /^every endpoint of full is at its limit$/],
+  },
+  {
+    reason: "backend_overload",
+    how: "the backend is at its limit, and nobody may wait",
+    listener: "overloaded",
+    async provoke(address) {
+      const before = holding.peers.length;
+      const first = await connectTo(address);
+      await holding.nth(before);
+      await send(address);
+      first.socket.resetAndDestroy();
+    },
+    expected: ["proxy", "sQ", /^overloaded: max_connections 1$/],
   },
   {
     reason: "connect_refused",

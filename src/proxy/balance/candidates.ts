@@ -109,6 +109,11 @@ export class Candidates {
     }
   }
 
+  /** Whether any endpoint takes connections at all, as of the last look. */
+  get isAny(): boolean {
+    return this.#ownLimits.some((limit) => limit > 0);
+  }
+
   /** Whether the endpoint takes connections at all, as of the last look. */
   isCandidate(place: number): boolean {
     return (this.#ownLimits[place] as number) > 0;

@@ -33,7 +33,7 @@ function platform(serverContext: (identity: ServerIdentity) => void): CompileOpt
     },
     clientContext: (identity) => ({ identity }),
     isSignedBy: () => true,
-  userExists: () => true,
+    userExists: () => true,
   };
 }
 
@@ -54,11 +54,20 @@ backends: { b: { endpoints: [127.0.0.1:80] } }
 `;
 
 describe("endpoints", () => {
-  test("slots are numbered in order, one for each listener and each endpoint of each backend", async () => {
+  test("slots are numbered in order, one for each listener and each endpoint, and three for each backend", async () => {
     const result = await compiled(TWO_BACKENDS);
     if (!result.ok) throw new Error("the config is good");
-    expect(result.snapshot.backends.map(({ endpoints }) => endpoints.map(({ slot }) => slot))).toEqual([[1, 2], [3]]);
-    expect(result.snapshot).toMatchObject({ slotCount: 4, generation: 7 });
+    expect(result.snapshot.backends.map(({ endpoints }) => endpoints.map(({ slot }) => slot))).toEqual([[1, 2], [6]]);
+    const own = result.snapshot.backends.map(({ slot, connectsSlot, retriesSlot }) => [
+      slot,
+      connectsSlot,
+      retriesSlot,
+    ]);
+    expect(own).toEqual([
+      [4, 5, 3],
+      [8, 9, 7],
+    ]);
+    expect(result.snapshot).toMatchObject({ slotCount: 10, generation: 7 });
     expect(result.snapshot.listeners[0]?.routes[0]).toMatchObject({
       name: "default",
       tls: "none",

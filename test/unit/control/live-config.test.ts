@@ -360,10 +360,10 @@ describe("a reload", () => {
     await running.reload();
     const slots = published.map(({ backends }) => backends[0]?.endpoints.map(({ slot }) => slot));
     expect(slots).toEqual([
-      [2, 1],
-      [3, 2],
+      [5, 1],
+      [6, 5],
     ]);
-    expect(published.at(-1)?.slotCount).toBe(4);
+    expect(published.at(-1)?.slotCount).toBe(7);
   });
 });
 
