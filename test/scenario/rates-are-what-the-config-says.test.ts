@@ -5,6 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
+import tls from "node:tls";
+import { testPki } from "../support/certificates.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { startSupervised } from "../support/supervised.ts";
@@ -99,6 +101,37 @@ describe("bandwidth", () => {
     const down = await received(client);
     expect(down.sha256).toBe(answerSha256);
     expectRate(down, 3 * MIB);
+    expect((await daemon.recorded(1))[0]?.close_reason).toBe("completed");
+  });
+
+  test("holds where TLS ends too: what is counted is what is in it", async () => {
+    const pki = await testPki();
+    const arrived: Promise<Received>[] = [];
+    let answerSha256 = "";
+    await using endpoint = await startEndpoint(({ socket }) => {
+      arrived.push(received(socket));
+      answerSha256 = sendAll(socket, 10);
+    });
+    await using daemon = await startDaemon(`
+listeners:
+  - name: tls
+    address: 127.0.0.1:0
+    tls: { certificates: [{ cert: ${pki.server.certificatePath}, key: ${pki.server.keyPath} }], client_auth: none }
+    routes: [{ name: all, tls: terminate, backend: bulk }]
+backends: { bulk: { endpoints: ["${endpoint.address}"], max_bandwidth: 5MiB } }
+`);
+    const client = tls.connect({
+      ...{ host: "127.0.0.1", port: await daemon.port("tls"), servername: "localhost" },
+      ...{ ca: pki.authority.certificatePem, allowHalfOpen: true },
+    });
+    await once(client, "secureConnect");
+    const answer = received(client);
+    const requestSha256 = sendAll(client, 10);
+    const down = await answer;
+    const up = (await Promise.all(arrived))[0] as Received;
+    expect([down.sha256, up.sha256]).toEqual([answerSha256, requestSha256]);
+    expectRate(down, 5 * MIB);
+    expectRate(up, 5 * MIB);
     expect((await daemon.recorded(1))[0]?.close_reason).toBe("completed");
   });
 

@@ -1,6 +1,7 @@
 // Limits of bandwidth in virtual time: the rate over seconds, who shares it, and that ends, idle limits and drains are what they are without one.
 
 import { describe, expect, test } from "bun:test";
+import { CountTable, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { BackendSpec } from "../../../src/snapshot/snapshot.ts";
 import { backendSpec, snapshotSpec } from "../../support/sim-snapshot.ts";
 import { Probe, SimWorker, type SimWorkerOptions } from "../../support/sim-worker.ts";
@@ -87,6 +88,25 @@ describe("max_backend_bandwidth", () => {
     expect(first + other).toBeGreaterThan(5000 * KB * 0.95);
     expect(first + other).toBeLessThan(5000 * KB * 1.08);
     expect(Math.abs(first - other)).toBeLessThan((first + other) * 0.1);
+  });
+
+  test("is shared by the processes that relay, and max_bandwidth is not", () => {
+    for (const [limits, perSecond] of [
+      [{ maxBackendBandwidth: 1000 * KB }, 250 * KB],
+      [{ maxBandwidth: 1000 * KB }, 1000 * KB],
+    ] as const) {
+      const size = { rows: 8, columns: MAX_SLOTS };
+      const table = new CountTable(privateMemory(CountTable.bytes(size)), size);
+      const [counts] = [1, 2, 3, 4].map((owner) => table.claim(owner));
+      if (counts === undefined || counts === null) throw new Error("there is a row");
+      const sim = limited(limits, { counts });
+      flood(sim.connect(), 8000 * KB);
+      sim.settle(1000);
+      const before = sim.server.text.length;
+      sim.settle(4000);
+      expect(sim.server.text.length - before).toBeGreaterThan(4 * perSecond * 0.93);
+      expect(sim.server.text.length - before).toBeLessThan(4 * perSecond * 1.07);
+    }
   });
 
   test("newcomers do not take the turns of those who wait already", () => {
