@@ -101,6 +101,18 @@ const CATALOGUE: readonly Metric[] = [
     help: "How often the endpoint went down or came up again by its probes, since the start.",
     read: ofEndpoints(({ health_changes_total }) => health_changes_total),
   },
+  {
+    name: "endpoint_ejected",
+    type: "gauge",
+    help: "1 when the endpoint was ejected for failing and no connection has succeeded since.",
+    read: ofEndpoints(({ ejected_until }) => Number(ejected_until !== null)),
+  },
+  {
+    name: "backend_overloads_total",
+    type: "counter",
+    help: "Connections that found no room within the backend's limits, and none in its queue in time, since the start.",
+    read: ({ backends }) => backends.map(({ backend, overloads_total: value }) => ({ labels: { backend }, value })),
+  },
 ];
 
 /** All metrics of this moment, as text. */

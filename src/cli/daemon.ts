@@ -11,8 +11,7 @@ import type { LiveConfig } from "../control/live-config.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
-import type { CountTable } from "../snapshot/counts.ts";
-import { DAEMON_SLOT } from "../snapshot/counts.ts";
+import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Status } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type PassedSignal, StandIn } from "./stand-in.ts";
@@ -198,14 +197,16 @@ export class Daemon implements Control {
         connections: counts.total(slot),
         connections_total: counts.traffic(slot, "opened"),
       })),
-      backends: snapshot.backends.map(({ name, endpoints }) => ({
+      backends: snapshot.backends.map(({ name, slot, endpoints }) => ({
         backend: name,
+        overloads_total: counts.traffic(slot, "failed"),
         endpoints: endpoints.map((endpoint) => ({
           endpoint: endpoint.name,
           connections: counts.total(endpoint.slot),
           connections_total: counts.traffic(endpoint.slot, "opened"),
           connect_failures_total: counts.traffic(endpoint.slot, "failed"),
           ...health.status(endpoint.slot),
+          ejected_until: ejectedUntil(counts.states, endpoint.slot),
         })),
       })),
     };
@@ -266,6 +267,11 @@ export class Daemon implements Control {
       this.#end.resolve({ aborted, standIn: this.#standIn });
     }, this.#end.reject);
   }
+}
+
+/** ISO 8601; null when it is not ejected, or has succeeded since. */
+function ejectedUntil(states: CountTable["states"], slot: number): string | null {
+  return states.ejections(slot) === 0 ? null : new Date(states.ejectedUntilS(slot) * 1000).toISOString();
 }
 
 function addressOf({ listening }: DataPlane, index: number): string {

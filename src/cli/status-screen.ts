@@ -115,16 +115,22 @@ function backendTable(status: Status): readonly string[] {
   return table(heads, rows, "llrrrl", Infinity);
 }
 
-function isInOrder({ connect_failures_total, health, reason }: EndpointStatus): boolean {
-  return connect_failures_total === 0 && health !== "down" && reason === "";
+function isInOrder({ connect_failures_total, health, reason, ejected_until }: EndpointStatus): boolean {
+  return connect_failures_total === 0 && health !== "down" && reason === "" && ejected_until === null;
 }
 
 /** `up`, `DOWN for 5m 3s: connect: ECONNREFUSED`, `-` when it is not known. */
-function healthOf({ health, health_since, reason }: EndpointStatus, status: Status): string {
+function healthOf({ health, health_since, reason, ejected_until }: EndpointStatus, status: Status): string {
   const since = health_since === null ? "" : ` for ${age(secondsSince(status, health_since))}`;
   const why = reason === "" ? "" : `: ${health === "down" ? "" : "last probe failed: "}${reason}`;
   const state = health === "down" ? "DOWN" : health === "unknown" ? "-" : health;
-  return `${state}${since}${why}`;
+  return `${ejectionOf(ejected_until, status)}${state}${since}${why}`;
+}
+
+function ejectionOf(until: string | null, status: Status): string {
+  if (until === null) return "";
+  const left = -secondsAfter(status, until);
+  return left > 0 ? `EJECTED for another ${age(left)}; ` : "EJECTED, to be tried; ";
 }
 
 /** Those that are in order last, else as they were. */
@@ -182,9 +188,13 @@ function moment(iso: string): string {
   return iso.replace("T", " ").replace(/\.\d+Z$/, "Z");
 }
 
-/** By the clock of the daemon, whose status it is. */
-function secondsSince({ started_at, uptime_s }: Status, iso: string): number {
-  return Math.max(0, Date.parse(started_at) / 1000 + uptime_s - Date.parse(iso) / 1000);
+function secondsSince(status: Status, iso: string): number {
+  return Math.max(0, secondsAfter(status, iso));
+}
+
+/** Below 0 when it is still to come. By the clock of the daemon, whose status it is. */
+function secondsAfter({ started_at, uptime_s }: Status, iso: string): number {
+  return Date.parse(started_at) / 1000 + uptime_s - Date.parse(iso) / 1000;
 }
 
 /** The two largest units: `3d 4h`, `12m 5s`. */

@@ -60,6 +60,8 @@ export interface ListenerStatus {
 
 export interface BackendStatus {
   readonly backend: string;
+  /** Connections that found no room within its limits, and none in its queue in time, since the start. */
+  readonly overloads_total: number;
   readonly endpoints: readonly EndpointStatus[];
 }
 
@@ -77,4 +79,6 @@ export interface EndpointStatus {
   readonly reason: string;
   /** Changes from up to down and back, since the start. */
   readonly health_changes_total: number;
+  /** When its ejection ends, or has ended, as long as no connection has succeeded since; null when it is not ejected. */
+  readonly ejected_until: string | null;
 }

@@ -3,7 +3,13 @@
 import type { Status } from "../../src/snapshot/status.ts";
 
 /** What probes say of an endpoint that has always been well. */
-export const UP = { health: "up", health_since: null, reason: "", health_changes_total: 0 } as const;
+export const UP = {
+  health: "up",
+  health_since: null,
+  reason: "",
+  health_changes_total: 0,
+  ejected_until: null,
+} as const;
 /** What they say where there are none. */
 export const NOT_PROBED = { ...UP, health: "unknown" } as const;
 
@@ -36,6 +42,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
     backends: [
       {
         backend: "db",
+        overloads_total: 0,
         endpoints: [
           { endpoint: "10.0.0.1:5432", connections: 20, connections_total: 617_000, connect_failures_total: 0, ...UP },
           {

@@ -35,6 +35,9 @@ test("the whole of it", async () => {
     'bunnel_endpoint_healthy{backend="db",endpoint="10.0.0.1:5432"} 1',
     'bunnel_endpoint_health_changes_total{backend="db",endpoint="10.0.0.1:5432"} 0',
     'bunnel_endpoint_health_changes_total{backend="db",endpoint="10.0.0.2:5432"} 0',
+    'bunnel_endpoint_ejected{backend="db",endpoint="10.0.0.1:5432"} 0',
+    'bunnel_endpoint_ejected{backend="db",endpoint="10.0.0.2:5432"} 0',
+    'bunnel_backend_overloads_total{backend="db"} 0',
   ]);
 });
 
@@ -53,12 +56,16 @@ test("a reload that was refused, and files that are not served", async () => {
   expect(lines).toContain("bunnel_certificate_files_refused 1");
 });
 
-test("an endpoint that is down by its probes", async () => {
+test("an endpoint that is down by its probes and ejected, of a backend that was too full", async () => {
   const endpoint = { endpoint: "e", connections: 1, connections_total: 1, connect_failures_total: 0, ...UP };
-  const endpoints = [{ ...endpoint, health: "down", health_changes_total: 3 } as const];
-  const lines = await samples({ backends: [{ backend: "b", endpoints }] });
+  const endpoints = [
+    { ...endpoint, health: "down", health_changes_total: 3, ejected_until: "2026-11-21T01:00:05.000Z" } as const,
+  ];
+  const lines = await samples({ backends: [{ backend: "b", overloads_total: 7, endpoints }] });
   expect(lines).toContain('bunnel_endpoint_healthy{backend="b",endpoint="e"} 0');
   expect(lines).toContain('bunnel_endpoint_health_changes_total{backend="b",endpoint="e"} 3');
+  expect(lines).toContain('bunnel_endpoint_ejected{backend="b",endpoint="e"} 1');
+  expect(lines).toContain('bunnel_backend_overloads_total{backend="b"} 7');
 });
 
 test("names with quotes, backslashes and line ends stay one label", async () => {
@@ -69,7 +76,7 @@ test("names with quotes, backslashes and line ends stay one label", async () => 
     connect_failures_total: 0,
     ...UP,
   };
-  const lines = await samples({ backends: [{ backend: "b", endpoints: [endpoint] }] });
+  const lines = await samples({ backends: [{ backend: "b", overloads_total: 7, endpoints: [endpoint] }] });
   expect(lines).toContain('bunnel_endpoint_connections_active{backend="b",endpoint="unix:/a\\"b\\\\c\\nd"} 1');
 });
 
@@ -109,6 +116,7 @@ function large(): Status {
     listeners: Array.from({ length: 200 }, (_, i) => ({ listener: `l${i}`, address: `10.0.0.1:${i}`, ...counts })),
     backends: Array.from({ length: 20 }, (_, b) => ({
       backend: `b${b}`,
+      overloads_total: 0,
       endpoints: Array.from({ length: 50 }, (_, i) => ({ endpoint: `10.${b}.0.${i}:80`, ...counts })),
     })),
   });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { statusScreen } from "../../../src/cli/status-screen.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
-import { sampleStatus, UP } from "../../support/status-sample.ts";
+import { NOT_PROBED, sampleStatus, UP } from "../../support/status-sample.ts";
 
 function screen(changes: Partial<Status> = {}): string {
   return statusScreen(sampleStatus(changes)).join("\n");
@@ -66,8 +66,8 @@ test("long lists are folded, and an endpoint that fails is not folded away", () 
   const lines = statusScreen(
     sampleStatus({
       backends: [
-        { backend: "b", endpoints },
-        { backend: "none", endpoints: [] },
+        { backend: "b", overloads_total: 0, endpoints },
+        { backend: "none", overloads_total: 0, endpoints: [] },
       ],
     }),
   );
@@ -85,10 +85,14 @@ test("how endpoints are by their probes, since when and why", () => {
     { endpoint: "a", ...counts, ...UP },
     { endpoint: "b", ...counts, ...UP, reason: "connect: ECONNREFUSED" },
     ...Array.from({ length: 20 }, (_, i) => ({ endpoint: `c${i}`, ...counts, ...UP })),
-    { endpoint: "d", ...counts, health_changes_total: 1, ...down },
+    { endpoint: "d", ...counts, health_changes_total: 1, ejected_until: null, ...down },
+    { endpoint: "f", ...counts, ...UP, ejected_until: "2026-11-21T01:00:05.000Z" },
+    { endpoint: "g", ...counts, ...NOT_PROBED, ejected_until: "2026-11-21T00:59:05.000Z" },
   ];
-  const text = screen({ backends: [{ backend: "all", endpoints }] });
+  const text = screen({ backends: [{ backend: "all", overloads_total: 0, endpoints }] });
   expect(text).toMatch(/ d .*DOWN for 4m 3s: status 503\n/);
   expect(text).toMatch(/ b .*up: last probe failed: connect: ECONNREFUSED\n/);
   expect(text).toMatch(/ a .*up\n/);
+  expect(text).toMatch(/ f .*EJECTED for another 5s; up\n/);
+  expect(text).toMatch(/ g .*EJECTED, to be tried; -\n/);
 });

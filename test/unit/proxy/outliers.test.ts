@@ -2,9 +2,10 @@
 
 import { afterEach, beforeEach, describe, expect, setSystemTime, test } from "bun:test";
 import { Clock } from "../../../src/base/clock.ts";
+import { Backend } from "../../../src/proxy/balance.ts";
 import { EjectionLog } from "../../../src/proxy/ejection-log.ts";
 import { type Attempt, Outliers } from "../../../src/proxy/outliers.ts";
-import { CountTable, privateMemory } from "../../../src/snapshot/counts.ts";
+import { CountTable, privateCounts, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { EndpointSpec, OutlierSpec } from "../../../src/snapshot/snapshot.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
 import { Probe, SimWorker } from "../../support/sim-worker.ts";
@@ -230,6 +231,29 @@ describe("a worker", () => {
     sim.settle();
     expect([states.trialUntilS(1), states.ejections(1)]).toEqual([0, 1]);
   });
+});
+
+test("while one connection tries an endpoint, whoever would choose it chooses another one", () => {
+  const counts = privateCounts();
+  const endpoints = [endpointSpec(1), endpointSpec(2)];
+  const spec = backendSpec({ endpoints, outliers: SPEC });
+  const [backend, ofAnother] = [new Backend(spec, { counts }), new Backend(spec, { counts })];
+  const { states } = counts.table;
+  // The emptiest, by far.
+  for (let count = 0; count < 9; count++) counts.add(2);
+  states.setEjections(1, 1);
+  expect([backend.pick([]), backend.acquire(0)?.slot, backend.attempt?.isTrial]).toEqual([0, 1, true]);
+  for (const each of [backend, ofAnother]) expect(each.pick([])).toBe(1);
+  // Found out too late, it is another choice, and nothing is counted.
+  states.endTrial(1);
+  expect(ofAnother.pick([])).toBe(0);
+  expect(backend.pick([])).toBe(0);
+  expect(backend.acquire(0)?.slot).toBe(1);
+  // So that nothing but the trial is in the way.
+  counts.subtract(1);
+  const active = counts.total(1);
+  expect([ofAnother.acquire(0), counts.total(1)]).toEqual([null, active]);
+  expect(ofAnother.pick([])).toBe(1);
 });
 
 test("the log has a bounded number of lines", () => {
