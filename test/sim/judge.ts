@@ -65,6 +65,7 @@ export class Judge {
     const reasons = ["completed"];
     if (listener === LISTENERS.limited) reasons.push("limit_reached");
     if (this.#hasEndpointLimits) reasons.push("no_endpoint");
+    if (this.#mayOverload) reasons.push("backend_overload");
     if (this.#backend.maxLifetimeMs > 0) reasons.push("lifetime_exceeded");
     if (this.drainDueMs !== Number.POSITIVE_INFINITY) reasons.push("drain_timeout", "drain_idle");
     return reasons;
@@ -72,6 +73,11 @@ export class Judge {
 
   get #hasEndpointLimits(): boolean {
     return this.#backend.endpoints.some(({ maxConnections }) => maxConnections > 0);
+  }
+
+  get #mayOverload(): boolean {
+    const { maxConnections, maxPendingConnects, queueSize } = this.#backend;
+    return maxConnections > 0 || maxPendingConnects > 0 || (this.#hasEndpointLimits && queueSize > 0);
   }
 
   #checkCompleted(one: Case, record: CloseRecord, server: Party): void {
@@ -101,6 +107,9 @@ export class Judge {
     const [source, sink] = [from.link as SimLink, to.link as SimLink];
     // It read too slowly for the time that what is left of a broken connection gets.
     if (sink.abandonedFull) return;
+    // Nor does what is left of it get more time than a connection may have at all.
+    const { maxLifetimeMs } = this.#backend;
+    if (maxLifetimeMs > 0 && record.durationMs >= maxLifetimeMs - TICK_MS) return;
     if (source.endTold && (to.received !== from.sent || to.fins !== 1))
       this.#wrong(
         one,
@@ -205,6 +214,8 @@ export class Judge {
         return script.flaw === "denied";
       case "no_endpoint":
         return this.#hasEndpointLimits;
+      case "backend_overload":
+        return this.#mayOverload;
       case "connect_refused":
         return lastDial?.kind === "fails" && lastDial.code !== "ETIMEDOUT";
       case "connect_timeout":

@@ -72,6 +72,7 @@ test.skipIf(replayed === undefined)(
 );
 
 const REACHED = [
+  "backend_overload",
   "certificate_rejected",
   "completed",
   "connect_refused",

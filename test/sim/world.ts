@@ -198,8 +198,12 @@ class World {
     if (this.runtime.clock.armed !== 0) schedule.violation(`${this.runtime.clock.armed} timers are left`);
     const open = this.runtime.links.filter((link) => link.closeTold === null).length;
     if (open > 0) schedule.violation(`${open} sockets are left open`);
-    for (const { name, endpoints } of this.snapshot.backends) {
+    for (const { name, endpoints, slot, connectsSlot, retriesSlot } of this.snapshot.backends) {
+      const own = [slot, connectsSlot, retriesSlot].map((each) => worker.counts.total(each));
+      if (own.some((count) => count !== 0)) schedule.violation(`${name} still counts ${own.join(", ")}`);
       for (const endpoint of endpoints) {
+        if (worker.counts.table.states.trialUntilS(endpoint.slot) !== 0)
+          schedule.violation(`${endpoint.name} is still being tried`);
         const active = worker.backendNamed(name)?.activeOf(endpoint);
         if (active !== 0) schedule.violation(`${endpoint.name} still counts ${active}`);
       }
@@ -272,7 +276,15 @@ function drawSnapshot(schedule: Schedule, { maxConnectionsPerSecond = 0, ...band
             backup: slot === 2 && schedule.chance(0.5),
           }),
         ),
-        connectAttempts: schedule.integer(1, 3),
+        connectAttempts: schedule.integer(1, 5),
+        retryBudget: schedule.pick([0, 0.2, 1]),
+        maxConnections: schedule.pick([0, 0, 0, 8]),
+        maxPendingConnects: schedule.pick([0, 0, 0, 2]),
+        queueSize: schedule.pick([0, 3, 100]),
+        queueTimeoutMs: schedule.pick([100, 1000]),
+        outliers: schedule.chance(0.5)
+          ? { failures: schedule.integer(1, 3), ejectionMs: 1000, maxEjectionMs: 2000, maxEjectionPercent: 70 }
+          : null,
         idleTimeoutMs: schedule.pick([6000, 8000]),
         halfCloseIdleTimeoutMs: schedule.pick([0, 4500]),
         maxLifetimeMs: schedule.pick([0, 0, 0, 3000]),
