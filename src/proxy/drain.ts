@@ -77,8 +77,9 @@ export class Drain {
     const everyMs = Math.ceil(leftMs / this.#silent.length / TICK_MS) * TICK_MS;
     const due = Math.min(this.#carried + (this.#silent.length * everyMs) / leftMs, this.#most);
     this.#carried = due % 1;
-    this.#end(Math.floor(due));
+    // Before it ends any: with the last connection `stop` may be called.
     this.#clock.arm(this.#moment, everyMs);
+    this.#end(Math.floor(due));
   }
 
   #end(count: number): void {
