@@ -10,7 +10,7 @@ import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
-import type { ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
+import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Status } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -19,6 +19,7 @@ import { type PassedSignal, StandIn } from "./stand-in.ts";
 /** What an upgrade needs. */
 export interface Succession {
   readonly processes: Processes;
+  readonly commandLine: Runtime["commandLine"];
   /** With which the successor is started. */
   readonly args: readonly string[];
   /** By which it finds the service manager. */
@@ -68,6 +69,8 @@ export class Daemon implements Control {
   #upgrading = false;
   /** By a signal or an operator. */
   #toldToStop = false;
+  /** Called when an upgrade was abandoned. */
+  onAbandoned: (() => void) | null = null;
   readonly #telling: ReturnType<typeof setInterval>;
 
   constructor(parts: DaemonParts) {
@@ -158,7 +161,7 @@ export class Daemon implements Control {
         "upgraded: another process serves now, and this one finishes what it has",
       );
       const isFirst = !notices.hasManager && !processes.isChild;
-      if (isFirst) this.#standIn = new StandIn({ ...this.#parts, processes, successor: pid });
+      if (isFirst) this.#standIn = new StandIn({ ...this.#parts, ...succession, successor: pid });
       this.#finish(places);
     } catch (thrown) {
       // Its end was ours to decide.
@@ -168,6 +171,7 @@ export class Daemon implements Control {
       this.#note("serving");
       plane.share(false);
       liveConfig.release();
+      this.onAbandoned?.();
       // Its workers have no supervisor any more that would take their rows back.
       sweepRows({ counts, processes, plane });
     } finally {

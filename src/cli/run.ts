@@ -43,7 +43,9 @@ export interface RunIo {
 }
 
 type Signal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2";
-const SIGNALS: readonly Signal[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2"];
+const ENDING: readonly Signal[] = ["SIGTERM", "SIGINT"];
+/** These would end a process that does not handle them yet, and nobody who sends them means that. */
+const ASKING: readonly Signal[] = ["SIGHUP", "SIGUSR2"];
 
 export interface RunOptions {
   readonly config?: string;
@@ -66,6 +68,9 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   const { runtime } = io;
   let inheritance: Inheritance | null = null;
   let started: Started;
+  const early = new Set<Signal>();
+  let hear = (signal: Signal): void => void early.add(signal);
+  for (const signal of ASKING) io.onSignal(signal, () => hear(signal));
   try {
     inheritance = await inherit(io, options);
     started = await start(io, options, inheritance);
@@ -76,7 +81,20 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     else inheritance.decline(thrown.message);
     return thrown.code === BAD_CONFIG ? EXIT_BAD_CONFIG : 1;
   }
-  const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, admin, embedded, accessLog } = started;
+  const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, embedded, accessLog } = started;
+  let { admin } = started;
+  daemon.onAbandoned = async () => {
+    // A successor that was killed may have put its socket file in the place of ours, and nobody answers there.
+    if (admin?.address.kind !== "unix") return;
+    const before = admin;
+    try {
+      admin = await started.openAdmin({ takeOver: true });
+    } catch (thrown) {
+      log.error({ problem: messageOf(thrown) }, "the admin API cannot be reached any more");
+      return;
+    }
+    await before.close();
+  };
   daemon.announce();
   liveConfig.start();
   if (inheritance !== null) {
@@ -91,6 +109,8 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   health.start();
   void daemon.leaving.then(() => health.stop());
   void daemon.leaving.then(() => admin?.close());
+  hear = (signal) => daemon.signalled(signal);
+  for (const signal of early) hear(signal);
   const { aborted, standIn } = await daemon.ended;
   health.stop();
   await admin?.close();
@@ -116,6 +136,7 @@ interface Started extends Shared {
   readonly log: Log;
   readonly pidFile: PidFile | null;
   readonly admin: Admin | null;
+  openAdmin(options: { readonly takeOver: boolean }): Promise<Admin | null>;
   readonly embedded: Quickstart | null;
   /** Of this process, if it relays itself and keeps one. */
   readonly accessLog: () => AccessLogOutput | null;
@@ -162,30 +183,35 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
     return accessLog.accessLog;
   };
   try {
-    if (!isHeir) pidFile?.claim();
-    plane = await startPlane({ runtime, version, config, log, openAccessLog, snapshot, isHeir, ...shared });
+    if (!isHeir) pidFile?.check();
+    const accepting = (): void => (isHeir ? undefined : pidFile?.claim());
+    plane = await startPlane({ runtime, version, config, log, openAccessLog, snapshot, isHeir, accepting, ...shared });
     const { processes } = runtime;
     const pid = processes?.pid ?? 0;
     const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
     const environment = manager?.environment ?? {};
     const succession =
-      processes !== null && memory !== null ? { processes, args, environment, ...shared, memory } : null;
+      processes !== null && memory !== null
+        ? { processes, commandLine: runtime.commandLine, args, environment, ...shared, memory }
+        : null;
     const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
     const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
     const daemon = new Daemon(parts);
     // Before it is announced: whoever waits for that may signal at once.
-    for (const signal of SIGNALS) io.onSignal(signal, () => daemon.signalled(signal));
+    for (const signal of ENDING) io.onSignal(signal, () => daemon.signalled(signal));
     const onDefect = (thrown: unknown): void =>
       log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
     io.onDefect(onDefect);
     const { address } = config.admin;
-    const admin =
-      address === null ? null : await startAdmin({ address, control: daemon, runtime, takeOver: isHeir, onDefect });
-    const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, embedded };
+    const openAdmin = async ({ takeOver }: { readonly takeOver: boolean }): Promise<Admin | null> =>
+      address === null ? null : await startAdmin({ address, control: daemon, runtime, takeOver, onDefect });
+    const admin = await openAdmin({ takeOver: isHeir });
+    const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, openAdmin, embedded };
     return { ...shared, ...rest, accessLog: () => accessLog };
   } catch (thrown) {
     pidFile?.release();
-    plane?.abort();
+    // Workers of an heir may have clients of the daemon that goes on: they finish these when we are gone.
+    if (!isHeir) plane?.abort();
     throw thrown;
   }
 }

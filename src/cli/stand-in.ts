@@ -1,7 +1,8 @@
 // The process that was started first stays when others have taken its place, for whoever knows it by its id: a shell, a container, a script. It passes
 // signals on, and ends as the daemon ends. Under a service manager it is not needed: that is told who the service is.
 
-import type { Processes } from "../runtime/runtime.ts";
+import { isDaemon } from "../control/pid-file.ts";
+import type { Processes, Runtime } from "../runtime/runtime.ts";
 import type { CountTable, SupervisorNote } from "../snapshot/counts.ts";
 
 /** How often is looked whether the daemon has ended. */
@@ -13,6 +14,7 @@ export type PassedSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2";
 
 export interface StandInOptions {
   readonly processes: Pick<Processes, "isAlive" | "signal">;
+  readonly commandLine: Runtime["commandLine"];
   /** Where supervisors note who they are. */
   readonly counts: Pick<CountTable, "supervisor">;
   /** Our own process id. */
@@ -51,7 +53,10 @@ export class StandIn {
   }
 
   #pass(signal: PassedSignal): void {
-    this.#options.processes.signal(this.#daemon.pid, signal);
+    const { processes, commandLine } = this.#options;
+    const { pid } = this.#daemon;
+    // The note lies in memory that workers can write, and they may have less rights than we: nobody is signalled on their word alone.
+    if (isDaemon(commandLine(pid))) processes.signal(pid, signal);
   }
 
   get #daemon(): SupervisorNote {

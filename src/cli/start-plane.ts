@@ -43,11 +43,13 @@ export interface PlaneParts extends Shared {
   readonly snapshot: Snapshot;
   /** A predecessor has the queues too. */
   readonly isHeir: boolean;
+  /** Called once the addresses are ours, and while we are still who we were started as. What it throws is a failed start. */
+  accepting(): void;
 }
 
 /** Starts whatever relays. Opens what the predecessor has not left, and gives back to it what is not used. */
 export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
-  const { runtime, version, config, log, openAccessLog, snapshot, sockets, counts, memory, isHeir } = parts;
+  const { runtime, version, config, log, openAccessLog, snapshot, sockets, counts, memory, isHeir, accepting } = parts;
   const { processes } = runtime;
   // What is wrong with them is told now. Listeners get them by `bind`.
   runtime.inheritedSockets();
@@ -64,6 +66,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
       log,
     });
     sockets.leaveUnused(snapshot.listeners);
+    accepting();
     if (config.user !== undefined) runtime.dropPrivileges(config.user);
     return plane;
   }
@@ -84,6 +87,12 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
   });
   await supervisor.start();
   sockets.leaveUnused(snapshot.listeners);
+  try {
+    accepting();
+  } catch (thrown) {
+    supervisor.abort();
+    throw thrown;
+  }
   return supervisor;
 }
 

@@ -88,6 +88,8 @@ export class LiveConfig {
   #stopped = false;
   /** Reloads, one at a time: the next waits for the one before. */
   #reloads: Promise<unknown> = Promise.resolve();
+  /** The last of these, until it begins: whoever asks meanwhile is answered by it. */
+  #nextReload: Promise<readonly string[]> | null = null;
   /** How many of these are not done. */
   #reloading = 0;
   /** Compiling and publishing, one at a time. Nothing in here waits for the network. */
@@ -169,9 +171,12 @@ export class LiveConfig {
 
   /** A retry says nothing when it is refused for the same reasons as before. */
   #ask({ isRetry }: { readonly isRetry: boolean }): Promise<readonly string[]> {
+    // It reads what lies on the disk when it begins. A hundred that each wait for a name server would keep the next one waiting for an hour.
+    if (this.#nextReload !== null && this.#reloading > 1) return this.#nextReload;
     const at = new Date().toISOString();
     this.#reloading++;
     const outcome = this.#reloads.then(async () => {
+      this.#nextReload = null;
       const problems = await this.#guarded(() => this.#reload());
       const before = this.#lastReload?.problems ?? [];
       if (problems.length > 0 && !this.#stopped && !(isRetry && sameData(problems, before)))
@@ -181,6 +186,7 @@ export class LiveConfig {
       return problems;
     });
     this.#reloads = outcome;
+    this.#nextReload = outcome;
     return outcome;
   }
 

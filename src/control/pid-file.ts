@@ -23,20 +23,29 @@ export class PidFile {
   }
 
   /**
-   * Puts our process id into the file. Throws ProxyError EEXIST when another bunnel that lives is named there, unless it is the predecessor
-   * that we have taken over from, or when the file is something else; or what writing it throws. A file whose process has gone is replaced.
+   * Throws ProxyError EEXIST when another bunnel that lives is named in the file, unless it is the predecessor that we have taken over from, or
+   * when the file is something else.
    */
-  claim({ takeOver = false } = {}): void {
-    const { path, pid, files } = this.#options;
+  check({ takeOver = false } = {}): void {
+    const { path, pid } = this.#options;
     const text = this.#text();
     const named = Number(text);
     if (text !== "" && !(Number.isSafeInteger(named) && named > 0))
       throw new ProxyError("EEXIST", `${path} holds no process id but something else: give \`pid_file\` another path`);
-    if (named > 0 && named !== pid && !takeOver && this.#isBunnel(named))
+    if (named > 0 && named !== pid && !takeOver && isDaemon(this.#options.commandLine(named)))
       throw new ProxyError(
         "EEXIST",
         `${path} names process ${named}, which is a bunnel that runs: stop it, or give this one another \`pid_file\``,
       );
+  }
+
+  /**
+   * Puts our process id into the file. Throws what `check` throws, and what writing it throws. A file whose process has gone is replaced. Who
+   * claims has the addresses: of two that start at once the one that cannot have them leaves the file alone.
+   */
+  claim({ takeOver = false } = {}): void {
+    this.check({ takeOver });
+    const { path, pid, files } = this.#options;
     files.writeText(path, `${pid}\n`, { mode: MODE });
   }
 
@@ -55,12 +64,11 @@ export class PidFile {
     const { path, files } = this.#options;
     return files.exists(path) ? files.readText(path).trim() : "";
   }
+}
 
-  /** A process id is given to others in time: only a command line tells whose it is. */
-  #isBunnel(pid: number): boolean {
-    const words = this.#options.commandLine(pid);
-    const end = words.indexOf("run");
-    // `bunnel run`, or `bun …/bunnel/src/main.ts run`.
-    return words.slice(0, Math.max(end, 0)).some((word) => /(^|\/)(bunnel|main\.ts)$/.test(word));
-  }
+/** Whether a process with this command line is a daemon of bunnel. A process id is given to others in time: only a command line tells whose it is. */
+export function isDaemon(commandLine: readonly string[]): boolean {
+  const end = commandLine.indexOf("run");
+  // `bunnel run`, or `bun …/bunnel/src/main.ts run`.
+  return commandLine.slice(0, Math.max(end, 0)).some((word) => /(^|\/)(bunnel|main\.ts)$/.test(word));
 }

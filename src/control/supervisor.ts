@@ -82,7 +82,8 @@ export class Supervisor implements DataPlane {
       await Promise.all(this.#places.map((place) => this.#startWorker(place).ready));
       this.#state = "serving";
     } catch (thrown) {
-      for (const holder of this.#all()) holder.kill();
+      // A predecessor goes on: whom its clients have come to already finishes them, as any worker does that loses its supervisor.
+      for (const holder of this.#all()) if (!this.#shared || holder.state === "starting") holder.kill();
       sockets.forget(opened);
       throw new ProxyError("EWORKER", `a worker does not start: ${messageOf(thrown)}`);
     }

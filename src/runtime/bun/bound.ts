@@ -60,8 +60,10 @@ export class BunBoundSocket implements BoundSocket {
   turnAway(): void {
     if (this.#closed) return;
     const { address } = this;
-    if (address.kind === "tcp") dropNewcomers(this.descriptor);
-    else if (this.#file !== "" && fileOf(address) === this.#file) unlinkQuietly(address.path);
+    if (address.kind === "tcp") {
+      // Without the filter: a queue with room for one, so that nobody joins while somebody waits.
+      if (dropNewcomers(this.descriptor) !== "") listenOn(this.descriptor, 0);
+    } else if (this.#file !== "" && fileOf(address) === this.#file) unlinkQuietly(address.path);
   }
 
   /** Adoption by Bun shortens the queue to 511. */

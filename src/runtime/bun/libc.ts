@@ -140,9 +140,10 @@ export function allowSharing(descriptor: number, allowed: boolean): void {
 
 /**
  * Lets a listening TCP socket drop every SYN, and nothing else, so that no new connection begins: a classic socket filter (the BPF of 1992 that
- * packet(7) takes, four instructions on the TCP header). Harmless to connections that are in the queue or completing.
+ * packet(7) takes, four instructions on the TCP header). Harmless to connections that are in the queue or completing. "" or the errno's name:
+ * there are hosts on which this takes privileges.
  */
-export function dropNewcomers(descriptor: number): void {
+export function dropNewcomers(descriptor: number): string {
   // Each is struct sock_filter: code, jump if true, jump if false, constant.
   const program = new DataView(new ArrayBuffer(SYN_FILTER.length * 8));
   for (const [index, [code, ifTrue, ifFalse, constant]] of SYN_FILTER.entries()) {
@@ -154,8 +155,8 @@ export function dropNewcomers(descriptor: number): void {
   const bytes = new Uint8Array(program.buffer);
   // struct sock_fprog: length, padding, pointer.
   const filter = new BigUint64Array([BigInt(SYN_FILTER.length), BigInt(ptr(bytes))]);
-  const failed = libc.setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, ptr(filter), filter.byteLength) < 0;
-  assert(!failed, "a TCP socket takes a filter");
+  const answer = libc.setsockopt(descriptor, SOL_SOCKET, SO_ATTACH_FILTER, ptr(filter), filter.byteLength);
+  return answer < 0 ? lastErrno() : "";
 }
 
 /** Whether a read, or an accept, would not have to wait. */
