@@ -232,7 +232,7 @@ const backend = z
     connect_attempts: integer({ min: 1, max: 32 })
       .default(3)
       .describe(
-        "Attempts for one connection, the first included, while no byte of the client's has been sent. Each goes to another endpoint, at once, as long as there is one; then all may be tried again, after a random time that grows from 50ms to 1s.",
+        "Attempts for one connection, the first included, while no byte of the client's has been sent. Each goes to another endpoint, at once, as long as there is one; then all may be tried again, after a random time that grows from 50ms to 1s, unless the last one failed in its TLS handshake otherwise than by its time.",
       ),
     retry_budget: percent(100)
       .prefault("20%")

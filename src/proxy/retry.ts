@@ -18,7 +18,7 @@ export function retriesWithin(budget: number, connections: number): number {
   return Math.max(LEAST_RETRIES, Math.floor(connections * budget));
 }
 
-/** Whether a moment may make a difference. A certificate does not get better by asking for it again. */
+/** Whether a moment may make a difference. A certificate, or another version of TLS, does not get better by asking for it again. */
 export function mayPass({ reason }: Ending): boolean {
-  return reason !== "upstream_certificate_rejected";
+  return reason !== "upstream_certificate_rejected" && reason !== "upstream_handshake_failed";
 }

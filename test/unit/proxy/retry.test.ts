@@ -1,7 +1,8 @@
 // Attempts beyond the endpoints that there are: after a random time, within a budget, and never once the client's bytes are under way.
 
 import { expect, test } from "bun:test";
-import { backOffMs, retriesWithin } from "../../../src/proxy/retry.ts";
+import { Ending } from "../../../src/proxy/ending.ts";
+import { backOffMs, mayPass, retriesWithin } from "../../../src/proxy/retry.ts";
 import type { BackendSpec } from "../../../src/snapshot/snapshot.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
 import { Probe, SimWorker } from "../../support/sim-worker.ts";
@@ -43,6 +44,13 @@ test("others at once, the same ones after a while that grows; then the client is
   expect([third, fifth]).toEqual([fourth, sixth]);
   expect(Number(third)).toBeGreaterThan(Number(second));
   expect([sim.server.text, retrying(), sim.records]).toEqual(["hello", 0, []]);
+});
+
+test("what a moment does not change is not tried again", () => {
+  const reasons = ["connect_refused", "connect_timeout", "upstream_handshake_timeout", "upstream_reset"] as const;
+  expect(reasons.map((reason) => mayPass(new Ending(reason)))).toEqual([true, true, true, true]);
+  const lasting = ["upstream_certificate_rejected", "upstream_handshake_failed"] as const;
+  expect(lasting.map((reason) => mayPass(new Ending(reason)))).toEqual([false, false]);
 });
 
 test("the wait is anything up to a bound that doubles", () => {
