@@ -307,7 +307,7 @@ export const configSchema = z
     user: userName
       .optional()
       .describe(
-        "The user that the workers run as when root starts the program. The supervisor stays root, for low ports and keys.",
+        "The user that the workers run as when root starts the program. The supervisor stays root, for low ports and keys. With `workers: 0` all of it becomes that user once it listens: from then on that user has to be able to read the keys, for reloads and upgrades.",
       ),
     zone: name
       .optional()

@@ -11,8 +11,10 @@ import type { FetchHttpOptions, Http, HttpAnswer, HttpServer, ServeHttpOptions }
 import { cannotListen } from "./bound.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 
-/** A client that sends or reads nothing for so long is cut. On a unix socket Bun does so after 10 s. */
+/** A client that asks nothing for so long is cut. */
 const IDLE_TIMEOUT_SECONDS = 30;
+/** The longest that Bun knows. On a unix socket it cannot tell one that asks nothing from one that waits for its answer. */
+const UNIX_IDLE_TIMEOUT_SECONDS = 255;
 /** Longest answer that is read; 64 MiB is a status of some 300,000 endpoints. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** The kernel's limit (unix(7)) without the final NUL. */
@@ -59,7 +61,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
   // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
   // with its mode, and in front of nobody's eyes.
   const temporary = temporaryPath(path);
-  const server = start(options, { unix: temporary });
+  const server = start(options, { unix: temporary, idleTimeout: 200 } as Target);
   let file: string;
   try {
     chmodSync(temporary, 0o600);
@@ -78,7 +80,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
 }
 
 type Target =
-  | { readonly unix: string }
+  | { readonly unix: string; readonly idleTimeout: number }
   | { readonly hostname: string; readonly port: number; readonly reusePort: true; readonly idleTimeout: number };
 
 function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Target): Bun.Server<undefined> {
@@ -86,7 +88,11 @@ function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Targ
     // Else defects are answered with a page that shows our source.
     development: false,
     maxRequestBodySize: maxBodyBytes,
-    fetch: (received: Request) => handle(received),
+    fetch: (received: Request, server: Bun.Server<undefined>) => {
+      // What is asked for may take its time: a reload waits for name servers.
+      server.timeout(received, 0);
+      return handle(received);
+    },
     error: () => new Response(null, { status: 500 }),
   };
   const umask = process.umask(0o177);
