@@ -61,7 +61,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
   // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
   // with its mode, and in front of nobody's eyes.
   const temporary = temporaryPath(path);
-  const server = start(options, { unix: temporary, idleTimeout: 200 } as Target);
+  const server = start(options, { unix: temporary, idleTimeout: UNIX_IDLE_TIMEOUT_SECONDS });
   let file: string;
   try {
     chmodSync(temporary, 0o600);
@@ -97,7 +97,8 @@ function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Targ
   };
   const umask = process.umask(0o177);
   try {
-    return "unix" in target ? Bun.serve({ ...common, ...target }) : Bun.serve({ ...common, ...target });
+    // Bun's types know no `idleTimeout` of a unix socket; Bun does.
+    return Bun.serve({ ...common, ...target } as Bun.Serve.Options<undefined>);
   } catch (thrown) {
     throw cannotListen(address, codeOf(thrown) || messageOf(thrown));
   } finally {
