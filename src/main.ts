@@ -6,6 +6,7 @@ import { runtime } from "#runtime";
 import packageJson from "../package.json" with { type: "json" };
 
 const io = {
+  args: process.argv.slice(2),
   out: (line: string): void => void process.stdout.write(`${line}\n`),
   err: (line: string): void => void process.stderr.write(`${line}\n`),
   files: runtime.files,
@@ -22,5 +23,5 @@ const io = {
 };
 
 // A worker has no use for what commands need, and there are many workers.
-const role = process.argv[2] === "worker" ? import("./cli/run-worker.ts") : import("./cli/program.ts");
+const role = io.args[0] === "worker" ? import("./cli/run-worker.ts") : import("./cli/program.ts");
 process.exit(await (await role).start(io));

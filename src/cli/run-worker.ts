@@ -7,8 +7,8 @@ import type { BoundSocket, Channel, Passed, Processes, Runtime } from "../runtim
 import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import { placeOf } from "../snapshot/snapshot.ts";
-import { createLog, type Log } from "../telemetry/log.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
+import { WorkerLog } from "./worker-log.ts";
 
 /** What a worker may touch. */
 export interface WorkerIo {
@@ -40,7 +40,9 @@ class WorkerRole {
   readonly #channel: Channel;
   readonly #ended = Promise.withResolvers<number>();
   #worker: Worker | null = null;
-  #log: Log | null = null;
+  readonly #lines = new WorkerLog((level, fields, message) => this.#send({ kind: "log", level, fields, message }));
+  readonly #log = this.#lines.log;
+  #started: Start | null = null;
   #output: AccessLogOutput | null = null;
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
@@ -71,7 +73,7 @@ class WorkerRole {
 
   #tellDefect(thrown: unknown): void {
     const err = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-    this.#log?.error({ err }, "a defect in bunnel; please report it");
+    this.#log.error({ err }, "a defect in bunnel; please report it");
   }
 
   #receive(message: ToWorker, passed: Passed): void {
@@ -84,7 +86,7 @@ class WorkerRole {
       if (message.kind === "start") this.#ended.resolve(1);
       if (message.kind !== "commit") return;
       // It goes neither by the old snapshot nor by the new one.
-      this.#log?.error({ problem }, "this worker cannot go over to what it has prepared, and ends");
+      this.#log.error({ problem }, "this worker cannot go over to what it has prepared, and ends");
       this.#leave();
     }
   }
@@ -145,7 +147,7 @@ class WorkerRole {
       const told = `the program on the disk is version ${version}, and what runs is ${message.version}: send SIGUSR2 to the supervisor to upgrade, or restart`;
       throw new ProxyError("EVERSION", told);
     }
-    this.#log = createLog(message.log, { worker: message.worker });
+    this.#started = message;
     this.#shared = message.shared;
     this.#output = new AccessLogOutput({ ...message.accessLog, worker: message.worker }, runtime, this.#log);
     const { accessLog } = this.#output;
@@ -154,6 +156,7 @@ class WorkerRole {
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
+    runtime.giveBackMemory();
     this.#tellServing(snapshot.generation);
   }
 
@@ -180,14 +183,22 @@ class WorkerRole {
   /** Without its supervisor nobody would tell it of new rules, and nobody takes its place. */
   #orphaned(): void {
     if (this.#worker === null) this.#ended.resolve(1);
-    if (this.#worker === null || this.#draining) return;
-    this.#log?.warn("the supervisor is gone: this worker finishes what it has, and ends");
+    if (this.#worker === null) return;
+    void this.#tellOrphaned();
+    if (this.#draining) return;
     if (this.#shared) {
       this.#drain(this.#worker.listeners.map(({ spec }) => placeOf(spec)));
       return;
     }
     for (const queue of this.#accepting.values()) queue.turnAway();
     this.#drain([]);
+  }
+
+  /** A line that nobody else can write any more. Where it cannot be written either, nothing depends on it. */
+  async #tellOrphaned(): Promise<void> {
+    if (this.#started === null) return;
+    await this.#lines.own(this.#started.log, this.#started.worker).catch(() => {});
+    this.#log.warn("the supervisor is gone: this worker finishes what it has, and ends");
   }
 
   #drain(others: readonly string[]): void {

@@ -20,8 +20,7 @@ import { createLog, type Log } from "../telemetry/log.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
-import { startEcho } from "./echo.ts";
-import { defaultStateDirectory, loadQuickstart, type Quickstart, quickstart } from "./quickstart.ts";
+import type { Quickstart } from "./quickstart.ts";
 import { type Shared, shareState, startPlane, workerCount } from "./start-plane.ts";
 
 /** What the daemon may touch. */
@@ -95,6 +94,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     }
     await before.close();
   };
+  runtime.giveBackMemory();
   daemon.announce();
   liveConfig.start();
   if (inheritance !== null) {
@@ -225,8 +225,7 @@ interface Read {
 
 async function read(io: RunIo, { config: path }: RunOptions): Promise<Read> {
   const load = path === undefined ? null : (): LoadResult => loadConfigFile(path, io.files, io.environment);
-  const embedded = load === null ? await prepareQuickstart(io) : null;
-  const loaded = load === null ? loadQuickstart(embedded as Quickstart) : load();
+  const { embedded, loaded } = load === null ? await prepareQuickstart(io) : { embedded: null, loaded: load() };
   if (!loaded.ok) throw badConfig(loaded.problems);
   return { loaded, load, embedded };
 }
@@ -251,11 +250,14 @@ async function inherit(io: RunIo, { takeOver: isHeir }: RunOptions): Promise<Inh
   return isHeir && processes !== null ? await takeOver(processes) : null;
 }
 
-async function prepareQuickstart(io: RunIo): Promise<Quickstart> {
+async function prepareQuickstart(io: RunIo): Promise<{ readonly embedded: Quickstart; readonly loaded: LoadResult }> {
+  const { startEcho } = await import("./echo.ts");
+  const { defaultStateDirectory, loadQuickstart, quickstart } = await import("./quickstart.ts");
   try {
     const stateDirectory = defaultStateDirectory(io.environment, io.userId);
     const endpoints = ["echo-1", "echo-2", "echo-3"].map((name) => startEcho(io.runtime, name).address);
-    return await quickstart(io.files, { stateDirectory, endpoints });
+    const embedded = await quickstart(io.files, { stateDirectory, endpoints });
+    return { embedded, loaded: loadQuickstart(embedded) };
   } catch (thrown) {
     throw new ProxyError("EQUICKSTART", `the embedded default cannot be set up: ${messageOf(thrown)}`);
   }

@@ -11,7 +11,6 @@ import { CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { Log } from "../telemetry/log.ts";
-import { OneProcess } from "./one-process.ts";
 
 /** What all processes of a daemon have in common. */
 export interface Shared {
@@ -57,6 +56,8 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
   if (workers === 0) {
     const row = counts.claim(processes?.pid ?? 1);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
+    // A supervisor relays nothing, and does not load what does.
+    const { OneProcess } = await import("./one-process.ts");
     const plane = new OneProcess({
       runtime,
       snapshot,

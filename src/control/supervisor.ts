@@ -208,6 +208,7 @@ export class Supervisor implements DataPlane {
         queues: sockets.held,
         start: { ...settings, worker: place.worker, row: row.number, shared: this.#shared, snapshot: this.#snapshot },
         ...(patience !== undefined && { patience }),
+        onLine: ({ level, fields, message }) => this.#options.log[level]({ worker: place.worker, ...fields }, message),
         onLeaving: () => this.#wantsToEnd(place, holder),
         onEnd: (end) => this.#workerEnded(place, holder, end),
       });

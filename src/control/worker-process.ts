@@ -37,6 +37,8 @@ export interface WorkerProcessOptions {
   readonly patience?: WorkerPatience;
   /** It has to end, and is to be told to drain. */
   onLeaving(): void;
+  /** It has something to say in the operational log. */
+  onLine(line: Extract<FromWorker, { kind: "log" }>): void;
   onEnd(end: WorkerEnd): void;
 }
 
@@ -133,7 +135,7 @@ export class WorkerProcess {
     this.#child.channel.send(message, passes);
   }
 
-  #receive(message: FromWorker, { onLeaving }: WorkerProcessOptions): void {
+  #receive(message: FromWorker, { onLeaving, onLine }: WorkerProcessOptions): void {
     this.#silentPings = 0;
     switch (message.kind) {
       case "serving":
@@ -154,6 +156,9 @@ export class WorkerProcess {
         break;
       case "drained":
         this.aborted = message.aborted;
+        break;
+      case "log":
+        onLine(message);
         break;
       case "pong":
         break;

@@ -302,6 +302,8 @@ export interface Runtime {
   readonly http: Http;
   /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */
   readonly clock: Clock;
+  /** Gives back memory that starting has taken and that is not used any more. Stops everything for some milliseconds. */
+  giveBackMemory(): void;
   /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
   preciseNowMs(): number;
   /** SHA-256 in lower-case hexadecimal. */

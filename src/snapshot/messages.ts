@@ -52,7 +52,14 @@ export type FromWorker =
   /** It has to end, as somebody else has asked it to or as it cannot go on. Answered by `drain`. */
   | { readonly kind: "leaving" }
   | { readonly kind: "drained"; readonly aborted: number }
-  | { readonly kind: "pong" };
+  | { readonly kind: "pong" }
+  /** A line for the operational log. */
+  | {
+      readonly kind: "log";
+      readonly level: "debug" | "info" | "warn" | "error" | "fatal";
+      readonly fields: Readonly<Record<string, unknown>>;
+      readonly message: string;
+    };
 
 /** What a supervisor tells its successor, with the table of counts and then all queues passed along. Understood across versions: fields are only added. */
 export interface HandOver {

@@ -97,6 +97,8 @@ export class SimRuntime implements Runtime {
     return (socket as SimSocket).link.unconsumedBytes;
   }
 
+  giveBackMemory(): void {}
+
   preciseNowMs(): number {
     return this.#schedule.nowMs;
   }

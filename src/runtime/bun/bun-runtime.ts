@@ -24,6 +24,10 @@ export const runtime: Runtime = {
   files,
   http,
   clock,
+  giveBackMemory() {
+    Bun.gc(true);
+    Bun.shrink();
+  },
   preciseNowMs: () => performance.now(),
   sha256: (bytes) => new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
   descriptorLimit,

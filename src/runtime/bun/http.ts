@@ -2,7 +2,6 @@
 // 127.0.0.1, and cannot be told not to.
 
 import { chmodSync, lstatSync, renameSync, unlinkSync } from "node:fs";
-import { request } from "node:http";
 import { dirname } from "node:path";
 import type { Address } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
@@ -139,7 +138,9 @@ function unlinkQuietly(path: string): void {
   }
 }
 
-function fetch({ address, method, path, timeoutMs }: FetchHttpOptions): Promise<HttpAnswer> {
+async function fetch({ address, method, path, timeoutMs }: FetchHttpOptions): Promise<HttpAnswer> {
+  // Only commands ask, and it takes some memory.
+  const { request } = await import("node:http");
   const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
   const where =
     address.kind === "tcp" ? { host: address.host, port: address.port } : { socketPath: socketPath(address.path) };
@@ -168,7 +169,7 @@ function fetch({ address, method, path, timeoutMs }: FetchHttpOptions): Promise<
   }, timeoutMs);
   asked.on("error", (thrown) => failed(codeOf(thrown) || "ECONNRESET", codeOf(thrown) || messageOf(thrown)));
   asked.end();
-  return promise.finally(() => clearTimeout(timer));
+  return await promise.finally(() => clearTimeout(timer));
 }
 
 function socketPath(path: string): string {

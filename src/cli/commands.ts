@@ -1,0 +1,32 @@
+// The commands beside `run`. A daemon does not load them: it would keep them in memory for all its life.
+
+import type { Command } from "commander";
+import { registerCheck } from "./check.ts";
+import { registerDrain } from "./drain.ts";
+import { registerExplain } from "./explain.ts";
+import { registerPki } from "./pki.ts";
+import { registerReference } from "./reference.ts";
+import { registerReload } from "./reload.ts";
+import { registerSchema } from "./schema.ts";
+import { registerStatus } from "./status.ts";
+import { registerVersion } from "./version.ts";
+
+/** What they may touch, all together. */
+export type CommandsIo = Parameters<typeof registerCheck>[1] &
+  Parameters<typeof registerExplain>[1] &
+  Parameters<typeof registerPki>[1] &
+  Parameters<typeof registerStatus>[1] &
+  Parameters<typeof registerVersion>[1];
+
+/** Puts them all under `program`; `finish` is told the exit code of the one that ran. */
+export function registerCommands(program: Command, io: CommandsIo, finish: (exitCode: number) => void): void {
+  registerStatus(program, io, finish);
+  registerReload(program, io, finish);
+  registerDrain(program, io, finish);
+  registerCheck(program, io, finish);
+  registerExplain(program, io, finish);
+  registerSchema(program, io, finish);
+  registerReference(program, io, finish);
+  registerPki(program, io, finish);
+  registerVersion(program, io, finish);
+}
