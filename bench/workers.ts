@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCertificates } from "./certificates.ts";
 import { cpuSeconds } from "./measure.ts";
-import { accepts, eventually, freePorts, LabError, Processes } from "./processes.ts";
+import { eventually, freePorts, LabError, Processes } from "./processes.ts";
 
 const MAIN = join(import.meta.dir, "../src/main.ts");
 const GROUPS = "/sys/fs/cgroup/cpu";
@@ -89,7 +89,8 @@ backends:
   const daemon = processes.start({ name: `bunnel-${workers}`, command: [process.execPath, MAIN, "run", "-c", config] });
   const groups: string[] = [];
   try {
-    await eventually("bunnel to accept", () => accepts(listenerPort));
+    // The port is open before the workers are there.
+    await eventually("bunnel to say that it listens", async () => daemon.output().includes('"msg":"listening"'));
     const pids = childrenOf(daemon.pid);
     if (pids.length !== workers) throw new LabError(`${pids.length} workers are there, and not ${workers}`);
     for (const pid of pids) groups.push(confine(pid));
