@@ -6,7 +6,7 @@ import type { Peer } from "../conformance/peers.ts";
 import { eventually } from "../support/eventually.ts";
 import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { connectTo, type Endpoint, startEndpoint } from "../support/tcp.ts";
+import { connectTo, type Endpoint, endInOrder, startEndpoint, talking } from "../support/tcp.ts";
 import { childrenOf, clientPortsHeldBy, endNow, isAlive, workersOf } from "../support/worker-processes.ts";
 
 const ABANDONED = "upgrade abandoned: the running program serves on";
@@ -32,18 +32,6 @@ ${more}
 backends: { echo: { endpoints: ["${endpoint.address}"] } }
 `,
   };
-}
-
-async function talking(to: string): Promise<Peer> {
-  const peer = await connectTo(to);
-  peer.socket.write("a");
-  await eventually("it was answered", () => peer.text === "a");
-  return peer;
-}
-
-async function endInOrder(peer: Peer): Promise<void> {
-  peer.socket.end("b");
-  await eventually("it ended in order", () => peer.text === "ab" && peer.ended && peer.errorCode === "");
 }
 
 /** Newcomers are served by the daemon as it was, and nobody else is counted. */

@@ -5,21 +5,13 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
-import type { Peer } from "../conformance/peers.ts";
 import { testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { connectTo, startEndpoint, talking } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 import { descriptorsOf } from "../support/worker-processes.ts";
-
-async function talking(to: string): Promise<Peer> {
-  const peer = await connectTo(to);
-  peer.socket.write("a");
-  await eventually("it was answered", () => peer.text === "a");
-  return peer;
-}
 
 /** Refused for that reason, everywhere; and everybody goes by what was served before. */
 async function isRefused(running: Supervised, config: string, reason: RegExp): Promise<void> {

@@ -10,7 +10,7 @@ import { eventually } from "../support/eventually.ts";
 import { unusedPort } from "../support/servers.ts";
 import { startEchoes } from "../support/steady-load.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { connectTo, endInOrder, startEndpoint, talking } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 import { endNow, isAlive, workersOf } from "../support/worker-processes.ts";
 
@@ -21,21 +21,6 @@ listeners:
 ${listeners.map((text) => `  - { ${text}, backend: echo }`).join("\n")}
 backends: { echo: { endpoints: [${endpoints.map((address) => `"${address}"`).join(", ")}] } }
 `;
-}
-
-async function talking(to: string): Promise<Peer> {
-  const peer = await connectTo(to);
-  peer.socket.write("a");
-  await eventually("it was answered", () => peer.text === "a");
-  return peer;
-}
-
-async function endInOrder(peer: Peer): Promise<void> {
-  peer.socket.end("b");
-  await eventually(
-    () => `it ended in order, and not with "${peer.text}" and ${peer.errorCode}`,
-    () => peer.text.endsWith("b") && peer.ended && peer.errorCode === "",
-  );
 }
 
 async function served(to: string, count = 10): Promise<void> {

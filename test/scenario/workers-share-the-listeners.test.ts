@@ -8,7 +8,7 @@ import type { Peer } from "../conformance/peers.ts";
 import { eventually } from "../support/eventually.ts";
 import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { connectTo, type Endpoint, startEndpoint } from "../support/tcp.ts";
+import { type Endpoint, startEndpoint, talking } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 import { clientPortsHeldBy } from "../support/worker-processes.ts";
 
@@ -34,14 +34,6 @@ listeners:
 backends: { echo: { endpoints: ["${endpoint.address}"] } }
 `,
   };
-}
-
-/** A client that has had an answer. */
-async function talking(to: string): Promise<Peer> {
-  const peer = await connectTo(to);
-  peer.socket.write("a");
-  await eventually("it was answered", () => peer.text === "a");
-  return peer;
 }
 
 /** Clients that stay, until each of so many workers has some. */

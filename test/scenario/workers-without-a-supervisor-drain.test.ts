@@ -5,11 +5,10 @@ import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
-import type { Peer } from "../conformance/peers.ts";
 import { eventually } from "../support/eventually.ts";
 import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { connectTo, startEndpoint, talking } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 
 const CLIENTS = 30;
@@ -24,13 +23,6 @@ listeners:
 ${listeners.map((text) => `  - { ${text}, backend: echo }`).join("\n")}
 backends: { echo: { endpoints: ["${endpoint}"] } }
 `;
-}
-
-async function talking(to: string): Promise<Peer> {
-  const peer = await connectTo(to);
-  peer.socket.write("a");
-  await eventually("it was answered", () => peer.text === "a");
-  return peer;
 }
 
 /** Whether another program could listen there. */

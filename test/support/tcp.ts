@@ -5,6 +5,7 @@ import { once } from "node:events";
 import net from "node:net";
 import { boundAddress, closeDescriptor, listenOn, openBound } from "../../src/runtime/bun/libc.ts";
 import { listenAsPeer, Peer, type PeerServer } from "../conformance/peers.ts";
+import { eventually } from "./eventually.ts";
 
 /** A connected peer; `from` is a loopback address such as 127.0.0.2. `to` is `127.0.0.1:PORT` or `unix:/PATH`. */
 export async function connectTo(to: string, from?: string): Promise<Peer> {
@@ -69,4 +70,22 @@ export async function startUnansweringEndpoint(): Promise<AsyncDisposable & { re
       closeDescriptor(descriptor);
     },
   };
+}
+
+/** A client of an echo that has had an answer. */
+export async function talking(to: string): Promise<Peer> {
+  const peer = await connectTo(to);
+  peer.socket.write("a");
+  await eventually("it was answered", () => peer.text === "a");
+  return peer;
+}
+
+/** Ends such a client, which must have been served to its end. */
+export async function endInOrder(peer: Peer): Promise<void> {
+  const whole = `${peer.text}b`;
+  peer.socket.end("b");
+  await eventually(
+    () => `it ended in order, and not with "${peer.text}" and ${peer.errorCode}`,
+    () => peer.text === whole && peer.ended && peer.errorCode === "",
+  );
 }
