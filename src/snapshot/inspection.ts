@@ -77,7 +77,11 @@ export interface ConnectionDetail extends ConnectionRow {
   readonly upstream_tls_version: string;
   readonly upstream_peer: string;
   /** All names of the verified certificate; null when there was none. */
-  readonly names: { readonly uri: readonly string[]; readonly dns: readonly string[]; readonly cn: readonly string[] } | null;
+  readonly names: {
+    readonly uri: readonly string[];
+    readonly dns: readonly string[];
+    readonly cn: readonly string[];
+  } | null;
   readonly peer_fingerprint: string;
   readonly policy: string;
   readonly attempts: number;
