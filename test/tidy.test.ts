@@ -152,9 +152,10 @@ describe("the relay's hot path", () => {
 describe("documents", () => {
   test("README.md lists every close reason as the table has it", () => {
     const rows = Object.entries(CLOSE_REASONS).map(
-      ([name, { side, termination, meaning }]) => `| \`${name}\` | ${termination} | ${side} | ${meaning} |`,
+      ([name, { side, termination, level, meaning }]) =>
+        `| \`${name}\` | ${termination} | ${side} | ${level} | ${meaning} |`,
     );
-    const table = ["| reason | | side | meaning |", "|---|---|---|---|", ...rows].join("\n");
+    const table = ["| reason | | side | level | meaning |", "|---|---|---|---|---|", ...rows].join("\n");
     const readme = readFileSync(join(ROOT, "README.md"), "utf8");
     const written = /<!-- close reasons -->\n([\s\S]*?)\n<!-- \/close reasons -->/.exec(readme)?.[1];
     expect(written).toBe(table);

@@ -35,6 +35,23 @@ export function refusalReason(reason: string, leaf: Uint8Array | null, trustDoma
   return `no authority of the trust domain ${id.trustDomain} vouches for it (${reason})`;
 }
 
+/** What is said in words of a certificate, beside the codes of the TLS library, as codes. The names are OpenSSL's where it has one. */
+const CODES: readonly (readonly [RegExp, string])[] = [
+  [/^not for the address /, "IP_ADDRESS_MISMATCH"],
+  [/^(not for the name |no DNS name matches )/, "HOSTNAME_MISMATCH"],
+  [/^no URI name matches /, "URI_MISMATCH"],
+  [/^no X\.509-SVID/, "INVALID_SVID"],
+  [/^no authority vouches for it$/, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"],
+  [/^excluded subtree violation$/, "EXCLUDED_VIOLATION"],
+  [NAME_CONSTRAINTS, "PERMITTED_VIOLATION"],
+];
+
+/** The code for a reason to refuse a certificate, for programs: of the TLS library, or of what this program finds itself. */
+export function refusalCode(reason: string): string {
+  const code = /^(?:an authority in its chain: )?([A-Z][A-Z0-9_]+)$/.exec(reason)?.[1];
+  return code ?? CODES.find(([words]) => words.test(reason))?.[1] ?? "CERT_REJECTED";
+}
+
 /** What a certificate that was refused says of itself, for the log: never an identity. */
 export function describeRefused(certificate: Uint8Array | null): string {
   const names = certificate === null ? null : readCertificate(certificate);

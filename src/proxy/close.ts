@@ -5,6 +5,7 @@ import { CLOSE_REASONS, type CloseSide, terminationOf } from "../telemetry/close
 import type { Connection } from "./connection.ts";
 import type { Ending } from "./ending.ts";
 import { stopMeter } from "./rate-limit-bandwidth.ts";
+import { triedBy } from "./tried.ts";
 
 /** Aborts what is still open, gives everything back, writes the record. Only `Connection.end` calls it. */
 export function close(connection: Connection, ending: Ending): void {
@@ -30,7 +31,7 @@ function recordOf(connection: Connection, ending: Ending): CloseRecord {
   const { runtime } = listener.worker;
   return {
     timeMs: connection.startedAt,
-    id: connection.id,
+    id: connection.uniqueId,
     listener: listener.spec.name,
     route: connection.route?.name ?? "",
     backend: connection.backend?.spec.name ?? "",
@@ -58,8 +59,11 @@ function recordOf(connection: Connection, ending: Ending): CloseRecord {
     upstreamPeer: connection.upstreamTls?.peer ?? "",
     closeReason: ending.reason,
     closeSide: sideOf(connection, ending),
+    phase,
     termination: terminationOf(ending.reason, phase),
+    error: ending.error,
     detail: ending.detail,
+    tried: triedBy(connection),
     policy: connection.policy,
     policyRule: connection.policyRule,
   };

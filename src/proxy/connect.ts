@@ -14,6 +14,7 @@ import { pauseFor } from "./pause.ts";
 import { proxyHeader } from "./proxy-header.ts";
 import { legHandlers } from "./relay.ts";
 import { backOffMs, mayPass } from "./retry.ts";
+import { beginAttempt, endAttempt } from "./tried.ts";
 
 const NO_HEADER = new Uint8Array(0);
 /** What a dial fails with when this process or this host has too little of something. */
@@ -39,6 +40,7 @@ export async function connect(connection: Connection, backend: Backend): Promise
     for (let endpoint = connection.acquired; ; endpoint = take(connection, backend, tried)) {
       if (endpoint !== null) {
         failure = await tryEndpoint(connection, { backend, endpoint, header }, startedMs);
+        endAttempt(connection, endpoint.name, failure === null ? null : failure.ending);
         if (failure === null) return endpoint;
         if (failure.isFinal || connection.attempts >= connectAttempts) return failure.ending;
         continue;
@@ -116,6 +118,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   const { attempt } = connection;
   connection.attempts++;
   const dialledMs = runtime.preciseNowMs();
+  beginAttempt(connection, dialledMs);
   const dial = runtime.dial({
     address: endpoint.address,
     handlers: legHandlers,
@@ -135,7 +138,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
     }
     connection.listener.worker.lookForDescriptors();
     const told = `${result.code}: ${endpoint.name} could not be dialled`;
-    return { ending: new Ending("limit_reached", told), isFinal: true };
+    return { ending: new Ending("limit_reached", told, result.code), isFinal: true };
   }
   let ending = result.ok ? null : failedDial(endpoint, result);
   if (result.ok) connection.upstream.socket = result.socket;
@@ -159,8 +162,9 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   return { ending, isFinal: false };
 }
 
-function overBudget({ reason, detail }: Ending): Ending {
-  return new Ending(reason, `${detail}; not tried again: as many retries as the retry_budget has are under way`);
+function overBudget({ reason, detail, error }: Ending): Ending {
+  const told = `${detail}; not tried again: as many retries as the retry_budget has are under way`;
+  return new Ending(reason, told, error);
 }
 
 interface Target {
@@ -185,5 +189,5 @@ async function prepare(
 }
 
 function failedDial({ name }: EndpointSpec, { code }: { readonly code: string }): Ending {
-  return new Ending(code === "ETIMEDOUT" ? "connect_timeout" : "connect_refused", `${name}: ${code}`);
+  return new Ending(code === "ETIMEDOUT" ? "connect_timeout" : "connect_refused", `${name}: ${code}`, code);
 }

@@ -9,6 +9,7 @@ import { describeRefused } from "../protocol/leaf.ts";
 import type { ProxyAddress, Tlv } from "../protocol/proxy-protocol.ts";
 import type { Dial, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
+import type { TriedEndpoint } from "../telemetry/access-log.ts";
 import type { Phase } from "../telemetry/close-reason.ts";
 import type { Backend } from "./balance.ts";
 import { close } from "./close.ts";
@@ -25,6 +26,7 @@ import { peekHello, peekProxyHeader } from "./peek.ts";
 import { relayDeadline, startRelay } from "./relay.ts";
 import { NEEDS_HELLO, NO_ROUTE } from "./router.ts";
 import { SourceAddress } from "./source-address.ts";
+import { NONE_TRIED } from "./tried.ts";
 
 /** Serves an accepted connection to its end. Rejects only when there is a defect in it. */
 export async function serve(connection: Connection): Promise<void> {
@@ -35,8 +37,8 @@ export async function serve(connection: Connection): Promise<void> {
   if (refused !== null) return connection.end(refused);
 
   // 2. Peek: first the header that says whom a trusted proxy speaks for.
-  connection.phase = "peek";
   if (listener.spec.acceptProxyProtocol) {
+    connection.phase = "peek";
     listener.awaitsClient(connection);
     const header = await peekProxyHeader(connection);
     if (connection.ended) return;
@@ -50,6 +52,7 @@ export async function serve(connection: Connection): Promise<void> {
   // 3. Route, looking at the ClientHello only if a route depends on it: an opaque stream is not kept waiting.
   let routeIndex = listener.router.route(undefined, connection.source);
   if (routeIndex === NEEDS_HELLO) {
+    connection.phase = "peek";
     listener.awaitsClient(connection);
     const peeked = await peekHello(connection);
     if (connection.ended) return;
@@ -178,6 +181,10 @@ export class Connection {
   /** Endpoints that were dialled. */
   attempts = 0;
   connectMs = 0;
+  /** See tried.ts. */
+  tried: readonly TriedEndpoint[] = NONE_TRIED;
+  /** Of the attempt that is under way, precise; 0 = none is. */
+  attemptStartedMs = 0;
 
   /** One leg broke: which, whether it had ended in order before, and how the connection ends once the other has got what came before. */
   broken: Leg | null = null;
@@ -218,7 +225,7 @@ export class Connection {
     this.downstream.socket?.resume();
   }
 
-  /** Tells it from every other, also of other processes: what an endpoint is told as UNIQUE_ID. */
+  /** Tells it from every other, also of other processes: in the access log, in the admin API, and to endpoints as UNIQUE_ID. */
   get uniqueId(): string {
     return `${this.listener.worker.instanceId}-${this.id}`;
   }

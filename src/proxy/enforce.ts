@@ -2,6 +2,7 @@
 // nothing happens to the others. They are gone through in slices, so that the relay of the others hardly waits.
 
 import { type Clock, Timer } from "../base/clock.ts";
+import { refusalCode } from "../protocol/leaf.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import type { Policy } from "./authorize.ts";
@@ -78,7 +79,7 @@ function trustRefusalOf(connection: Connection, now: ActiveRoute): Ending | null
   const { termination } = now.spec;
   if (identity !== null && before !== null && termination !== null && termination.clientAuth !== "none") {
     const reason = trustRefusal(downstream.socket, trustOf(before), trustOf(termination), listener.worker.runtime);
-    if (reason !== "") return new Ending("certificate_revoked", `the client's certificate: ${reason}`);
+    if (reason !== "") return revoked("client", reason);
   }
   if (identity === null && termination?.clientAuth === "required" && connection.secured !== null)
     return new Ending("policy_revoked", "a client certificate is required now");
@@ -96,7 +97,11 @@ function upstreamRefusal(connection: Connection): Ending | null {
   const reason =
     trustRefusal(upstream.socket, originationTrust(before), originationTrust(now), runtime) ||
     nameRefusal(upstream.socket, before, now, now.serverName(acquired), runtime);
-  return reason === "" ? null : new Ending("certificate_revoked", `the endpoint's certificate: ${reason}`);
+  return reason === "" ? null : revoked("endpoint", reason);
+}
+
+function revoked(whose: "client" | "endpoint", reason: string): Ending {
+  return new Ending("certificate_revoked", `the ${whose}'s certificate: ${reason}`, refusalCode(reason));
 }
 
 function trustRefusal(socket: StreamSocket<unknown> | null, before: Trust, now: Trust, runtime: Runtime): string {

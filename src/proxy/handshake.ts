@@ -2,7 +2,7 @@
 
 import { assert } from "../base/assert.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
-import { describeRefused, refusalReason } from "../protocol/leaf.ts";
+import { describeRefused, refusalCode, refusalReason } from "../protocol/leaf.ts";
 import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import { pemBytes, splitPem } from "../protocol/pem.ts";
 import type { Runtime, ServerContext } from "../runtime/runtime.ts";
@@ -103,6 +103,7 @@ export async function handshake(connection: Connection, termination: Termination
       return new Ending(
         "certificate_rejected",
         refusalReason(result.detail, result.peerCertificate, termination.spec.trustDomains),
+        refusalCode(result.detail),
       );
     case "timeout":
       return new Ending("handshake_timeout");

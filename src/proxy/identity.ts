@@ -2,7 +2,7 @@
 
 import type { CertificateNames } from "../protocol/certificate.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
-import { leafProblem } from "../protocol/leaf.ts";
+import { leafProblem, refusalCode } from "../protocol/leaf.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import { Ending } from "./ending.ts";
@@ -25,9 +25,9 @@ export function identify(
   sha256: Runtime["sha256"] | null,
 ): Identity | Ending {
   const details = readCertificateDetails(certificate);
-  if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read");
+  if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read", "CERT_REJECTED");
   const problem = leafProblem(details, trustDomains) || authorityProblem(details);
-  if (problem !== "") return new Ending("certificate_rejected", problem);
+  if (problem !== "") return new Ending("certificate_rejected", problem, refusalCode(problem));
   return {
     uris: kept(details.uris),
     dnsNames: kept(details.dnsNames),

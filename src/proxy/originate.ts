@@ -2,12 +2,12 @@
 
 import { isIp } from "../base/ip.ts";
 import { readCertificate } from "../protocol/certificate.ts";
-import { describeRefused, printable, refusalReason } from "../protocol/leaf.ts";
+import { describeRefused, printable, refusalCode, refusalReason } from "../protocol/leaf.ts";
 import { ServerVerifier } from "../protocol/server-verifier.ts";
 import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, OriginationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
-import { Ending } from "./ending.ts";
+import { Ending, errorIn } from "./ending.ts";
 import type { Leg } from "./leg.ts";
 import { legHandlers } from "./relay.ts";
 
@@ -71,12 +71,12 @@ export async function originate(
   const detail = printable(`${endpoint.name}: ${reason}${said === "" ? "" : `; ${said}`}`);
   switch (result.failure) {
     case "certificate":
-      return new Ending("upstream_certificate_rejected", detail);
+      return new Ending("upstream_certificate_rejected", detail, refusalCode(result.detail));
     case "timeout":
       return new Ending("upstream_handshake_timeout", endpoint.name);
     case "closed":
       return new Ending("upstream_handshake_failed", `${endpoint.name}: the endpoint left during the handshake`);
     default:
-      return new Ending("upstream_handshake_failed", detail);
+      return new Ending("upstream_handshake_failed", detail, errorIn(result.detail));
   }
 }

@@ -25,6 +25,8 @@ const TRANSFER_LIMIT_BYTES = 4 * 1024 * 1024;
 const DAY_MS = 86_400_000;
 /** How long the leg that is left may take nothing after the other one broke, before it is cut. */
 const LINGER_MS = 5000;
+/** OpenSSL's name for a TLS stream that ends without close_notify. */
+const CUT_SHORT = "UNEXPECTED_EOF_WHILE_READING";
 
 const outcome: TransferOutcome = { movedBytes: 0, rest: null, broken: "" };
 
@@ -379,8 +381,9 @@ function brokenBy(leg: Leg, code: CloseCode): Ending {
 }
 
 function truncated({ downstream, upstream }: Connection, isDownstream: boolean): Ending {
-  if (!isDownstream) return new Ending("upstream_truncated", "upstream FIN without close_notify");
+  if (!isDownstream) return new Ending("upstream_truncated", "upstream FIN without close_notify", CUT_SHORT);
   // Many clients close without close_notify once they have the whole answer: no loss there.
   const hadWholeAnswer = upstream.readEnded && downstream.writeEnded;
-  return new Ending(hadWholeAnswer ? "completed" : "downstream_truncated", "downstream FIN without close_notify");
+  const told = "downstream FIN without close_notify";
+  return hadWholeAnswer ? new Ending("completed", told) : new Ending("downstream_truncated", told, CUT_SHORT);
 }

@@ -3,13 +3,22 @@
 // the most expensive thing in a connection's life. The text format resembles HAProxy's tcplog.
 
 import { type Clock, Timer } from "../base/clock.ts";
-import type { CloseReason, CloseSide } from "./close-reason.ts";
+import { CLOSE_REASONS, type CloseReason, type CloseSide, type Phase } from "./close-reason.ts";
+
+/** One attempt at an endpoint. */
+export interface TriedEndpoint {
+  readonly endpoint: string;
+  /** `connected`; the error or else the close reason that it came to nothing with; `cancelled`: the connection ended meanwhile. */
+  readonly result: string;
+  readonly ms: number;
+}
 
 /** What is known of an ended connection. Texts are "" and counts 0 where a connection did not come that far. */
 export interface CloseRecord {
   /** Wall clock at accept, in ms since 1970. */
   readonly timeMs: number;
-  readonly id: number;
+  /** The same everywhere: in the admin API, and as endpoints are told it (UNIQUE_ID). */
+  readonly id: string;
   readonly listener: string;
   readonly route: string;
   readonly backend: string;
@@ -46,8 +55,15 @@ export interface CloseRecord {
   readonly upstreamPeer: string;
   readonly closeReason: CloseReason;
   readonly closeSide: CloseSide;
+  /** How far it had come. */
+  readonly phase: Phase;
   readonly termination: string;
+  /** For programs: the errno, the X.509 code or the reason of the TLS library. */
+  readonly error: string;
+  /** For people. */
   readonly detail: string;
+  /** The attempts in their order; empty when the first one was taken, and when there was none. */
+  readonly tried: readonly TriedEndpoint[];
   readonly policy: string;
   readonly policyRule: string;
 }
@@ -61,6 +77,7 @@ export interface LineSink {
 const FLUSH_CHARACTERS = 32 * 1024;
 const FLUSH_MS = 200;
 const PINO_INFO = 30;
+const PINO_WARN = 40;
 
 /** Formats records and hands them on in batches. */
 export class AccessLog {
@@ -93,10 +110,16 @@ export class AccessLog {
   }
 }
 
+/** Whether nothing went wrong: it ended well, and the first endpoint took it. Others are of level `warn`. */
+export function wentWell({ closeReason, tried }: Pick<CloseRecord, "closeReason" | "tried">): boolean {
+  return CLOSE_REASONS[closeReason].level === "info" && tried.length === 0;
+}
+
 /** One JSON object and a newline. Fields that say nothing of this connection are left out. */
 export function formatJson(record: CloseRecord, worker = 0): string {
   const { identity } = record;
-  let line = `{"level":${PINO_INFO},"time":${record.timeMs},"msg":"connection","id":${record.id}`;
+  const level = wentWell(record) ? PINO_INFO : PINO_WARN;
+  let line = `{"level":${level},"time":${record.timeMs},"msg":"connection","id":"${record.id}"`;
   line += text("listener", record.listener);
   line += text("route", record.route);
   line += text("backend", record.backend);
@@ -123,8 +146,11 @@ export function formatJson(record: CloseRecord, worker = 0): string {
     line += text("upstream_peer", record.upstreamPeer);
   }
   line += `,"bytes_up":${record.bytesUp},"bytes_down":${record.bytesDown},"duration_ms":${milliseconds(record.durationMs)}`;
-  line += `,"close_reason":"${record.closeReason}","close_side":"${record.closeSide}","termination":"${record.termination}"`;
+  line += `,"close_reason":"${record.closeReason}","close_side":"${record.closeSide}","phase":"${record.phase}"`;
+  line += `,"termination":"${record.termination}"`;
+  line += text("error", record.error);
   line += text("detail", record.detail);
+  if (record.tried.length > 0) line += `,"tried":${JSON.stringify(record.tried.map(rounded))}`;
   line += text("policy", record.policy);
   line += text("policy_rule", record.policyRule);
   if (worker > 0) line += `,"worker":${worker}`;
@@ -132,8 +158,9 @@ export function formatJson(record: CloseRecord, worker = 0): string {
 }
 
 /**
- * `client [date] listener backend/endpoint Tc/Tt bytes_up/bytes_down termination reason detail`, close to HAProxy's tcplog, whose Tw
- * (queue) does not exist here and whose counters of other connections are metrics.
+ * `client [date] listener backend/endpoint Tc/Tt bytes_up/bytes_down termination reason side phase …`, close to HAProxy's tcplog, whose Tw
+ * (queue) does not exist here and whose counters of other connections are metrics. Then what is known: `uid=` (the connection's), the version of TLS
+ * with `sni=` and `id=` (the client's), `rule=policy/rule`, `error=`, `tried=endpoint:result/ms,…`, and the detail in quotes.
  */
 export function formatText(record: CloseRecord): string {
   const { identity } = record;
@@ -142,11 +169,16 @@ export function formatText(record: CloseRecord): string {
     identity === null ? "" : ` id=${word(identity.uris[0] ?? identity.dnsNames[0] ?? identity.commonNames[0] ?? "-")}`;
   const tls =
     record.tlsVersion === "" ? "" : ` ${record.tlsVersion} sni=${word(record.sni === "" ? "-" : record.sni)}${peer}`;
+  const rule = record.policy === "" ? "" : ` rule=${record.policy}/${record.policyRule}`;
+  const error = record.error === "" ? "" : ` error=${record.error}`;
+  const tried = record.tried.map(({ endpoint, result, ms }) => `${word(endpoint)}:${result}/${Math.round(ms)}`);
+  const attempts = tried.length === 0 ? "" : ` tried=${tried.join(",")}`;
   const detail = [record.detail, record.refusedCertificate].filter((part) => part !== "").join("; ");
   return (
     `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +
     `${Math.round(record.connectMs)}/${Math.round(record.durationMs)} ${record.bytesUp}/${record.bytesDown} ` +
-    `${record.termination} ${record.closeReason}${tls}${detail === "" ? "" : ` "${detail.replace(/["\\]|[^\x20-\x7e]/g, "'")}"`}\n`
+    `${record.termination} ${record.closeReason} ${record.closeSide} ${record.phase} uid=${record.id}` +
+    `${tls}${rule}${error}${attempts}${detail === "" ? "" : ` "${detail.replace(/["\\]|[^\x20-\x7e]/g, "'")}"`}\n`
   );
 }
 
@@ -161,6 +193,10 @@ const NEEDS_ESCAPE = /["\\\u0000-\u001f\u007f-\uffff]/;
 
 function word(value: string): string {
   return value.replace(/[^\x21-\x7e]/g, "?");
+}
+
+function rounded({ endpoint, result, ms }: TriedEndpoint): TriedEndpoint {
+  return { endpoint, result, ms: milliseconds(ms) };
 }
 
 function milliseconds(value: number): number {

@@ -14,8 +14,14 @@ import { unusedPort } from "../support/servers.ts";
 import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
 import { startTlsEndpoint, type TlsEndpoint } from "../support/tls-endpoint.ts";
 
-/** What the end of a case's connection must look like: close_side, termination, detail. */
-type Expected = readonly [side: AccessLine["close_side"], termination: string, detail: RegExp | undefined];
+/** What the end of a case's connection must look like. */
+type Expected = readonly [
+  side: AccessLine["close_side"],
+  phase: AccessLine["phase"],
+  termination: string,
+  detail: RegExp | undefined,
+  error?: string,
+];
 
 interface Case {
   readonly reason: CloseReason;
@@ -151,7 +157,7 @@ const CASES: readonly Case[] = [
       peer.socket.end("hello");
       await eventually("the echo came, and the end", () => peer.text === "hello" && peer.ended);
     },
-    expected: ["downstream", "--", undefined],
+    expected: ["downstream", "relay", "--", undefined],
   },
   {
     reason: "limit_reached",
@@ -162,42 +168,42 @@ const CASES: readonly Case[] = [
       await send(address);
       first.socket.resetAndDestroy();
     },
-    expected: ["proxy", "RC", /^max_connections_per_source 1$/],
+    expected: ["proxy", "accept", "RC", /^max_connections_per_source 1$/],
   },
   {
     reason: "source_denied",
     how: "the source is not in allow_sources",
     listener: "others-only",
     provoke: (address) => send(address),
-    expected: ["proxy", "PR", /^not in allow_sources$/],
+    expected: ["proxy", "accept", "PR", /^not in allow_sources$/],
   },
   {
     reason: "peek_timeout",
     how: "the client says too little for too long",
     listener: "impatient",
     provoke: (address) => send(address, "\x16\x03\x01"),
-    expected: ["downstream", "cR", /^after 3 bytes$/],
+    expected: ["downstream", "peek", "cR", /^after 3 bytes$/],
   },
   {
     reason: "malformed_header",
     how: "the PROXY header is none",
     listener: "behind-lb",
     provoke: (address) => send(address, "GET / HTTP/1.1\r\n\r\n"),
-    expected: ["downstream", "PR", /./],
+    expected: ["downstream", "peek", "PR", /./],
   },
   {
     reason: "not_tls",
     how: "plain bytes where every route needs TLS",
     listener: "tls-only",
     provoke: (address) => send(address, "GET / HTTP/1.1\r\n\r\n"),
-    expected: ["downstream", "PR", /^the first bytes are no TLS record$/],
+    expected: ["downstream", "peek", "PR", /^the first bytes are no TLS record$/],
   },
   {
     reason: "no_route",
     how: "nobody wants this SNI",
     listener: "tls-only",
     provoke: async (address) => send(address, await clientHello("unknown.test")),
-    expected: ["proxy", "PR", undefined],
+    expected: ["proxy", "peek", "PR", undefined],
   },
   {
     reason: "handshake_timeout",
@@ -208,7 +214,7 @@ const CASES: readonly Case[] = [
       peer.socket.write(await clientHello("localhost"));
       await eventually("it was cut", () => peer.closed || peer.ended);
     },
-    expected: ["downstream", "cR", undefined],
+    expected: ["downstream", "handshake", "cR", undefined],
   },
   {
     reason: "handshake_overload",
@@ -219,28 +225,28 @@ const CASES: readonly Case[] = [
       await send(address, "GET / HTTP/1.1\r\n\r\n");
       await eventually("the silent one was reset", () => silent.errorCode === "ECONNRESET");
     },
-    expected: ["proxy", "RR", /^after 1\d\d\d ms: newcomers had to wait for a place$/],
+    expected: ["proxy", "peek", "RR", /^after 1\d\d\d ms: newcomers had to wait for a place$/],
   },
   {
     reason: "handshake_failed",
     how: "the client only knows suites that we do not",
     listener: "mtls",
     provoke: (address) => tryTls(address, pki.client, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"),
-    expected: ["downstream", "PR", /^NO_SHARED_CIPHER$/],
+    expected: ["downstream", "handshake", "PR", /^NO_SHARED_CIPHER$/, "NO_SHARED_CIPHER"],
   },
   {
     reason: "certificate_rejected",
     how: "the client's certificate has expired",
     listener: "mtls",
     provoke: (address) => tryTls(address, pki.expired),
-    expected: ["downstream", "PR", /^CERT_HAS_EXPIRED$/],
+    expected: ["downstream", "handshake", "PR", /^CERT_HAS_EXPIRED$/, "CERT_HAS_EXPIRED"],
   },
   {
     reason: "policy_denied",
     how: "the certificate is good, but not one that the policy allows",
     listener: "mtls",
     provoke: (address) => tryTls(address, pki.otherClient),
-    expected: ["proxy", "PR", /^default$/],
+    expected: ["proxy", "handshake", "PR", /^default$/],
   },
   {
     reason: "no_endpoint",
@@ -253,7 +259,7 @@ const CASES: readonly Case[] = [
       await send(address);
       first.socket.resetAndDestroy();
     },
-    expected: ["upstream", "SC", /^every endpoint of full is at its limit$/],
+    expected: ["upstream", "connect", "SC", /^every endpoint of full is at its limit$/],
   },
   {
     reason: "backend_overload",
@@ -266,21 +272,21 @@ const CASES: readonly Case[] = [
       await send(address);
       first.socket.resetAndDestroy();
     },
-    expected: ["proxy", "sQ", /^overloaded: max_connections 1$/],
+    expected: ["proxy", "connect", "sQ", /^overloaded: max_connections 1$/],
   },
   {
     reason: "connect_refused",
     how: "nothing listens at the endpoint",
     listener: "refusing",
     provoke: (address) => send(address),
-    expected: ["upstream", "SC", /^127\.0\.0\.1:\d+: ECONNREFUSED$/],
+    expected: ["upstream", "connect", "SC", /^127\.0\.0\.1:\d+: ECONNREFUSED$/, "ECONNREFUSED"],
   },
   {
     reason: "connect_timeout",
     how: "the endpoint does not answer",
     listener: "unanswering",
     provoke: (address) => send(address),
-    expected: ["upstream", "sC", /^127\.0\.0\.1:\d+: ETIMEDOUT$/],
+    expected: ["upstream", "connect", "sC", /^127\.0\.0\.1:\d+: ETIMEDOUT$/, "ETIMEDOUT"],
   },
   {
     reason: "downstream_left",
@@ -291,7 +297,7 @@ const CASES: readonly Case[] = [
       peer.socket.end("\x16\x03\x01\x02");
       await eventually("it was ended", () => peer.closed || peer.ended);
     },
-    expected: ["downstream", "CR", /^after 4 bytes$/],
+    expected: ["downstream", "peek", "CR", /^after 4 bytes$/],
   },
   {
     reason: "downstream_reset",
@@ -303,14 +309,14 @@ const CASES: readonly Case[] = [
       await eventually("the echo came", () => peer.text === "hello");
       peer.socket.resetAndDestroy();
     },
-    expected: ["downstream", "CD", /^ECONNRESET$/],
+    expected: ["downstream", "relay", "CD", /^ECONNRESET$/, "ECONNRESET"],
   },
   {
     reason: "upstream_reset",
     how: "the endpoint resets",
     listener: "resetting",
     provoke: (address) => send(address, "hello"),
-    expected: ["upstream", "SD", /^ECONNRESET$/],
+    expected: ["upstream", "relay", "SD", /^ECONNRESET$/, "ECONNRESET"],
   },
   {
     reason: "downstream_truncated",
@@ -329,14 +335,14 @@ const CASES: readonly Case[] = [
       client.signal("SIGKILL");
       await eventually("the endpoint was told", () => endpoint.closed);
     },
-    expected: ["downstream", "CD", /close_notify/],
+    expected: ["downstream", "relay", "CD", /close_notify/, "UNEXPECTED_EOF_WHILE_READING"],
   },
   {
     reason: "idle_timeout",
     how: "nobody says anything",
     listener: "quiet",
     provoke: (address) => send(address),
-    expected: ["proxy", "cD", undefined],
+    expected: ["proxy", "relay", "cD", undefined],
   },
   {
     reason: "idle_timeout",
@@ -347,7 +353,7 @@ const CASES: readonly Case[] = [
       peer.socket.end("the last word");
       await eventually("it was cut", () => peer.closed);
     },
-    expected: ["proxy", "cD", /^half-closed$/],
+    expected: ["proxy", "relay", "cD", /^half-closed$/],
   },
   {
     reason: "lifetime_exceeded",
@@ -359,35 +365,41 @@ const CASES: readonly Case[] = [
       await eventually("it was cut", () => peer.closed);
       clearInterval(talking);
     },
-    expected: ["proxy", "PD", undefined],
+    expected: ["proxy", "relay", "PD", undefined],
   },
   {
     reason: "upstream_handshake_timeout",
     how: "the endpoint that should speak TLS says nothing",
     listener: "tls-silent",
     provoke: (address) => send(address),
-    expected: ["upstream", "sC", /^127\.0\.0\.1:\d+$/],
+    expected: ["upstream", "connect", "sC", /^127\.0\.0\.1:\d+$/],
   },
   {
     reason: "upstream_handshake_failed",
     how: "the endpoint resets in the handshake",
     listener: "tls-resetting",
     provoke: (address) => send(address),
-    expected: ["upstream", "SC", /left during the handshake/],
+    expected: ["upstream", "connect", "SC", /left during the handshake/],
   },
   {
     reason: "upstream_certificate_rejected",
     how: "nobody we know vouches for the endpoint",
     listener: "tls-stranger",
     provoke: (address) => send(address),
-    expected: ["upstream", "SC", /UNABLE_TO_VERIFY_LEAF_SIGNATURE; subject CN=/],
+    expected: [
+      "upstream",
+      "connect",
+      "SC",
+      /UNABLE_TO_VERIFY_LEAF_SIGNATURE; subject CN=/,
+      "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+    ],
   },
   {
     reason: "upstream_truncated",
     how: "the endpoint's stream is cut",
     listener: "tls-cutting",
     provoke: (address) => send(address, "hello"),
-    expected: ["upstream", "SD", /close_notify/],
+    expected: ["upstream", "relay", "SD", /close_notify/, "UNEXPECTED_EOF_WHILE_READING"],
   },
 ];
 
@@ -406,8 +418,13 @@ describe("a connection ends with", () => {
       const fits = (line: AccessLine): boolean => line.listener === listener && line.close_reason === reason;
       await provoke(await daemon.address(listener));
       const record = await daemon.record(fits);
-      const [side, termination, detail] = expected;
-      expect([record.close_side, record.termination]).toEqual([side, termination]);
+      const [side, phase, termination, detail, error] = expected;
+      expect([record.close_side, record.phase, record.termination, record.error]).toEqual([
+        side,
+        phase,
+        termination,
+        error,
+      ]);
       if (detail === undefined) expect(record.detail).toBeUndefined();
       else expect(record.detail ?? "").toMatch(detail);
       expect(daemon.records.filter(fits)).toHaveLength(1);

@@ -4,7 +4,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CloseReason, CloseSide } from "../../src/telemetry/close-reason.ts";
+import type { CloseReason, CloseSide, Phase } from "../../src/telemetry/close-reason.ts";
 import { Child } from "./child.ts";
 import { eventually } from "./eventually.ts";
 import { endNow, processesWith, workersOf } from "./worker-processes.ts";
@@ -13,7 +13,8 @@ const MAIN = join(import.meta.dir, "../../src/main.ts");
 
 /** A line of the JSON access log. Fields that say nothing of a connection are absent. */
 export interface AccessLine {
-  readonly id: number;
+  readonly level: number;
+  readonly id: string;
   readonly listener: string;
   readonly route?: string;
   readonly backend?: string;
@@ -38,8 +39,11 @@ export interface AccessLine {
   readonly duration_ms: number;
   readonly close_reason: CloseReason;
   readonly close_side: CloseSide;
+  readonly phase: Phase;
   readonly termination: string;
+  readonly error?: string;
   readonly detail?: string;
+  readonly tried?: readonly { readonly endpoint: string; readonly result: string; readonly ms: number }[];
   readonly policy?: string;
   readonly policy_rule?: string;
 }
