@@ -8,6 +8,13 @@ import { handOver } from "../control/hand-over.ts";
 import type { HealthChecks } from "../control/health/health-checks.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
+import {
+  backendMeters,
+  bytesMetersOf,
+  certificateStatus,
+  listenerMeters,
+  policyStatus,
+} from "../control/meter-status.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
@@ -145,7 +152,13 @@ export class Daemon implements Control {
       if (this.#isEnding) return;
       plane.share(true);
       const { generation } = plane.snapshot;
-      const estate = { queues: new Map(sockets.held), memory, slots: liveConfig.slots, generation };
+      const estate = {
+        queues: new Map(sockets.held),
+        memory,
+        slots: liveConfig.slots,
+        meters: liveConfig.meters.entries,
+        generation,
+      };
       const { pid, places } = await handOver(processes, succession, estate, (child) => {
         this.#heir = child;
       });
@@ -183,6 +196,9 @@ export class Daemon implements Control {
   status(): Status {
     const { plane, health, counts, liveConfig, version, runtimeVersion, pid } = this.#parts;
     const { snapshot } = plane;
+    const { meters } = counts;
+    const bytesMeters = bytesMetersOf(snapshot);
+    const nowMs = Date.now();
     return {
       version,
       runtime: runtimeVersion,
@@ -195,16 +211,19 @@ export class Daemon implements Control {
       connections: this.#connections,
       workers: plane.workers,
       worker_restarts: plane.restarts,
-      listeners: snapshot.listeners.map(({ name, slot }, index) => ({
-        listener: name,
+      event_loop_lag_ms: counts.lagMs(0),
+      listeners: snapshot.listeners.map((listener, index) => ({
+        listener: listener.name,
         address: addressOf(plane, index),
-        connections: counts.total(slot),
-        connections_total: counts.traffic(slot, "opened"),
+        connections: counts.total(listener.slot),
+        connections_total: counts.traffic(listener.slot, "opened"),
+        ...listenerMeters(meters, listener),
       })),
-      backends: snapshot.backends.map(({ name, slot, endpoints }) => ({
-        backend: name,
-        overloads_total: counts.traffic(slot, "failed"),
-        endpoints: endpoints.map((endpoint) => ({
+      backends: snapshot.backends.map((backend, index) => ({
+        backend: backend.name,
+        ...backendMeters(meters, backend, bytesMeters[index] ?? new Set()),
+        overloads_total: counts.traffic(backend.slot, "failed"),
+        endpoints: backend.endpoints.map((endpoint) => ({
           endpoint: endpoint.name,
           connections: counts.total(endpoint.slot),
           connections_total: counts.traffic(endpoint.slot, "opened"),
@@ -213,6 +232,8 @@ export class Daemon implements Control {
           ejected_until: ejectedUntil(counts.states, endpoint.slot),
         })),
       })),
+      policies: snapshot.policies.map((policy) => policyStatus(meters, policy)),
+      certificates: liveConfig.certificates.map((each) => certificateStatus(each, nowMs)),
     };
   }
 

@@ -54,6 +54,8 @@ export class OneProcess implements DataPlane {
         uptime_s: Math.round((Date.now() - this.#startedMs) / 1000),
         restarts: 0,
         connections: this.worker.connectionCount,
+        // The supervisor's is this process's.
+        event_loop_lag_ms: this.worker.counts.table.lagMs(0),
       },
     ];
   }

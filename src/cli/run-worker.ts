@@ -7,6 +7,7 @@ import type { BoundSocket, Channel, Passed, Processes, Runtime } from "../runtim
 import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import { placeOf } from "../snapshot/snapshot.ts";
+import { watchLoopLag } from "../telemetry/loop-lag.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { WorkerLog } from "./worker-log.ts";
 
@@ -52,6 +53,7 @@ class WorkerRole {
   /** Another daemon has the queues too. */
   #shared = false;
   #draining = false;
+  #stopLagWatch = (): void => {};
 
   constructor(io: WorkerIo, processes: Processes) {
     this.#io = io;
@@ -156,6 +158,7 @@ class WorkerRole {
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
+    this.#stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.table.noteLag(counts.number, ms));
     runtime.giveBackMemory();
     this.#tellServing(snapshot.generation);
   }
@@ -210,6 +213,7 @@ class WorkerRole {
     }
     void this.#worker.drain(others).then(async (aborted) => {
       await this.#output?.close();
+      this.#stopLagWatch();
       this.#send({ kind: "drained", aborted });
       this.#ended.resolve(0);
     });

@@ -17,6 +17,7 @@ import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
+import { watchLoopLag } from "../telemetry/loop-lag.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
@@ -96,6 +97,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   };
   runtime.giveBackMemory();
   daemon.announce();
+  const stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.noteLag(0, ms));
   liveConfig.start();
   if (inheritance !== null) {
     inheritance.accept([...sockets.held.keys()]);
@@ -108,11 +110,13 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   health.adopt(plane.snapshot);
   health.start();
   void daemon.leaving.then(() => health.stop());
+  void daemon.leaving.then(stopLagWatch);
   void daemon.leaving.then(() => admin?.close());
   hear = (signal) => daemon.signalled(signal);
   for (const signal of early) hear(signal);
   const { aborted, standIn } = await daemon.ended;
   health.stop();
+  stopLagWatch();
   await admin?.close();
   await accessLog()?.close();
   pidFile?.release();

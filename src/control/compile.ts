@@ -11,6 +11,7 @@ import { type Path, type PlacedProblem, sortProblems } from "../config/problems.
 import type { Config, HealthConfig, ListenerConfig, OutlierConfig } from "../config/schema.ts";
 import { DEFAULT_TIMEOUT_MS, HTTP_DEFAULTS } from "../config/schema-health.ts";
 import { DAEMON_SLOT } from "../snapshot/counts.ts";
+import { MAX_METERS, MeterBook } from "../snapshot/meters.ts";
 import type {
   BackendSpec,
   EndpointSpec,
@@ -23,6 +24,7 @@ import type {
 } from "../snapshot/snapshot.ts";
 import type { Expiring } from "./findings.ts";
 import { type MaterialOptions, MaterialReader } from "./material.ts";
+import { type ServedCertificate, servedCertificates } from "./served-certificates.ts";
 
 export interface CompileOptions extends MaterialOptions {
   /** Number of the snapshot. */
@@ -34,6 +36,8 @@ export interface CompileOptions extends MaterialOptions {
   readonly resolve: ((name: string) => Promise<string>) | null;
   /** The slots that listeners and endpoints have been given, by their names: who stays keeps its own. New ones are added. */
   readonly slots: Map<string, number>;
+  /** The same for counters. Default: a book of its own. */
+  readonly meters?: MeterBook;
 }
 
 export type CompileResult =
@@ -44,6 +48,8 @@ export type CompileResult =
       readonly warnings: readonly PlacedProblem[];
       /** Every certificate and revocation list that was read, for telling of their end ahead of time. */
       readonly expiring: readonly Expiring[];
+      /** The same, by who uses it. */
+      readonly certificates: readonly ServedCertificate[];
       readonly stamps: ReadonlyMap<string, string>;
       /** Of the files that were read, for `served` of the next time. Never to be logged: keys are among them. */
       readonly texts: ReadonlyMap<string, string>;
@@ -62,10 +68,12 @@ export type CompileResult =
 export async function compile(loaded: LoadedConfig, options: CompileOptions): Promise<CompileResult> {
   const compiler = new Compiler(loaded, options);
   const snapshot = await compiler.compile();
-  const { problems, warnings, expiring } = compiler.material.findings;
+  const { problems, warnings, expiring, expiringAt } = compiler.material.findings;
   const { stamps, texts } = compiler.material.files;
   if (problems.length > 0) return { ok: false, problems: sortProblems(problems), stamps };
-  return { ok: true, snapshot, warnings: sortProblems([...loaded.warnings, ...warnings]), expiring, stamps, texts };
+  const certificates = servedCertificates(expiringAt, loaded.config);
+  const allWarnings = sortProblems([...loaded.warnings, ...warnings]);
+  return { ok: true, snapshot, warnings: allWarnings, expiring, certificates, stamps, texts };
 }
 
 /** The host names of the endpoints of a config, once each: what `resolve` will be asked. */
@@ -83,6 +91,7 @@ class Compiler {
   readonly material: MaterialReader;
   readonly #config: Config;
   readonly #options: CompileOptions;
+  readonly #meters: MeterBook;
   readonly #policyNames: readonly string[];
   readonly #backendNames: readonly string[];
 
@@ -90,6 +99,7 @@ class Compiler {
     this.material = new MaterialReader(places, options);
     this.#config = config;
     this.#options = options;
+    this.#meters = options.meters ?? new MeterBook();
     this.#policyNames = Object.keys(config.policies);
     this.#backendNames = Object.keys(config.backends);
   }
@@ -104,8 +114,8 @@ class Compiler {
     const backends: BackendSpec[] = [];
     for (const name of this.#backendNames) backends.push(await this.#backend(name));
     const used = this.#options.slots.size;
-    if (used > DAEMON_SLOT) {
-      const told = `${used} listeners and endpoints have been served since the start, and ${DAEMON_SLOT} can be told apart: restart to begin anew`;
+    if (used > DAEMON_SLOT || this.#meters.used > MAX_METERS) {
+      const told = `${used} listeners and endpoints have been served since the start, and no more can be told apart: restart to begin anew`;
       this.material.findings.error(["backends"], told);
     }
     return {
@@ -114,7 +124,9 @@ class Compiler {
       maxPendingHandshakes: config.max_pending_handshakes,
       drainTimeoutMs: config.drain_timeout,
       listeners,
-      policies: Object.entries(config.policies).map(([name, { mode, rules }]): PolicySpec => ({ name, mode, rules })),
+      policies: Object.entries(config.policies).map(
+        ([name, { mode, rules }]): PolicySpec => ({ name, mode, rules, meter: this.#meters.place("policy", name) }),
+      ),
       backends,
       slotCount: this.#options.slots.size,
     };
@@ -136,6 +148,7 @@ class Compiler {
       peekTimeoutMs: listener.peek_timeout,
       handshakeTimeoutMs: listener.handshake_timeout,
       slot: this.#slot(`listener ${listener.name}`),
+      meter: this.#meters.place("listener", listener.name),
       routes,
     };
   }
@@ -150,6 +163,8 @@ class Compiler {
       termination: this.material.readTermination(listener, listenerPath, placed),
       policy: open ? -1 : this.#policyNames.indexOf(route.policy ?? ANYONE),
       backend: this.#backendNames.indexOf(route.backend),
+      // A name of a listener has no slash.
+      bytesMeter: this.#meters.place("bytes", `${listener.name}/${route.backend}`),
     };
   }
 
@@ -169,6 +184,7 @@ class Compiler {
           isNear: endpoint.zone === undefined || zone === undefined || endpoint.zone === zone,
           state: endpoint.state,
           slot: this.#slot(`backend ${name} ${formatAddress(endpoint.address)}`),
+          meter: this.#meters.place("endpoint", `${name} ${formatAddress(endpoint.address)}`),
         }),
       ),
     );
@@ -186,6 +202,7 @@ class Compiler {
       maxPendingConnects: config.max_pending_connects,
       slot: this.#slot(`connections of backend ${name}`),
       connectsSlot: this.#slot(`connects of backend ${name}`),
+      meter: this.#meters.place("backend", name),
       queueSize: config.queue.size,
       queueTimeoutMs: config.queue.timeout,
       idleTimeoutMs: config.idle_timeout,

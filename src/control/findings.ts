@@ -4,14 +4,19 @@
 import type { Path, PlacedProblem } from "../config/problems.ts";
 import type { Places } from "../config/yaml.ts";
 import type { CertificateDetails } from "../protocol/certificate-details.ts";
+import type { ExpiringAt } from "./served-certificates.ts";
 
 /** Something in a file that has an end, as an operator knows it. */
 export interface Expiring {
   readonly what: "a certificate" | "a revocation list";
+  /** `certificate`: one that is shown, `intermediate`: another of its chain, the others are what peers are judged by. */
+  readonly role: "certificate" | "intermediate" | "authority" | "revocation_list";
   /** The file it was read from. */
   readonly file: string;
   /** Of a revocation list: its issuer's. "" where that is not known. */
   readonly subject: string;
+  /** Those that one which is shown is for: URIs, DNS names and IP addresses. */
+  readonly names: readonly string[];
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
 }
@@ -30,6 +35,8 @@ export class Findings {
   readonly #places: Places;
   readonly #options: FindingsOptions;
   readonly #expiring = new Map<string, Expiring>();
+  /** The same once for each place that names it. */
+  readonly expiringAt: ExpiringAt[] = [];
 
   constructor(places: Places, options: FindingsOptions) {
     this.#places = places;
@@ -59,7 +66,10 @@ export class Findings {
   noteValidity(path: Path, expiring: Expiring, { endIsFatal }: { readonly endIsFatal: boolean }): void {
     const { nowMs } = this.#options;
     const { what, file, subject, notBeforeMs, notAfterMs } = expiring;
-    if (Number.isFinite(notAfterMs)) this.#expiring.set(`${what} ${file} ${subject} ${notAfterMs}`, expiring);
+    if (Number.isFinite(notAfterMs)) {
+      this.#expiring.set(`${what} ${file} ${subject} ${notAfterMs}`, expiring);
+      this.expiringAt.push({ section: path[0], entry: path[1], expiring });
+    }
     const which = `${file}: ${what === "a certificate" ? subject : `the revocation list of ${subject || "an unknown authority"}`}`;
     if (notAfterMs < nowMs) {
       const message = `${which}: expired on ${new Date(notAfterMs).toISOString()}`;

@@ -14,6 +14,7 @@ export interface Estate {
   /** The table of counts. */
   readonly memory: SharedMemory;
   readonly slots: ReadonlyMap<string, number>;
+  readonly meters: readonly (readonly [string, number])[];
   /** Of the snapshot that is served. */
   readonly generation: number;
 }
@@ -38,7 +39,7 @@ export async function handOver(
   const child = processes.start(args, environment);
   started(child);
   const { promise: accepts, resolve, reject } = Promise.withResolvers<readonly string[]>();
-  const { memory, queues, slots, generation } = estate;
+  const { memory, queues, slots, meters, generation } = estate;
   let reason = "";
   child.channel.listen({
     message(received) {
@@ -64,6 +65,7 @@ export async function handOver(
     kind: "hand over",
     queues: [...queues].map(([place, { address }]) => ({ place, address })),
     slots: [...slots],
+    meters,
     generation,
   };
   child.channel.send(message, [memory, ...queues.values()]);
@@ -90,12 +92,13 @@ export async function takeOver(processes: Processes): Promise<Inheritance> {
   const { promise, resolve, reject } = Promise.withResolvers<Inheritance>();
   channel.listen({
     message(received, passed) {
-      const { kind, queues, slots, generation } = received as HandOver;
+      const { kind, queues, slots, meters = [], generation } = received as HandOver;
       if (kind !== "hand over") return;
       resolve({
         memory: passed.memory(0),
         queues: new Map(queues.map(({ place, address }, index) => [place, passed.socket(index + 1, address)])),
         slots: new Map(slots),
+        meters,
         generation,
         accept: (places) => channel.send({ kind: "taken over", places } satisfies TakenOver),
         decline: (problem) => channel.send({ kind: "not taken over", problem } satisfies NotTakenOver),

@@ -10,6 +10,7 @@ import { messageOf, ProxyError } from "../base/errors.ts";
 import type { LoadedConfig, LoadResult } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import { MeterBook } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { ConfigStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -17,6 +18,7 @@ import { type CompileResult, compile, hostNamesOf } from "./compile.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { changedAround, fixedChanges } from "./fixed-fields.ts";
 import { sameData } from "./same-data.ts";
+import type { ServedCertificate } from "./served-certificates.ts";
 import { StandStill } from "./stand-still.ts";
 
 /** How often files are looked at. A change is served after one to two of these. */
@@ -37,8 +39,12 @@ const DEFECT = "a defect in bunnel; please report it";
 export interface LiveConfigOptions {
   readonly runtime: Runtime;
   readonly log: Log;
-  /** What a predecessor leaves: who has which slot of the counts, and the number of its last snapshot. Default: nothing. */
-  readonly before?: { readonly slots: Map<string, number>; readonly generation: number };
+  /** What a predecessor leaves: who has which slot of the counts and which counters, and the number of its last snapshot. Default: nothing. */
+  readonly before?: {
+    readonly slots: Map<string, number>;
+    readonly meters: Iterable<readonly [string, number]>;
+    readonly generation: number;
+  };
   /** Reads the config anew; null where it is embedded and cannot change. */
   readonly load: (() => LoadResult) | null;
   /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
@@ -60,6 +66,7 @@ interface Served {
   readonly answers: Answers;
   /** Of the files. */
   readonly texts: ReadonlyMap<string, string>;
+  readonly certificates: readonly ServedCertificate[];
 }
 
 /** A config that was compiled once, and from then on follows its files. */
@@ -67,6 +74,7 @@ export class LiveConfig {
   readonly #options: LiveConfigOptions;
   readonly #expiry: ExpiryWatch;
   readonly #slots: Map<string, number>;
+  readonly #meters: MeterBook;
   /** What a restart would change: as the process was started with. */
   readonly #started: LoadedConfig;
   #served: Served | null = null;
@@ -101,6 +109,7 @@ export class LiveConfig {
     this.#started = loaded;
     this.#options = options;
     this.#slots = options.before?.slots ?? new Map();
+    this.#meters = new MeterBook(options.before?.meters);
     this.#expiry = new ExpiryWatch(options.log);
     const stamp = (path: string): string => options.runtime.files.stamp(path);
     this.#material = new StandStill(stamp);
@@ -111,6 +120,16 @@ export class LiveConfig {
   /** Who has which slot of the counts. */
   get slots(): ReadonlyMap<string, number> {
     return this.#slots;
+  }
+
+  /** The same for the counters. */
+  get meters(): MeterBook {
+    return this.#meters;
+  }
+
+  /** The certificates that are served, and who uses them. */
+  get certificates(): readonly ServedCertificate[] {
+    return this.#served?.certificates ?? [];
   }
 
   /** What became of the config and its files, for `bunnel status`. */
@@ -296,11 +315,12 @@ export class LiveConfig {
   /** What was compiled is what is served. */
   #adopt(
     loaded: LoadedConfig,
-    { snapshot, expiring, stamps, texts }: Compiled,
+    { snapshot, expiring, certificates, stamps, texts }: Compiled,
     { answers, isNew }: { readonly answers: Answers; readonly isNew: boolean },
   ): void {
     // The number of the one that was published stays, when this one is the same.
-    this.#served = { loaded, answers, texts, snapshot: isNew || !this.#served ? snapshot : this.#served.snapshot };
+    const served = isNew || !this.#served ? snapshot : this.#served.snapshot;
+    this.#served = { loaded, answers, texts, certificates, snapshot: served };
     this.#expiry.replace(expiring);
     this.#options.adopted?.(loaded.config);
     this.#material.wasRead(stamps);
@@ -330,6 +350,7 @@ export class LiveConfig {
       runtime,
       resolve: (name) => answers.get(name) ?? runtime.resolve(name),
       slots: this.#slots,
+      meters: this.#meters,
       nowMs: Date.now(),
       served: this.#served?.texts ?? null,
     });

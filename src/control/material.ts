@@ -14,7 +14,7 @@ import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CertificateSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem, encodePem } from "../tls-tools/pem.ts";
-import { Findings, titleOf } from "./findings.ts";
+import { type Expiring, Findings, titleOf } from "./findings.ts";
 import { PemFiles } from "./pem-files.ts";
 import { readRevocationLists } from "./revocation-lists.ts";
 
@@ -174,7 +174,8 @@ export class MaterialReader {
         this.findings.error(path, `${file}: ${certificates.length === 0 ? "the" : "a"} certificate cannot be read`);
         return null;
       }
-      this.#noteValidity(details, path, file, { endIsFatal: true });
+      const role = certificates.length === 0 ? "certificate" : "intermediate";
+      this.#noteValidity(details, path, file, { role, endIsFatal: true });
       const below = certificates.at(-1);
       if (below !== undefined && this.#options.runtime?.isSignedBy(below.der, der) === false)
         this.findings.suspect(
@@ -337,7 +338,7 @@ export class MaterialReader {
       if (!details.isCa)
         this.findings.suspect(path, [file], `${which} (${titleOf(details)}) is no authority: it vouches for nobody`);
       // One of several that has had its time is no reason to refuse the others, and those it vouched for are refused by that.
-      this.#noteValidity(details, path, file, { endIsFatal: false });
+      this.#noteValidity(details, path, file, { role: "authority", endIsFatal: false });
       return [{ pem, details }];
     });
   }
@@ -361,10 +362,13 @@ export class MaterialReader {
     details: CertificateDetails,
     path: Path,
     file: string,
-    options: { readonly endIsFatal: boolean },
+    options: { readonly role: Expiring["role"]; readonly endIsFatal: boolean },
   ): void {
-    const { notBeforeMs, notAfterMs } = details;
+    const { notBeforeMs, notAfterMs, uris, dnsNames, ips } = details;
+    const { role } = options;
     const subject = titleOf(details);
-    this.findings.noteValidity(path, { what: "a certificate", file, subject, notBeforeMs, notAfterMs }, options);
+    const names = role === "certificate" ? [...uris, ...dnsNames, ...ips] : [];
+    const expiring: Expiring = { what: "a certificate", role, file, subject, names, notBeforeMs, notAfterMs };
+    this.findings.noteValidity(path, expiring, options);
   }
 }

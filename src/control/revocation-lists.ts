@@ -63,7 +63,8 @@ function judge(list: RevocationList, { path, file, before, findings, authorities
   const authority = authorities.find((one) => isOf(list, one));
   const subject = authority === undefined ? "" : titleOf(authority);
   const { thisUpdateMs: notBeforeMs, nextUpdateMs: notAfterMs } = list;
-  const expiring = { what: "a revocation list", file, subject, notBeforeMs, notAfterMs } as const;
+  const role = "revocation_list";
+  const expiring = { what: "a revocation list", role, file, subject, names: [], notBeforeMs, notAfterMs } as const;
   findings.noteValidity(path, expiring, { endIsFatal: true });
   const last = before.find(
     ({ issuer, authorityKeyId }) => issuer === list.issuer && authorityKeyId === list.authorityKeyId,

@@ -107,6 +107,7 @@ export class Supervisor implements DataPlane {
       uptime_s: holder === null ? 0 : Math.round((Date.now() - holder.startedMs) / 1000),
       restarts: place.restarts,
       connections: row === 0 ? 0 : counts.held(row, DAEMON_SLOT),
+      event_loop_lag_ms: row === 0 ? 0 : counts.lagMs(row),
     });
     return [
       ...this.#places.map((place) => status(place, place.holder, place.row)),

@@ -33,12 +33,15 @@ export interface CompiledRule {
 /** One policy, compiled. */
 export class Policy {
   readonly name: string;
+  /** Its block of counters. */
+  readonly meter: number;
   readonly #enforced: boolean;
   readonly #rules: readonly CompiledRule[];
   readonly #index: RuleIndex;
 
   constructor(spec: PolicySpec) {
     this.name = spec.name;
+    this.meter = spec.meter;
     this.#enforced = spec.mode === "enforce";
     this.#rules = spec.rules.map(compileRule);
     this.#index = new RuleIndex(spec.rules);

@@ -4,7 +4,9 @@
 
 import { unreachable } from "../base/assert.ts";
 import type { CountRow } from "../snapshot/counts.ts";
+import { BACKEND_METERS, ENDPOINT_METERS, SHORT_BOUNDS } from "../snapshot/meters.ts";
 import type { BackendSpec, EndpointSpec } from "../snapshot/snapshot.ts";
+import { connectFailurePlace } from "../telemetry/outcomes.ts";
 import type { Balancer } from "./balance/balancer.ts";
 import { Candidates } from "./balance/candidates.ts";
 import { LeastConnections } from "./balance/least-connections.ts";
@@ -159,12 +161,15 @@ export class Backend {
 
   /** An endpoint could be connected to, in this many milliseconds. */
   connected(endpoint: EndpointSpec, tookMs: number): void {
+    const { meters } = this.#counts.table;
+    meters.observe(this.spec.meter + BACKEND_METERS.connectSeconds, SHORT_BOUNDS, tookMs);
     this.#addLatency(endpoint, tookMs);
   }
 
-  /** Releases an endpoint that could not be connected to. */
-  failed(endpoint: EndpointSpec): void {
+  /** Releases an endpoint that could not be connected to; `code` is what the dial met with, or the close reason of what comes after it. */
+  failed(endpoint: EndpointSpec, code: string): void {
     this.#counts.count(endpoint.slot, "failed", 1);
+    this.#counts.table.meters.add(endpoint.meter + ENDPOINT_METERS.failures + connectFailurePlace(code));
     // One that refuses at once is not a fast one.
     this.#addLatency(endpoint, this.spec.connectTimeoutMs);
     this.release(endpoint);

@@ -3,6 +3,7 @@
 import type { CloseRecord } from "../telemetry/access-log.ts";
 import { CLOSE_REASONS, type CloseSide, terminationOf } from "../telemetry/close-reason.ts";
 import type { Connection } from "./connection.ts";
+import { countEnd } from "./count.ts";
 import type { Ending } from "./ending.ts";
 import { stopMeter } from "./rate-limit-bandwidth.ts";
 import { triedBy } from "./tried.ts";
@@ -21,6 +22,7 @@ export function close(connection: Connection, ending: Ending): void {
   if (connection.acquired !== null) backend?.release(connection.acquired);
   if (connection.hasEntered) backend?.leave();
   listener.release(connection);
+  countEnd(connection, ending.reason);
   listener.worker.accessLog?.write(recordOf(connection, ending));
   // A peek that still waits would wait for ever.
   connection.onHeld?.();

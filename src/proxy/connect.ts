@@ -157,7 +157,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   connection.acquired = null;
   if (!result.ok && result.code === NO_PORT) attempt?.abandoned();
   else attempt?.failed();
-  backend.failed(endpoint);
+  backend.failed(endpoint, result.ok ? ending.reason : result.code);
   connection.upstream.renew();
   return { ending, isFinal: false };
 }

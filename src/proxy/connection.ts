@@ -14,6 +14,7 @@ import type { Phase } from "../telemetry/close-reason.ts";
 import type { Backend } from "./balance.ts";
 import { close } from "./close.ts";
 import { connect } from "./connect.ts";
+import { countDecision, countHandshake } from "./count.ts";
 import { Ending } from "./ending.ts";
 import { refusalNow } from "./enforce.ts";
 import { handshake, type Secured } from "./handshake.ts";
@@ -84,6 +85,7 @@ export async function serve(connection: Connection): Promise<void> {
       connection.identity = identity;
       if (route.termination.spec.onExpiry === "close") connection.expireAt(identity.notAfterMs);
     }
+    countHandshake(connection, shaken.secured.handshakeMs);
   }
 
   listener.heardClient(connection);
@@ -93,6 +95,7 @@ export async function serve(connection: Connection): Promise<void> {
     const verdict = route.policy.evaluate(connection.identity, connection.source);
     connection.policy = route.policy.name;
     connection.policyRule = verdict.rule;
+    countDecision(connection, route.policy, verdict);
     if (!verdict.allowed) return connection.end(new Ending("policy_denied", verdict.rule));
   }
 
@@ -192,6 +195,9 @@ export class Connection {
   ending: Ending | null = null;
   /** Bytes in the kernel that neither peer had acknowledged, when the deadline last looked. */
   unsentBytes = 0;
+  /** Bytes of each direction that are in the metrics already. */
+  meteredUp = 0;
+  meteredDown = 0;
   /** The leg whose direction ended first, in a relay. */
   firstToEnd: "downstream" | "upstream" = "downstream";
   ended = false;

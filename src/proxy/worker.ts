@@ -5,11 +5,13 @@ import { assert } from "../base/assert.ts";
 import { Timer } from "../base/clock.ts";
 import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
+import type { Meters } from "../snapshot/meters.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
+import { ByteSweep } from "./byte-sweep.ts";
 import { Connection } from "./connection.ts";
 import { Drain } from "./drain.ts";
 import { EjectionLog } from "./ejection-log.ts";
@@ -64,6 +66,8 @@ export class Worker {
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
   readonly counts: CountRow;
+  /** What happened, for metrics. */
+  readonly meters: Meters;
   /** Those that wait for their client. */
   readonly pending: Pending;
   /** Limits of bandwidth that the connections of a backend share. */
@@ -75,6 +79,7 @@ export class Worker {
   readonly #descriptorLimit: number;
   readonly #enforcement: Enforcement;
   readonly #onDown: OnDown;
+  readonly #byteSweep: ByteSweep;
   readonly #ejections: EjectionLog | null;
   #nextId = 1;
   /** Processes of the daemon that relay, and when that is to be looked at again. */
@@ -90,6 +95,7 @@ export class Worker {
   constructor({ runtime, snapshot, sockets, counts, accessLog, random = Math.random, log = null }: WorkerOptions) {
     this.runtime = runtime;
     this.counts = counts;
+    this.meters = counts.table.meters;
     this.accessLog = accessLog;
     this.#random = random;
     this.instanceId = Math.floor(random() * 2 ** 32)
@@ -102,6 +108,7 @@ export class Worker {
     this.#built = this.#build(snapshot, null);
     this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
     this.#onDown.follow(snapshot.backends);
+    this.#byteSweep = new ByteSweep(runtime.clock, this.#connections);
     this.bandwidth.follow(snapshot.backends);
     this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
@@ -229,7 +236,10 @@ export class Worker {
   /** Makes the connection of an accepted socket. Called by its listener. */
   accepted(listener: Listener, socket: StreamSocket<Leg>): Connection {
     const connection = new Connection(listener, socket, this.#nextId++);
-    if (this.#connections.size === 0) this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
+    if (this.#connections.size === 0) {
+      this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
+      this.#byteSweep.start();
+    }
     this.#connections.add(connection);
     return connection;
   }
@@ -244,9 +254,14 @@ export class Worker {
   released(connection: Connection, isCounted: boolean): void {
     const wasFull = this.isFull || this.isPendingFull;
     if (isCounted) this.#countOut(connection.countedBy);
+    // There never was room for it; it was there, though.
+    else this.counts.count(connection.countedBy.slot, "opened", 1);
     this.#connections.delete(connection);
     this.pending.delete(connection);
-    if (this.#connections.size === 0) this.runtime.clock.disarm(this.#descriptorLook);
+    if (this.#connections.size === 0) {
+      this.runtime.clock.disarm(this.#descriptorLook);
+      this.#byteSweep.stop();
+    }
     if (wasFull) this.#updateAccepting();
     this.#drained?.();
   }

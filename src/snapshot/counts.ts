@@ -7,6 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import { EndpointStates, STATE_CELLS } from "./endpoint-states.ts";
+import { addTo, METERS_BYTES, Meters, readFrom } from "./meters.ts";
 
 /** Slots of a daemon. Memory is taken for those that are used. */
 export const MAX_SLOTS = 65_536;
@@ -15,11 +16,11 @@ export const MAX_SLOTS = 65_536;
 export const DAEMON_SLOT = MAX_SLOTS - 1;
 
 /** What is counted for each slot beside its active connections; it only ever grows. */
-export const TRAFFIC = ["opened", "failed", "bytesUp", "bytesDown"] as const;
+export const TRAFFIC = ["opened", "failed"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
-const LAYOUT = 5;
+const LAYOUT = 6;
 const HEADER_CELLS = 16;
 /** Cells of the header: who supervises, what it does, and its exit code. */
 const SUPERVISOR = 3;
@@ -33,13 +34,14 @@ const OWNER = 0;
 const SEQUENCE = 1;
 /** The slot that is being changed. */
 const WORKING_ON = 2;
+/** How long its event loop has been held up of late, in microseconds. */
+const LAG = 3;
 /** Row 0 is nobody's, so that a 0 can say "none". */
 const FIRST_ROW = 1;
 /** A process that has been stopped in between two steps is not waited for. */
 const MOST_RECOUNTS = 100_000;
 const CELL_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const PAGE_BYTES = 4096;
-const LOW_WORDS = 2 ** 32;
 
 /**
  * Memory for a table, that reads as zero at first. It is mapped in parts: the engine counts what is mapped as live memory of its heap, and
@@ -85,6 +87,8 @@ export class CountTable {
   readonly columns: number;
   /** How the endpoints in the slots are. */
   readonly states: EndpointStates;
+  /** What has happened. */
+  readonly meters: Meters;
   /** Active connections by slot, to be read only. Without the cost of an atomic load: for whoever reads many, and then acts by `addIfStill`. */
   readonly totals: Int32Array;
   readonly #memory: TableMemory;
@@ -95,7 +99,7 @@ export class CountTable {
 
   /** Bytes that a table needs. Memory that is only taken when touched will do. */
   static bytes(size: TableSize): number {
-    return rowOffset(size, size.rows);
+    return rowOffset(size, size.rows) + METERS_BYTES;
   }
 
   /** On memory that is all zero, or holds a table already; one of another layout or size is a defect: ask `fits` first. */
@@ -110,6 +114,7 @@ export class CountTable {
     this.totals = this.#cells.subarray(totalAt(this, 0), totalAt(this, columns));
     this.states = new EndpointStates(new Int32Array(common, statesAt, columns * STATE_CELLS));
     this.#traffic = new Int32Array(common, trafficAt, columns * TRAFFIC.length * 2);
+    this.meters = new Meters(memory, rowOffset(this, rows));
     if (this.#cells[0] === 0) this.#cells.set([LAYOUT, rows, columns]);
     const [layout, hasRows, hasColumns] = this.#cells;
     assert(layout === LAYOUT && hasRows === rows && hasColumns === columns, "a table is read as it was written");
@@ -179,12 +184,16 @@ export class CountTable {
 
   /** A traffic counter of a slot, of all processes that ever were. */
   traffic(slot: number, what: Traffic): number {
-    const low = trafficAt(slot, what);
-    for (;;) {
-      const high = Atomics.load(this.#traffic, low + 1);
-      const count = high * LOW_WORDS + (Atomics.load(this.#traffic, low) >>> 0);
-      if (Atomics.load(this.#traffic, low + 1) === high) return count;
-    }
+    return readFrom(this.#traffic, trafficAt(slot, what));
+  }
+
+  /** How long the event loop of a row's process was held up at most of late, in ms; of row 0, that of the supervisor. */
+  lagMs(row: number): number {
+    return this.#load(controlAt(row) + LAG) / 1000;
+  }
+
+  noteLag(row: number, ms: number): void {
+    Atomics.store(this.#cells, controlAt(row) + LAG, Math.min(Math.round(ms * 1000), 2 ** 31 - 1));
   }
 
   /**
@@ -201,6 +210,7 @@ export class CountTable {
     }
     if (broken >= 0) this.#recount(broken, row);
     Atomics.store(this.#cells, control + SEQUENCE, 0);
+    Atomics.store(this.#cells, control + LAG, 0);
     Atomics.store(this.#cells, control + OWNER, 0);
     this.#rowCells.delete(row);
   }
@@ -308,11 +318,7 @@ export class CountRow {
 
   /** Adds to a traffic counter of a slot. */
   count(slot: number, what: Traffic, amount: number): void {
-    const low = trafficAt(slot, what);
-    const added = amount % LOW_WORDS;
-    const before = Atomics.add(this.#traffic, low, added | 0) >>> 0;
-    const carried = Math.floor(amount / LOW_WORDS) + (before + added >= LOW_WORDS ? 1 : 0);
-    if (carried > 0) Atomics.add(this.#traffic, low + 1, carried);
+    addTo(this.#traffic, trafficAt(slot, what), amount);
   }
 
   #change(slot: number, difference: 1 | -1): void {

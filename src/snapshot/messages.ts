@@ -67,6 +67,8 @@ export interface HandOver {
   readonly queues: readonly PassedQueue[];
   /** Who has which slot of the table. */
   readonly slots: readonly (readonly [string, number])[];
+  /** And which counters (meters.ts). Absent in early versions. */
+  readonly meters?: readonly (readonly [string, number])[];
   readonly generation: number;
 }
 

@@ -39,6 +39,8 @@ export interface ListenerSpec {
   readonly handshakeTimeoutMs: number;
   /** Its column in the table of counts. Stable while a listener of this name stays. */
   readonly slot: number;
+  /** Its block of counters (meters.ts), stable in the same way. */
+  readonly meter: number;
   /** In order; the first that matches wins. Never empty. */
   readonly routes: readonly RouteSpec[];
 }
@@ -59,6 +61,8 @@ export interface RouteSpec {
   readonly policy: number;
   /** Index into `backends`. */
   readonly backend: number;
+  /** The block for bytes between its listener and its backend, which it shares with routes that lead there too. */
+  readonly bytesMeter: number;
 }
 
 /** Fields are AND-ed, values OR-ed; an empty list matches everything. */
@@ -101,6 +105,8 @@ export interface CertificateSpec {
 export interface PolicySpec {
   readonly name: string;
   readonly mode: "enforce" | "shadow";
+  /** Its block of counters. */
+  readonly meter: number;
   /** In order; the first that matches decides; none = deny. */
   readonly rules: readonly PolicyRule[];
 }
@@ -140,6 +146,8 @@ export interface BackendSpec {
   /** The columns of those two. */
   readonly slot: number;
   readonly connectsSlot: number;
+  /** Its block of counters. */
+  readonly meter: number;
   /** Connections of one process that may wait for room. */
   readonly queueSize: number;
   readonly queueTimeoutMs: number;
@@ -249,4 +257,6 @@ export interface EndpointSpec {
   readonly state: "active" | "drain";
   /** Column of this endpoint in the table of counts. Stable while the endpoint stays. */
   readonly slot: number;
+  /** Its block of counters. */
+  readonly meter: number;
 }

@@ -18,8 +18,12 @@ export interface Status {
   readonly workers: readonly WorkerStatus[];
   /** Workers that died and were started anew, since the start. */
   readonly worker_restarts: number;
+  /** How long the event loop of the supervisor was held up at most, in the last 10 to 20 seconds. */
+  readonly event_loop_lag_ms: number;
   readonly listeners: readonly ListenerStatus[];
   readonly backends: readonly BackendStatus[];
+  readonly policies: readonly PolicyStatus[];
+  readonly certificates: readonly CertificateStatus[];
 }
 
 export interface ConfigStatus {
@@ -47,6 +51,8 @@ export interface WorkerStatus {
   /** How often the process in this place was started anew. */
   readonly restarts: number;
   readonly connections: number;
+  /** As that of the supervisor; the same where there is one process. */
+  readonly event_loop_lag_ms: number;
 }
 
 export interface ListenerStatus {
@@ -56,10 +62,48 @@ export interface ListenerStatus {
   readonly connections: number;
   /** Since the start. */
   readonly connections_total: number;
+  /** Connections that have ended, by close reason; without those that did not occur. */
+  readonly closed: Readonly<Record<string, number>>;
+  /** Handshakes with clients, by result; empty where no route terminates TLS. */
+  readonly handshakes: Readonly<Record<string, number>>;
+  /** Relayed, since the start; as of a second ago. */
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+}
+
+/** What a policy decided of those that it was asked about, since the start. */
+export interface PolicyStatus {
+  readonly policy: string;
+  readonly mode: "enforce" | "shadow";
+  readonly allowed_total: number;
+  readonly denied_total: number;
+  /** Let pass in shadow mode. */
+  readonly shadow_denied_total: number;
+}
+
+/** A certificate, or a revocation list, that ends. Of authorities and lists of one user, those that end first. */
+export interface CertificateStatus {
+  /** `listener edge`, `backend db`. */
+  readonly used_by: string;
+  /** `certificate`: one that is shown, `intermediate`: another of its chain. */
+  readonly role: "certificate" | "intermediate" | "authority" | "revocation_list";
+  readonly file: string;
+  /** Or whatever names it, where it has none; of a revocation list that of its issuer. */
+  readonly subject: string;
+  /** What one that is shown is for. */
+  readonly names: readonly string[];
+  readonly not_after: string;
+  /** With one decimal; below 0 when it has ended. */
+  readonly days_left: number;
 }
 
 export interface BackendStatus {
   readonly backend: string;
+  /** Relayed, since the start; as of a second ago. */
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  /** Connections for which no endpoint was there, since the start. */
+  readonly no_endpoint_total: number;
   /** Connections that found no room within its limits, and none in its queue in time, since the start. */
   readonly overloads_total: number;
   readonly endpoints: readonly EndpointStatus[];

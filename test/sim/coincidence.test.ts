@@ -52,8 +52,8 @@ describe("in the moment in which a dial connects", () => {
 test("a connection that ends while it dials cancels the dial at once", () => {
   const sim = new SimWorker({ dialled: () => ({ kind: "silence" }) });
   const client = sim.connect();
-  // Of the dial, and of the worker that has a connection.
-  expect(sim.runtime.clock.armed).toBe(2);
+  // Of the dial, and two of the worker that has a connection.
+  expect(sim.runtime.clock.armed).toBe(3);
   client.link.farResetNow();
   sim.settle(0);
   expect(sim.reasons).toEqual(["downstream_reset"]);
@@ -156,7 +156,7 @@ function terminating(): SimWorker {
   const route = routeSpec({ tls: "terminate", termination: SIM_TERMINATION, policy: 0 });
   return new SimWorker({
     snapshot: {
-      policies: [{ name: "all", mode: "enforce", rules: [ruleSpec()] }],
+      policies: [{ name: "all", mode: "enforce", meter: 92_000, rules: [ruleSpec()] }],
       listeners: [listenerSpec({ routes: [route] })],
     },
   });

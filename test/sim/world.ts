@@ -258,7 +258,7 @@ function drawSnapshot(schedule: Schedule, { maxConnectionsPerSecond = 0, ...band
   return snapshotSpec({
     maxConnections: schedule.pick([0, 40]),
     drainTimeoutMs: schedule.integer(0, 4000),
-    policies: [{ name: "from-inside", mode: "enforce", rules: [ruleSpec({ source: ["10.0.0.0/30"] })] }],
+    policies: [{ name: "from-inside", mode: "enforce", meter: 92_000, rules: [ruleSpec({ source: ["10.0.0.0/30"] })] }],
     backends: [
       backendSpec({
         balance: schedule.pick([

@@ -47,7 +47,7 @@ function snapshot(generation: number): Snapshot {
   const address = { kind: "tcp", host: "127.0.0.1", port } as const;
   return snapshotSpec({
     generation,
-    policies: [{ name: "all", mode: "enforce", rules: [ruleSpec({ uri: ["spiffe://soak.test/*"] })] }],
+    policies: [{ name: "all", mode: "enforce", meter: 92_000, rules: [ruleSpec({ uri: ["spiffe://soak.test/*"] })] }],
     backends: [backendSpec({ endpoints: [endpointSpec(0, { address })], connectTimeoutMs: 5000, origination })],
     listeners: [
       listenerSpec({

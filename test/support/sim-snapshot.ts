@@ -17,6 +17,7 @@ export function listenerSpec(spec: Partial<ListenerSpec> = {}): ListenerSpec {
     name: "listener",
     address,
     slot: 1000 + (address.kind === "tcp" ? address.port : 0),
+    meter: 100_000 + 100 * (address.kind === "tcp" ? address.port : 0),
     acceptProxyProtocol: false,
     trustedSources: [],
     allowSources: [],
@@ -41,6 +42,7 @@ export function routeSpec(
     termination: null,
     policy: -1,
     backend: 0,
+    bytesMeter: 90_000,
     ...spec,
     match: { sni: [], alpn: [], source: [], ...spec.match },
   };
@@ -80,6 +82,7 @@ export function backendSpec(spec: Partial<BackendSpec> = {}): BackendSpec {
     maxPendingConnects: 0,
     slot: 900,
     connectsSlot: 901,
+    meter: 91_000,
     queueSize: 0,
     queueTimeoutMs: 1000,
     idleTimeoutMs: 0,
@@ -110,6 +113,7 @@ export function endpointSpec(slot: number, spec: Partial<EndpointSpec> = {}): En
     isNear: true,
     state: "active",
     slot,
+    meter: 20 * (slot + 1),
     ...spec,
   };
 }

@@ -13,9 +13,21 @@ export const UP = {
 /** What they say where there are none. */
 export const NOT_PROBED = { ...UP, health: "unknown" } as const;
 
+/** Of a listener. */
+export const NOTHING_HAPPENED = { closed: {}, handshakes: {}, bytes_up: 0, bytes_down: 0 } as const;
+/** Of a backend. */
+export const QUIET_BACKEND = { bytes_up: 0, bytes_down: 0, no_endpoint_total: 0, overloads_total: 0 } as const;
+
 /** Serving, with nothing wrong; `changes` are laid over it. */
 export function sampleStatus(changes: Partial<Status> = {}): Status {
-  const worker = { state: "serving", generation: 3, uptime_s: 90_000, restarts: 0, connections: 20 } as const;
+  const worker = {
+    state: "serving",
+    generation: 3,
+    uptime_s: 90_000,
+    restarts: 0,
+    connections: 20,
+    event_loop_lag_ms: 0.5,
+  } as const;
   return {
     version: "0.1.0",
     runtime: "bun 1.4.5",
@@ -38,11 +50,14 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       { ...worker, worker: 2, pid: 102 },
     ],
     worker_restarts: 0,
-    listeners: [{ listener: "edge", address: "0.0.0.0:8443", connections: 40, connections_total: 1_234_567 }],
+    event_loop_lag_ms: 1.5,
+    listeners: [
+      { listener: "edge", address: "0.0.0.0:8443", connections: 40, connections_total: 1_234_567, ...NOTHING_HAPPENED },
+    ],
     backends: [
       {
+        ...QUIET_BACKEND,
         backend: "db",
-        overloads_total: 0,
         endpoints: [
           { endpoint: "10.0.0.1:5432", connections: 20, connections_total: 617_000, connect_failures_total: 0, ...UP },
           {
@@ -53,6 +68,18 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
             ...NOT_PROBED,
           },
         ],
+      },
+    ],
+    policies: [{ policy: "clients", mode: "enforce", allowed_total: 0, denied_total: 0, shadow_denied_total: 0 }],
+    certificates: [
+      {
+        used_by: "listener edge",
+        role: "certificate",
+        file: "/etc/bunnel/edge.pem",
+        subject: "CN=edge.internal",
+        names: ["edge.internal"],
+        not_after: "2026-12-21T01:00:00.000Z",
+        days_left: 30,
       },
     ],
     ...changes,

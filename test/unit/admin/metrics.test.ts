@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { metricsText } from "../../../src/admin/metrics.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
-import { sampleStatus, UP } from "../../support/status-sample.ts";
+import { NOTHING_HAPPENED, QUIET_BACKEND, sampleStatus, UP } from "../../support/status-sample.ts";
 
 const promtool = Bun.which("promtool");
 
@@ -61,7 +61,7 @@ test("an endpoint that is down by its probes and ejected, of a backend that was 
   const endpoints = [
     { ...endpoint, health: "down", health_changes_total: 3, ejected_until: "2026-11-21T01:00:05.000Z" } as const,
   ];
-  const lines = await samples({ backends: [{ backend: "b", overloads_total: 7, endpoints }] });
+  const lines = await samples({ backends: [{ ...QUIET_BACKEND, backend: "b", overloads_total: 7, endpoints }] });
   expect(lines).toContain('bunnel_endpoint_healthy{backend="b",endpoint="e"} 0');
   expect(lines).toContain('bunnel_endpoint_health_changes_total{backend="b",endpoint="e"} 3');
   expect(lines).toContain('bunnel_endpoint_ejected{backend="b",endpoint="e"} 1');
@@ -76,7 +76,7 @@ test("names with quotes, backslashes and line ends stay one label", async () => 
     connect_failures_total: 0,
     ...UP,
   };
-  const lines = await samples({ backends: [{ backend: "b", overloads_total: 7, endpoints: [endpoint] }] });
+  const lines = await samples({ backends: [{ ...QUIET_BACKEND, backend: "b", endpoints: [endpoint] }] });
   expect(lines).toContain('bunnel_endpoint_connections_active{backend="b",endpoint="unix:/a\\"b\\\\c\\nd"} 1');
 });
 
@@ -113,10 +113,15 @@ describe("promtool check metrics", () => {
 function large(): Status {
   const counts = { connections: 9, connections_total: 99_999, connect_failures_total: 0, ...UP };
   return sampleStatus({
-    listeners: Array.from({ length: 200 }, (_, i) => ({ listener: `l${i}`, address: `10.0.0.1:${i}`, ...counts })),
+    listeners: Array.from({ length: 200 }, (_, i) => ({
+      listener: `l${i}`,
+      address: `10.0.0.1:${i}`,
+      ...NOTHING_HAPPENED,
+      ...counts,
+    })),
     backends: Array.from({ length: 20 }, (_, b) => ({
+      ...QUIET_BACKEND,
       backend: `b${b}`,
-      overloads_total: 0,
       endpoints: Array.from({ length: 50 }, (_, i) => ({ endpoint: `10.${b}.0.${i}:80`, ...counts })),
     })),
   });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { statusScreen } from "../../../src/cli/status-screen.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
-import { NOT_PROBED, sampleStatus, UP } from "../../support/status-sample.ts";
+import { NOT_PROBED, QUIET_BACKEND, sampleStatus, UP } from "../../support/status-sample.ts";
 
 function screen(changes: Partial<Status> = {}): string {
   return statusScreen(sampleStatus(changes)).join("\n");
@@ -66,8 +66,8 @@ test("long lists are folded, and an endpoint that fails is not folded away", () 
   const lines = statusScreen(
     sampleStatus({
       backends: [
-        { backend: "b", overloads_total: 0, endpoints },
-        { backend: "none", overloads_total: 0, endpoints: [] },
+        { ...QUIET_BACKEND, backend: "b", endpoints },
+        { ...QUIET_BACKEND, backend: "none", endpoints: [] },
       ],
     }),
   );
@@ -89,7 +89,7 @@ test("how endpoints are by their probes, since when and why", () => {
     { endpoint: "f", ...counts, ...UP, ejected_until: "2026-11-21T01:00:05.000Z" },
     { endpoint: "g", ...counts, ...NOT_PROBED, ejected_until: "2026-11-21T00:59:05.000Z" },
   ];
-  const text = screen({ backends: [{ backend: "all", overloads_total: 0, endpoints }] });
+  const text = screen({ backends: [{ ...QUIET_BACKEND, backend: "all", endpoints }] });
   expect(text).toMatch(/ d .*DOWN for 4m 3s: status 503\n/);
   expect(text).toMatch(/ b .*up: last probe failed: connect: ECONNREFUSED\n/);
   expect(text).toMatch(/ a .*up\n/);

@@ -32,7 +32,14 @@ beforeEach(() => {
 /** A certificate that ends at END_MS. */
 function certificate(lifetimeMs: number, overrides: Partial<Expiring> = {}): Expiring {
   const validity = { notBeforeMs: END_MS - lifetimeMs, notAfterMs: END_MS };
-  return { what: "a certificate", file: "edge.pem", subject: "CN=edge", ...validity, ...overrides };
+  const which = {
+    what: "a certificate",
+    role: "certificate",
+    file: "edge.pem",
+    subject: "CN=edge",
+    names: [],
+  } as const;
+  return { ...which, ...validity, ...overrides };
 }
 
 /** How long before the end something was said, looking every hour (or `stepMs`) over the last `fromMs`. */

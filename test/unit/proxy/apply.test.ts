@@ -230,7 +230,7 @@ describe("routes", () => {
 });
 
 test("a snapshot after a drain has begun binds nothing, and what still drains is held to it", () => {
-  const deny = { name: "all", mode: "enforce", rules: [ruleSpec({ action: "deny" })] } as const;
+  const deny = { name: "all", mode: "enforce", meter: 92_000, rules: [ruleSpec({ action: "deny" })] } as const;
   const allow = { ...deny, rules: [ruleSpec()] };
   const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
   const sim = new SimWorker({ snapshot: { policies: [allow], listeners } });
@@ -243,7 +243,7 @@ test("a snapshot after a drain has begun binds nothing, and what still drains is
 });
 
 test("a policy that stays as it is, applied a hundred times, ends nobody", () => {
-  const policies = [{ name: "all", mode: "enforce", rules: [ruleSpec()] } as const];
+  const policies = [{ name: "all", mode: "enforce", meter: 92_000, rules: [ruleSpec()] } as const];
   const listeners = [listenerSpec({ routes: [routeSpec({ policy: 0 })] })];
   const sim = new SimWorker({ snapshot: { policies, listeners } });
   const client = sim.connect();

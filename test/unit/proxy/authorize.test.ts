@@ -103,7 +103,7 @@ describe("fields are and-ed, values or-ed", () => {
 describe("shadow mode lets everyone pass and says what it would have done", () => {
   test("denied by a rule, denied by default, allowed", () => {
     const rules = [ruleSpec({ action: "deny", cn: ["web"] }), ruleSpec({ cn: ["db"] })];
-    const shadow = new Policy({ name: "p", mode: "shadow", rules });
+    const shadow = new Policy({ name: "p", mode: "shadow", meter: 92_000, rules });
     expect(shadow.evaluate(WEB, SOURCE)).toEqual({ allowed: true, rule: "shadow:deny[0]" });
     expect(shadow.evaluate(null, SOURCE)).toEqual({ allowed: true, rule: "shadow:default" });
     expect(shadow.evaluate({ ...WEB, commonNames: ["db"] }, SOURCE)).toEqual({ allowed: true, rule: "allow[1]" });
@@ -111,5 +111,5 @@ describe("shadow mode lets everyone pass and says what it would have done", () =
 });
 
 function policy(rules: PolicyRule[]): Policy {
-  return new Policy({ name: "p", mode: "enforce", rules });
+  return new Policy({ name: "p", mode: "enforce", meter: 92_000, rules });
 }

@@ -134,7 +134,7 @@ describe("least_latency", () => {
   test("one that refuses at once is a slow one", () => {
     const { backends, time } = processes(1, [{}, {}]);
     const [backend] = backends as [Backend];
-    backend.failed(taken(backend));
+    backend.failed(taken(backend), "ECONNREFUSED");
     const endpoint = taken(backend);
     expect(endpoint.slot).toBe(1);
     backend.connected(endpoint, 2);

@@ -117,7 +117,7 @@ class World {
       throw new Error(`slot ${slot}: ${this.table.total(slot)} counted, ${active} held, at most ${maxConnections}`);
     this.seen.connected++;
     if (this.random() < 0.1) {
-      worker.backend.failed(endpoint);
+      worker.backend.failed(endpoint, "ECONNREFUSED");
       this.active[slot] = active - 1;
       return;
     }

@@ -49,7 +49,7 @@ function rulesSpec(
   const routes = [routeSpec({ name: route ?? "route", tls: "terminate", termination: spec, policy: 0 })];
   return snapshotSpec({
     generation,
-    policies: [{ name: "clients", mode, rules }],
+    policies: [{ name: "clients", mode, meter: 92_000, rules }],
     listeners: [listenerSpec({ routes })],
   });
 }
@@ -148,7 +148,7 @@ describe("a policy", () => {
       snapshotSpec({
         generation,
         listeners,
-        policies: [{ name: "net", mode: "enforce", rules: [ruleSpec({ source })] }],
+        policies: [{ name: "net", mode: "enforce", meter: 92_000, rules: [ruleSpec({ source })] }],
       });
     const sim = new SimWorker({ snapshot: spec(1, ["10.0.0.0/8"]) });
     sim.connect({ ip: "10.0.0.1" });

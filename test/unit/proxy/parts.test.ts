@@ -7,7 +7,12 @@ import { routeSpec, ruleSpec, SIM_TERMINATION } from "../../support/sim-snapshot
 import { SimWorker } from "../../support/sim-worker.ts";
 
 const { runtime } = new SimWorker();
-const POLICY: PolicySpec = { name: "p", mode: "enforce", rules: [ruleSpec({ uri: ["spiffe://a.example/*"] })] };
+const POLICY: PolicySpec = {
+  name: "p",
+  mode: "enforce",
+  meter: 92_000,
+  rules: [ruleSpec({ uri: ["spiffe://a.example/*"] })],
+};
 const ORIGINATION: OriginationSpec = {
   chainPem: "",
   keyPem: "",

@@ -55,7 +55,7 @@ test("what the index leaves out would not have matched", () => {
   fc.assert(
     fc.property(fc.array(rule, { maxLength: 12 }), fc.option(identity), source, (rules, who, from) => {
       const first = rules.findIndex((each, index) => matches(compileRule(each, index), who, from));
-      const { rule: said } = new Policy({ name: "all", mode: "enforce", rules }).evaluate(who, from);
+      const { rule: said } = new Policy({ name: "all", mode: "enforce", meter: 92_000, rules }).evaluate(who, from);
       expect(said).toBe(first < 0 ? "default" : `${rules[first]?.action}[${first}]`);
     }),
     { numRuns: 3000 },

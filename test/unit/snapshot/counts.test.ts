@@ -83,10 +83,10 @@ describe("a row that is reclaimed", () => {
     second.add(0);
     first.count(1, "opened", 5);
     second.count(1, "opened", 2);
-    second.count(1, "bytesUp", 2 ** 40);
+    second.count(1, "failed", 2 ** 40);
     table.reclaim(first.number, 2);
     expect([table.total(0), table.total(1), table.total(DAEMON_SLOT)]).toEqual([1, 0, 0]);
-    expect([table.traffic(1, "opened"), table.traffic(1, "bytesUp")]).toEqual([7, 2 ** 40]);
+    expect([table.traffic(1, "opened"), table.traffic(1, "failed")]).toEqual([7, 2 ** 40]);
     // The next one in that row begins at nothing, and the sum goes on from where it was.
     claimed(table, 3).count(1, "opened", 1);
     expect(table.traffic(1, "opened")).toBe(8);
@@ -128,9 +128,9 @@ test("memory that holds something else is not taken for a table", () => {
 test("traffic is counted beyond 32 bits", () => {
   const table = newTable();
   const counts = claimed(table, 1);
-  for (const amount of [2 ** 32 - 1, 1, 2 ** 40 + 5, 2 ** 31, 2 ** 31]) counts.count(2, "bytesDown", amount);
-  expect(table.traffic(2, "bytesDown")).toBe(2 ** 32 + 2 ** 40 + 5 + 2 ** 32);
-  expect(table.traffic(2, "bytesUp")).toBe(0);
+  for (const amount of [2 ** 32 - 1, 1, 2 ** 40 + 5, 2 ** 31, 2 ** 31]) counts.count(2, "failed", amount);
+  expect(table.traffic(2, "failed")).toBe(2 ** 32 + 2 ** 40 + 5 + 2 ** 32);
+  expect(table.traffic(2, "opened")).toBe(0);
 });
 
 test("a private row needs nobody else", () => {

@@ -1,0 +1,42 @@
+// Which certificates are served or trusted, by whom, and until when: for whoever has to renew them in time. One that is used twice by the same listener is one.
+
+import type { Config } from "../config/schema.ts";
+import type { Expiring } from "./findings.ts";
+
+/** One of them, in the words of the status. */
+export interface ServedCertificate extends Pick<Expiring, "role" | "file" | "subject" | "names" | "notAfterMs"> {
+  /** `listener edge`, `backend db`. */
+  readonly usedBy: string;
+}
+
+/** What was found at a place of the config. */
+export interface ExpiringAt {
+  /** `listeners` and an index, or `backends` and a name. */
+  readonly section: string | number | undefined;
+  readonly entry: string | number | undefined;
+  readonly expiring: Expiring;
+}
+
+/** Of the authorities and lists of one user so many are kept, those that end first: a bundle may hold hundreds. */
+const MOST_FOR_EACH = 10;
+
+/** All of them, those of one user together. Of several of one name in one file, the one that lasts longest: it is there to replace the others. */
+export function servedCertificates(found: readonly ExpiringAt[], { listeners }: Config): readonly ServedCertificate[] {
+  const users = new Map<string, Map<string, ServedCertificate>>();
+  for (const { section, entry, expiring } of found) {
+    const isListener = section === "listeners";
+    const usedBy = isListener ? `listener ${listeners[Number(entry)]?.name}` : `backend ${entry}`;
+    const { role, file, subject, names, notAfterMs } = expiring;
+    const ofUser = users.get(usedBy) ?? new Map<string, ServedCertificate>();
+    users.set(usedBy, ofUser);
+    const key = JSON.stringify([role, file, subject]);
+    if ((ofUser.get(key)?.notAfterMs ?? 0) < notAfterMs)
+      ofUser.set(key, { usedBy, role, file, subject, names, notAfterMs });
+  }
+  return [...users.values()].flatMap((ofUser) => {
+    const all = [...ofUser.values()];
+    const shown = all.filter(({ role }) => role === "certificate" || role === "intermediate");
+    const trusted = all.filter((each) => !shown.includes(each)).sort((a, b) => a.notAfterMs - b.notAfterMs);
+    return [...shown, ...trusted.slice(0, MOST_FOR_EACH)];
+  });
+}
