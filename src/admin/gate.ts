@@ -2,31 +2,25 @@
 // not reach it: neither by a name that they made lead to 127.0.0.1 (DNS rebinding), nor by a request sent blindly from their pages (CSRF).
 
 import { isLoopbackIp, parseIp } from "../base/ip.ts";
-
-/** Why a request is refused. */
-export interface Refusal {
-  readonly status: 403 | 421;
-  readonly message: string;
-}
+import { Problem } from "./problem.ts";
 
 /** Methods by which nothing changes. */
 const SAFE_METHODS: readonly string[] = ["GET", "HEAD"];
 
-/** What is wrong with a request that came over `kind`, before anything else is looked at; null when nothing is. */
-export function refusalOf(kind: "tcp" | "unix", request: Pick<Request, "method" | "headers">): Refusal | null {
+/** Throws the Problem of a request that came over `kind` and may not come from there, whatever it asks for. */
+export function refuse(kind: "tcp" | "unix", request: Pick<Request, "method" | "headers">): void {
   const host = request.headers.get("host") ?? "";
   // No browser can open a unix socket, and clients put anything there.
-  if (kind === "tcp" && !isLoopbackHost(host))
-    return {
-      status: 421,
-      message: `the Host header "${printable(host)}" is not this host's: ask for 127.0.0.1, [::1] or localhost`,
-    };
-  if (SAFE_METHODS.includes(request.method)) return null;
+  if (kind === "tcp" && !isLoopbackHost(host)) {
+    const told = `the Host header "${printable(host)}" is not this host's: ask for 127.0.0.1, [::1] or localhost`;
+    throw new Problem(421, told);
+  }
+  if (SAFE_METHODS.includes(request.method)) return;
   const origin = request.headers.get("origin");
   const site = request.headers.get("sec-fetch-site");
   const isForeign =
     (origin !== null && origin !== `http://${host}`) || (site !== null && site !== "same-origin" && site !== "none");
-  return isForeign ? { status: 403, message: "a page of another origin may not change anything here" } : null;
+  if (isForeign) throw new Problem(403, "a page of another origin may not change anything here");
 }
 
 /** Whether a Host header names this host by a name that nobody else can own. */

@@ -34,7 +34,7 @@ export interface AskOptions {
 }
 
 export interface Question {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
   readonly timeoutMs: number;
 }
@@ -67,7 +67,7 @@ export async function ask(io: AskIo, options: AskOptions, question: Question): P
   }
   const json = parseObject(answer);
   if (json !== null && (answer.status < 400 || answer.status === 409)) return { address, status: answer.status, json };
-  const error = typeof json?.error === "string" ? json.error : "";
+  const error = typeof json?.detail === "string" ? json.detail : "";
   io.err(
     error === ""
       ? `who answers at ${formatAddress(address)} is not bunnel (status ${answer.status} for ${question.path}); --admin asks elsewhere`
@@ -130,7 +130,7 @@ function advice(code: string, { config, admin }: AskOptions): string {
 }
 
 function parseObject({ contentType, body }: HttpAnswer): Record<string, unknown> | null {
-  if (!contentType.startsWith("application/json")) return null;
+  if (!/^application\/(problem\+)?json\b/.test(contentType)) return null;
   try {
     const value: unknown = JSON.parse(body);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : null;

@@ -19,6 +19,8 @@ import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
+import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type PassedSignal, StandIn } from "./stand-in.ts";
@@ -235,6 +237,14 @@ export class Daemon implements Control {
       policies: snapshot.policies.map((policy) => policyStatus(meters, policy)),
       certificates: liveConfig.certificates.map((each) => certificateStatus(each, nowMs)),
     };
+  }
+
+  get snapshot(): Snapshot {
+    return this.#parts.plane.snapshot;
+  }
+
+  ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+    return this.#parts.plane.ask(question);
   }
 
   /** To be asked again after every wait. */

@@ -2,9 +2,11 @@
 
 import type { DataPlane } from "../control/data-plane.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
+import { Inspector } from "../proxy/inspect.ts";
 import { Worker, type WorkerOptions } from "../proxy/worker.ts";
 import type { BoundSocket } from "../runtime/runtime.ts";
 import { privateCounts } from "../snapshot/counts.ts";
+import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
 import { placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
 
@@ -24,6 +26,7 @@ export class OneProcess implements DataPlane {
   readonly #pid: number;
   #snapshot: Snapshot;
   #draining = false;
+  readonly #inspector: Inspector;
 
   /** Opens every listener, or none: throws the ProxyError of the first that cannot be had. */
   constructor({ sockets, counts = privateCounts(), ...options }: OneProcessOptions) {
@@ -37,6 +40,7 @@ export class OneProcess implements DataPlane {
       this.#sockets.forget(opened);
       throw thrown;
     }
+    this.#inspector = new Inspector(this.worker, 0);
     this.listening = this.#sockets.addressesOf(options.snapshot.listeners);
   }
 
@@ -108,5 +112,9 @@ export class OneProcess implements DataPlane {
 
   abort(): void {
     this.worker.abort();
+  }
+
+  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+    return [{ worker: 0, answer: (await this.#inspector.answer(question)) as AnswerTo<Q> }];
   }
 }

@@ -1,6 +1,7 @@
 // A worker process: a data plane that does as its supervisor says. Operators do not start it; `bunnel run` does.
 
 import { messageOf, ProxyError } from "../base/errors.ts";
+import { Inspector } from "../proxy/inspect.ts";
 import type { Prepared, Sockets } from "../proxy/worker.ts";
 import { Worker } from "../proxy/worker.ts";
 import type { BoundSocket, Channel, Passed, Processes, Runtime } from "../runtime/runtime.ts";
@@ -41,6 +42,7 @@ class WorkerRole {
   readonly #channel: Channel;
   readonly #ended = Promise.withResolvers<number>();
   #worker: Worker | null = null;
+  #inspector: Inspector | null = null;
   readonly #lines = new WorkerLog((level, fields, message) => this.#send({ kind: "log", level, fields, message }));
   readonly #log = this.#lines.log;
   #started: Start | null = null;
@@ -125,6 +127,9 @@ class WorkerRole {
       case "ping":
         this.#send({ kind: "pong" });
         break;
+      case "ask":
+        void this.#answer(message);
+        break;
     }
   }
 
@@ -159,8 +164,19 @@ class WorkerRole {
     const { snapshot } = message;
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
     this.#stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.table.noteLag(counts.number, ms));
+    this.#inspector = new Inspector(this.#worker, message.worker);
     runtime.giveBackMemory();
     this.#tellServing(snapshot.generation);
+  }
+
+  /** One that fails is not answered: whoever asks does not wait for ever. */
+  async #answer({ number, question }: Extract<ToWorker, { kind: "ask" }>): Promise<void> {
+    try {
+      const answer = await this.#inspector?.answer(question);
+      if (answer !== undefined) this.#send({ kind: "answer", number, answer });
+    } catch (thrown) {
+      this.#tellDefect(thrown);
+    }
   }
 
   #tellServing(generation: number): void {

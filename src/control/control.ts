@@ -1,10 +1,16 @@
 // What an operator can ask of the daemon from outside: the admin API's and the signals' view of the control plane.
 
+import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 
 /** The daemon, to whoever may command it. */
 export interface Control {
   status(): Status;
+  /** What is served. It holds private keys. */
+  readonly snapshot: Snapshot;
+  /** Asks every process that relays. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */
+  ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]>;
   /** Reads the config anew. Resolves with why it was refused, or with an empty list. */
   reload(): Promise<readonly string[]>;
   /** Begins to drain and to end, as SIGTERM does. */

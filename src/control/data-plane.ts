@@ -1,6 +1,7 @@
 // What the control plane needs of whatever relays, be it in this process or in others.
 
 import type { Address } from "../base/address.ts";
+import type { Answered, Question } from "../snapshot/inspection.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
 
@@ -26,4 +27,6 @@ export interface DataPlane {
   drain(others: readonly string[]): Promise<number>;
   /** Ends every connection now. */
   abort(): void;
+  /** Asks every process. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */
+  ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]>;
 }

@@ -4,6 +4,7 @@
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { BoundSocket, Processes, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
+import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
 import type { ToWorker } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
@@ -181,6 +182,20 @@ export class Supervisor implements DataPlane {
   abort(): void {
     for (const holder of this.#all()) holder.abort();
     this.#killIn(DRAIN_GRACE_MS);
+  }
+
+  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+    const present = [
+      ...this.#places.map(({ worker, holder }) => ({ worker, holder })),
+      ...[...this.#leaving].map(([holder, { place }]) => ({ worker: place.worker, holder })),
+    ];
+    const answers = present.map(async ({ worker, holder }) => {
+      // Before it serves it has no connections.
+      const answered = holder === null || holder.generation === 0 ? null : await holder.ask(question);
+      // Of the same version: what it answers is what it was asked for.
+      return answered === null ? [] : [{ worker, answer: answered.answer as AnswerTo<Q> }];
+    });
+    return (await Promise.all(answers)).flat();
   }
 
   /** Ends those that should have ended by then. */

@@ -2,6 +2,7 @@
 
 import { ProxyError } from "../base/errors.ts";
 import type { BoundSocket, ChildProcess, Passable, Processes } from "../runtime/runtime.ts";
+import type { Question } from "../snapshot/inspection.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 
@@ -13,9 +14,11 @@ export interface WorkerPatience {
   readonly silentPings: number;
   /** Until the answer to a snapshot. */
   readonly answerMs: number;
+  /** Until the answer to a question about its connections. Without it, the worker is not ended. */
+  readonly questionMs: number;
 }
 
-const PATIENCE: WorkerPatience = { pingMs: 1000, silentPings: 30, answerMs: 20_000 };
+const PATIENCE: WorkerPatience = { pingMs: 1000, silentPings: 30, answerMs: 20_000, questionMs: 5000 };
 
 /** How a worker ended. */
 export interface WorkerEnd {
@@ -23,6 +26,11 @@ export interface WorkerEnd {
   readonly how: string;
   /** It had been asked to end, and said that it was done. */
   readonly inOrder: boolean;
+}
+
+/** What it was asked for. */
+export interface WorkerAnswer {
+  readonly answer: unknown;
 }
 
 export type WorkerState = "starting" | "serving" | "draining";
@@ -55,6 +63,9 @@ export class WorkerProcess {
   readonly #ready = Promise.withResolvers<void>();
   /** Who waits for the answer to `prepare`: "" is yes. */
   #answer: ((problem: string | null) => void) | null = null;
+  /** Who waits for the answers to questions, by their number. */
+  readonly #asked = new Map<number, (answered: WorkerAnswer | null) => void>();
+  #questions = 0;
   readonly #patience: WorkerPatience;
   readonly #ping: ReturnType<typeof setInterval>;
   /** Pings since it was last heard. */
@@ -83,6 +94,7 @@ export class WorkerProcess {
       const how = this.#reason === "" ? end : `${end}: ${this.#reason}`;
       this.#ready.reject(new ProxyError("EWORKER", this.#reason || how));
       this.#answered(null);
+      for (const resolve of this.#asked.values()) resolve(null);
       options.onEnd({ how, inOrder: this.state === "draining" && code === 0 });
     });
   }
@@ -101,6 +113,19 @@ export class WorkerProcess {
         clearTimeout(tooLong);
         resolve(problem);
       };
+    });
+  }
+
+  /** Asks about its connections; null when it ends, or does not answer in time. */
+  ask(question: Question): Promise<WorkerAnswer | null> {
+    const number = ++this.#questions;
+    this.#send({ kind: "ask", number, question });
+    const { promise, resolve } = Promise.withResolvers<WorkerAnswer | null>();
+    const tooLong = setTimeout(resolve, this.#patience.questionMs, null);
+    this.#asked.set(number, resolve);
+    return promise.finally(() => {
+      clearTimeout(tooLong);
+      this.#asked.delete(number);
     });
   }
 
@@ -161,6 +186,9 @@ export class WorkerProcess {
         onLine(message);
         break;
       case "pong":
+        break;
+      case "answer":
+        this.#asked.get(message.number)?.(message);
         break;
     }
   }

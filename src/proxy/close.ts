@@ -23,7 +23,9 @@ export function close(connection: Connection, ending: Ending): void {
   if (connection.hasEntered) backend?.leave();
   listener.release(connection);
   countEnd(connection, ending.reason);
-  listener.worker.accessLog?.write(recordOf(connection, ending));
+  const record = recordOf(connection, ending);
+  listener.worker.recorder.keep(record);
+  listener.worker.accessLog?.write(record);
   // A peek that still waits would wait for ever.
   connection.onHeld?.();
 }

@@ -109,7 +109,7 @@ export function relayDeadline(connection: Connection): void {
     connection.end(connection.ending ?? new Ending("certificate_expired"));
     return;
   }
-  const limit = idleLimit(connection);
+  const limit = idleLimitMs(connection);
   if (limit > 0 && now - connection.lastActivityMs >= limit) {
     connection.end(connection.ending ?? new Ending("idle_timeout", isHalfClosed(connection) ? "half-closed" : ""));
     return;
@@ -142,7 +142,7 @@ function noteUnsent(connection: Connection): void {
 function armRelayDeadline(connection: Connection): void {
   const { clock } = connection;
   const { maxLifetimeMs } = limits(connection);
-  const idle = idleLimit(connection);
+  const idle = idleLimitMs(connection);
   let dueMs = Number.POSITIVE_INFINITY;
   if (idle > 0) dueMs = connection.lastActivityMs + idle;
   if (maxLifetimeMs > 0) dueMs = Math.min(dueMs, connection.acceptedMs + maxLifetimeMs);
@@ -153,7 +153,8 @@ function armRelayDeadline(connection: Connection): void {
   else clock.disarm(connection.timer);
 }
 
-function idleLimit(connection: Connection): number {
+/** After how long without a byte the relay is ended; 0 = never. */
+export function idleLimitMs(connection: Connection): number {
   if (connection.ending !== null) return LINGER_MS;
   const { idleTimeoutMs, halfCloseIdleTimeoutMs } = limits(connection);
   if (!isHalfClosed(connection) || halfCloseIdleTimeoutMs === 0) return idleTimeoutMs;

@@ -8,6 +8,7 @@ import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
+import { FlightRecorder } from "../telemetry/flight-recorder.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
@@ -66,6 +67,7 @@ export class Worker {
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
   readonly counts: CountRow;
+  readonly recorder = new FlightRecorder();
   /** What happened, for metrics. */
   readonly meters: Meters;
   /** Those that wait for their client. */
@@ -125,6 +127,11 @@ export class Worker {
   /** Number of the snapshot that new connections go by. */
   get generation(): number {
     return this.#built.snapshot.generation;
+  }
+
+  /** In the order in which they came. */
+  get connections(): ReadonlySet<Connection> {
+    return this.#connections;
   }
 
   /** Connections held now. */

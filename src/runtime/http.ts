@@ -29,7 +29,7 @@ export interface HttpServer {
 
 export interface FetchHttpOptions {
   readonly address: Address;
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   /** With its slash: `/healthz`. */
   readonly path: string;
   readonly timeoutMs: number;

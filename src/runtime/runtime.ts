@@ -20,6 +20,7 @@ import type { Address, ListenAddress } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Files } from "./files.ts";
 import type { Http } from "./http.ts";
+import type { SocketState } from "./socket-state.ts";
 
 /**
  * How a socket ended. `clean`: both directions ended in order, or we closed it. `reset`: the peer sent RST or the connection broke.
@@ -347,6 +348,8 @@ export interface Runtime {
   readonly transfer:
     | ((from: StreamSocket<unknown>, to: StreamSocket<unknown>, limitBytes: number, outcome: TransferOutcome) => void)
     | null;
+  /** What the kernel says of a TCP connection; null for a unix socket and for one that is closed. Null where the platform cannot ask it. */
+  readonly socketState: ((socket: StreamSocket<unknown>) => SocketState | null) | null;
   /** Null when nobody wants to be told. The variables that say so are taken out of the environment at the first look. */
   readonly serviceManager: ServiceManager | null;
   /**

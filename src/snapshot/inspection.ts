@@ -94,6 +94,16 @@ export interface ConnectionDetail extends ConnectionRow {
   };
 }
 
+/** Which closes are meant. As of a ConnectionFilter; a reason is meant as a whole. */
+export interface CloseFilter {
+  readonly listener: string;
+  readonly backend: string;
+  readonly reason: string;
+  readonly text: string;
+  /** Only those that failed, only those that did not, or both. */
+  readonly failed: boolean | null;
+}
+
 /** Who talks to whom: live connections of one client name to one backend. */
 export interface PeerRow {
   /** The first name of the verified certificate; of clients without one, "". */
@@ -115,15 +125,26 @@ export type Question =
   | { readonly ask: "connection"; readonly id: string }
   /** Ends it with `admin_closed`. */
   | { readonly ask: "close"; readonly id: string }
-  /** The last closes that came after `after` (a `seq` of that process), newest first. `failed`: only those that did not end well. */
-  | { readonly ask: "closes"; readonly after: number; readonly failed: boolean; readonly limit: number }
+  /** The last closes that came after `after` (a `seq` of that process), newest first. */
+  | { readonly ask: "closes"; readonly after: number; readonly filter: CloseFilter; readonly limit: number }
   | { readonly ask: "peers"; readonly limit: number };
 
 /** What it answers, by what it was asked. `matching`: how many there were, shown or not. */
 export interface Answers {
-  readonly connections: { readonly rows: readonly ConnectionRow[]; readonly matching: number };
+  readonly connections: { readonly rows: readonly ConnectionRow[]; readonly matching: number; readonly total: number };
   readonly connection: ConnectionDetail | null;
   readonly close: boolean;
+  /** `last`: the largest `seq` that there is. */
   readonly closes: { readonly closes: readonly CloseLine[]; readonly last: number };
   readonly peers: { readonly rows: readonly PeerRow[]; readonly matching: number };
+}
+
+/** The answer to a question. */
+export type AnswerTo<Q extends Question> = Answers[Q["ask"]];
+
+/** What one process has answered. */
+export interface Answered<Q extends Question> {
+  /** 0: there is one. */
+  readonly worker: number;
+  readonly answer: AnswerTo<Q>;
 }

@@ -1,6 +1,7 @@
 // What the supervisor and its workers say to one another. Both are always of the same version: a worker that finds another one says so and ends.
 
 import type { Address } from "../base/address.ts";
+import type { Question } from "./inspection.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** A queue that is passed along with a message. Those of one message come in the order of its list. */
@@ -41,7 +42,9 @@ export type ToWorker =
   /** End every connection now. */
   | { readonly kind: "abort" }
   /** Are you there? Answered by `pong`. */
-  | { readonly kind: "ping" };
+  | { readonly kind: "ping" }
+  /** Answered by `answer` with the same number. */
+  | { readonly kind: "ask"; readonly number: number; readonly question: Question };
 
 export type FromWorker =
   /** It accepts, or goes by another snapshot from now on. */
@@ -53,6 +56,8 @@ export type FromWorker =
   | { readonly kind: "leaving" }
   | { readonly kind: "drained"; readonly aborted: number }
   | { readonly kind: "pong" }
+  /** As the question wants it: see `Answers`. */
+  | { readonly kind: "answer"; readonly number: number; readonly answer: unknown }
   /** A line for the operational log. */
   | {
       readonly kind: "log";

@@ -195,6 +195,12 @@ export const CLOSE_REASONS = {
     level: "info",
     meaning: "The connection reached max_lifetime.",
   },
+  admin_closed: {
+    side: "proxy",
+    termination: "KD",
+    level: "warn",
+    meaning: "An operator closed the connection through the admin API.",
+  },
   drain_idle: {
     side: "proxy",
     termination: "KD",
@@ -223,4 +229,9 @@ export function terminationOf(reason: CloseReason, phase: Phase): string {
   const characters = CLOSE_REASONS[reason].termination;
   if (!characters.endsWith("D") || phase === "relay") return characters;
   return characters.charAt(0) + (phase === "connect" ? "C" : "R");
+}
+
+/** Whether a connection that ended so has failed, was refused or was cut: somebody may want to know why. */
+export function isFailure(reason: CloseReason): boolean {
+  return CLOSE_REASONS[reason].level === "warn";
 }

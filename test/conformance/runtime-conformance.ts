@@ -12,6 +12,7 @@ import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
 import { httpConformance } from "./serving-http.ts";
+import { socketStateConformance } from "./socket-state.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
 import { tlsSessionConformance } from "./tls-sessions.ts";
@@ -34,5 +35,6 @@ export function runtimeConformance(runtime: Runtime): void {
   originationHandshakeConformance(runtime);
   originationStreamConformance(runtime);
   transferConformance(runtime);
+  socketStateConformance(runtime);
   httpConformance(runtime);
 }

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { once } from "node:events";
 import net from "node:net";
+import { join } from "node:path";
 import tls from "node:tls";
 import { CLOSE_REASONS, type CloseReason } from "../../src/telemetry/close-reason.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
@@ -12,6 +13,7 @@ import { eventually } from "../support/eventually.ts";
 import { opensslClient } from "../support/openssl.ts";
 import { unusedPort } from "../support/servers.ts";
 import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { startTlsEndpoint, type TlsEndpoint } from "../support/tls-endpoint.ts";
 
 /** What the end of a case's connection must look like. */
@@ -37,6 +39,7 @@ let daemon: Daemon;
 const resources: AsyncDisposable[] = [];
 let echo: Endpoint;
 let holding: Endpoint;
+let adminPath: string;
 const reached = new Set<CloseReason>();
 
 beforeAll(async () => {
@@ -51,9 +54,11 @@ beforeAll(async () => {
     onConnection: (session) => session.tls.on("data", () => cutting.links.at(-1)?.client.end()),
   });
   resources.push(echo, holding, resetting, unanswering, stranger, cutting);
+  adminPath = join(temporaryDirectory("bunnel-reasons-"), "admin.sock");
   const verified = `tls: { ca: [${pki.authority.certificatePath}] }`;
   daemon = await startDaemon(`
 drain_timeout: 0s
+admin: { address: "unix:${adminPath}" }
 listeners:
   - { name: plain, address: 127.0.0.1:0, backend: echo }
   - { name: one-per-source, address: 127.0.0.1:0, max_connections_per_source: 1, backend: hold }
@@ -75,6 +80,7 @@ listeners:
   - { name: unanswering, address: 127.0.0.1:0, backend: unanswering }
   - { name: resetting, address: 127.0.0.1:0, backend: resetting }
   - { name: quiet, address: 127.0.0.1:0, backend: quiet }
+  - { name: quiet-forever, address: 127.0.0.1:0, backend: hold }
   - { name: half-quiet, address: 127.0.0.1:0, backend: half-quiet }
   - { name: short-lived, address: 127.0.0.1:0, backend: short-lived }
   - { name: tls-silent, address: 127.0.0.1:0, backend: tls-silent }
@@ -400,6 +406,22 @@ const CASES: readonly Case[] = [
     listener: "tls-cutting",
     provoke: (address) => send(address, "hello"),
     expected: ["upstream", "relay", "SD", /close_notify/, "UNEXPECTED_EOF_WHILE_READING"],
+  },
+  {
+    reason: "admin_closed",
+    how: "an operator closes it",
+    listener: "quiet-forever",
+    async provoke(address) {
+      const peer = await connectTo(address);
+      const path = "http://bunnel/api/v1/connections";
+      const id = await eventually("it is shown", async () => {
+        const answer = await fetch(`${path}?listener=quiet-forever`, { unix: adminPath });
+        return ((await answer.json()) as { connections: { id: string }[] }).connections[0]?.id;
+      });
+      expect((await fetch(`${path}/${id}`, { method: "DELETE", unix: adminPath })).status).toBe(200);
+      await eventually("it was reset", () => peer.errorCode === "ECONNRESET");
+    },
+    expected: ["proxy", "KD", undefined],
   },
 ];
 

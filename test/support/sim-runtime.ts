@@ -185,6 +185,8 @@ export class SimRuntime implements Runtime {
     return originate(this.#schedule, plain as SimSocket, options);
   }
 
+  readonly socketState = null;
+
   peerCertificate(socket: StreamSocket<unknown>): Uint8Array | null {
     const { link, peerCertificate } = socket as SimSocket;
     return link.gone ? null : peerCertificate;

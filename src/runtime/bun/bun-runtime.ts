@@ -14,6 +14,7 @@ import { openLogSink } from "./log-sink.ts";
 import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
 import { processes } from "./processes.ts";
 import { inheritedSockets, serviceManager, shareInherited } from "./service-manager.ts";
+import { tcpState } from "./tcp-state.ts";
 import { isSignedBy, originateTls, peerCertificate, terminateTls } from "./tls.ts";
 import { clientContext, serverContext } from "./tls-contexts.ts";
 import { descriptorOf, transfer } from "./transfer.ts";
@@ -43,6 +44,7 @@ export const runtime: Runtime = {
   isSignedBy,
   transfer,
   unsentBytes: (socket) => unacknowledgedBytes(descriptorOf(socket)),
+  socketState: (socket) => tcpState(descriptorOf(socket)),
   get serviceManager() {
     return serviceManager();
   },

@@ -15,6 +15,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   close: { args: ["i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   splice: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: FFIType.i64_fast },
@@ -237,6 +238,12 @@ export function readInto(descriptor: number, bytes: Uint8Array, offset: number):
 export function unacknowledgedBytes(descriptor: number): number {
   const count = new Int32Array(1);
   return libc.ioctl(descriptor, SIOCOUTQ, ptr(count)) < 0 ? 0 : (count[0] as number);
+}
+
+/** An option of a socket, into `bytes`: how many of them the kernel has filled, or -1. */
+export function readOption(descriptor: number, level: number, option: number, bytes: Uint8Array): number {
+  const length = new Uint32Array([bytes.length]);
+  return libc.getsockopt(descriptor, level, option, ptr(bytes), ptr(length)) < 0 ? -1 : (length[0] as number);
 }
 
 function waitOrBroken(): number {

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { type Admin, startAdmin } from "../../../src/admin/admin.ts";
 import type { Address } from "../../../src/base/address.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
+import type { Answered, Question } from "../../../src/snapshot/inspection.ts";
 import type { Status } from "../../../src/snapshot/status.ts";
+import { snapshotSpec } from "../../support/sim-snapshot.ts";
 import { sampleStatus } from "../../support/status-sample.ts";
 import { temporaryDirectory } from "../../support/temporary.ts";
 
@@ -24,11 +26,17 @@ const control = {
     return problems;
   },
   drain: () => void calls.push("drain"),
+  get snapshot() {
+    return snapshotSpec();
+  },
+  ask: <Q extends Question>(question: Q) => answers(question) as Promise<readonly Answered<Q>[]>,
 };
+let answers: (question: Question) => Promise<readonly Answered<Question>[]>;
 
 beforeEach(async () => {
   status = sampleStatus();
   [problems, calls, defects] = [[], [], []];
+  answers = async () => [];
   await start({ kind: "tcp", host: "127.0.0.1", port: 0 });
 });
 afterEach(() => admin.close());
@@ -55,7 +63,7 @@ function ask(method: string, path: string, headers: Record<string, string> = {},
         text += chunk;
       });
       answer.on("end", () => {
-        const isJson = String(answer.headers["content-type"]).startsWith("application/json") && text !== "";
+        const isJson = String(answer.headers["content-type"]).includes("json") && text !== "";
         const json = isJson ? JSON.parse(text) : null;
         resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text, json });
       });
@@ -122,7 +130,7 @@ describe("what it answers", () => {
 
   test("a reload that is refused is 409 with every problem", async () => {
     problems = ["a.yaml:1:1: x: wrong", "a.yaml:2:1: y: wrong"];
-    expect(await ask("POST", "/api/v1/reload")).toMatchObject({ status: 409, json: { ok: false, problems } });
+    expect(await ask("POST", "/api/v1/reload")).toMatchObject({ status: 409, json: { title: "Conflict", problems } });
   });
 
   test("a drain is begun once", async () => {
@@ -145,7 +153,7 @@ describe("what it answers", () => {
     });
     for (const path of ["/api/v1/status", "/metrics", "/readyz"]) {
       const answer = await ask("GET", path);
-      expect(answer).toMatchObject({ status: 500, json: { error: "a defect in bunnel; its log says more" } });
+      expect(answer).toMatchObject({ status: 500, json: { detail: "a defect in bunnel; its log says more" } });
       expect(answer.headers["x-content-type-options"]).toBe("nosniff");
     }
     expect(defects).toEqual([broken, broken, broken]);
@@ -156,7 +164,7 @@ describe("what it refuses", () => {
   test("an unknown path, with the paths that there are", async () => {
     for (const path of ["/", "/api/v1", "/healthz/", "/constructor", "//healthz"]) {
       const { status: code, json } = await ask("GET", path);
-      expect([path, code, json.error]).toEqual([path, 404, "there is no such path"]);
+      expect([path, code, json.detail]).toEqual([path, 404, "there is no such path"]);
       expect(json.paths).toContain("/api/v1/status");
     }
   });
@@ -181,11 +189,11 @@ describe("what it refuses", () => {
     const body = "x".repeat(16 * 1024 + 1);
     for (const headers of [{}, { "Transfer-Encoding": "chunked" }]) {
       const answer = await ask("POST", "/api/v1/reload", headers, body);
-      expect([answer.status, answer.json?.error]).toEqual([413, "the body is longer than 16384 bytes"]);
+      expect([answer.status, answer.json?.detail]).toEqual([413, "the body is longer than 16384 bytes"]);
     }
     expect((await ask("POST", "/api/v1/reload", {}, "x".repeat(100_000))).status).toBe(413);
     expect(calls).toEqual([]);
-    expect((await ask("POST", "/api/v1/reload", {}, body.slice(1))).status).toBe(200);
+    expect((await ask("POST", "/api/v1/reload", {}, `${" ".repeat(16 * 1024 - 2)}{}`)).status).toBe(200);
   });
 
   const foreignHosts = [
@@ -204,7 +212,7 @@ describe("what it refuses", () => {
       ["GET", "/nowhere"],
     ] as const) {
       const answer = await ask(method, path, { Host: host });
-      expect([answer.status, answer.json.error]).toEqual([421, expect.stringContaining(`"${host}"`)]);
+      expect([answer.status, answer.json.detail]).toEqual([421, expect.stringContaining(`"${host}"`)]);
     }
     expect(calls).toEqual([]);
   });
@@ -241,7 +249,7 @@ describe("what it refuses", () => {
     for (const path of ["/api/v1/reload", "/api/v1/drain"]) {
       const given = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
       const answer = await ask("POST", path, { Host: "127.0.0.1:9901", ...given });
-      expect([answer.status, answer.json?.error]).toEqual([
+      expect([answer.status, answer.json?.detail]).toEqual([
         403,
         "a page of another origin may not change anything here",
       ]);
@@ -274,7 +282,11 @@ describe("what every answer has", () => {
         "cross-origin-resource-policy": "same-origin",
       });
       expect(Object.keys(answer.headers).filter((name) => name.startsWith("access-control-"))).toEqual([]);
-      if (answer.status >= 400) expect(typeof answer.json.error).toBe("string");
+      if (answer.status >= 400) {
+        expect(answer.headers["content-type"]).toBe("application/problem+json");
+        expect(answer.json).toMatchObject({ type: "about:blank", status: answer.status, title: expect.any(String) });
+        expect(typeof answer.json.detail).toBe("string");
+      }
     }
   });
 });

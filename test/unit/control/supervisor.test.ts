@@ -69,7 +69,7 @@ function world({ workers = 2, shared = false, silentPings = 1000 } = {}): World 
     workers,
     snapshot: snapshotSpec(),
     shared,
-    patience: { pingMs: 10, silentPings, answerMs: 50 },
+    patience: { pingMs: 10, silentPings, answerMs: 50, questionMs: 50 },
   });
   return { processes, supervisor, counts, sockets, said, taken, done };
 }
@@ -402,4 +402,45 @@ test("what the dead of another daemon have left is taken back once, and the swee
   } finally {
     stop();
   }
+});
+
+describe("a question", () => {
+  const question = { ask: "close", id: "x" } as const;
+
+  /** Answers what it was asked last, as often as that was. */
+  function answer(asked: FakeWorker, said: unknown): void {
+    for (const message of asked.told)
+      if (message.kind === "ask") asked.say({ kind: "answer", number: message.number, answer: said });
+  }
+
+  test("is answered by every worker", async () => {
+    const made = await started();
+    const answers = made.supervisor.ask(question);
+    answer(worker(made, 1), true);
+    answer(worker(made, 0), false);
+    expect(await answers).toEqual([
+      { worker: 1, answer: false },
+      { worker: 2, answer: true },
+    ]);
+  });
+
+  test("is answered without those that end meanwhile, or do not answer in time", async () => {
+    const made = await started({ workers: 3 });
+    const answers = made.supervisor.ask(question);
+    worker(made, 0).exit(null, "SIGKILL");
+    answer(worker(made, 2), true);
+    expect(await answers).toEqual([{ worker: 3, answer: true }]);
+    // Too late, and heard by nobody.
+    answer(worker(made, 1), true);
+    const again = made.supervisor.ask(question);
+    answer(worker(made, 1), false);
+    expect(await again).toContainEqual({ worker: 2, answer: false });
+  });
+
+  test("is not put to workers that do not serve yet", async () => {
+    const made = world();
+    made.processes.ignores = ["start"];
+    void made.supervisor.start().catch(() => {});
+    expect(await made.supervisor.ask(question)).toEqual([]);
+  });
 });

@@ -1,0 +1,160 @@
+// The paths that tell of single connections. The processes that relay are asked, each for as much as is wanted, and what they say is put together.
+
+import type { Control } from "../control/control.ts";
+import type { Answered, PeerRow, Question } from "../snapshot/inspection.ts";
+import { CLOSE_REASONS } from "../telemetry/close-reason.ts";
+import { Problem } from "./problem.ts";
+import type { QueryFields } from "./query.ts";
+import { type Route, route } from "./route.ts";
+
+/** Rows of one answer. */
+const MOST_ROWS = 1000;
+/** Questions that may wait for their answers at once. */
+const MOST_QUESTIONS = 16;
+
+const limit = { kind: "integer", min: 1, max: MOST_ROWS, default: 100, about: "Rows at most." } as const;
+const listener = { kind: "text", about: "The name of a listener." } as const;
+const backend = { kind: "text", about: "The name of a backend." } as const;
+
+const CONNECTION_FIELDS = {
+  listener,
+  backend,
+  endpoint: { kind: "text", about: "An endpoint as the config has it." },
+  source: { kind: "text", about: "An IP address of the client, or a part of one." },
+  identity: { kind: "text", about: "A part of a name in the client's verified certificate." },
+  text: { kind: "text", about: "A part of any text that the row shows." },
+  limit,
+} as const satisfies QueryFields;
+
+const CLOSE_FIELDS = {
+  failed: { kind: "flag", about: "true: only those that failed, were refused or were cut; false: only the others." },
+  listener,
+  backend,
+  reason: { kind: "text", values: Object.keys(CLOSE_REASONS), about: "A close reason." },
+  text: { kind: "text", about: "A part of any text of the record." },
+  limit,
+} as const satisfies QueryFields;
+
+/** Live connections, one of them, its end, the last closes, and who talks to whom. */
+export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[] {
+  const ask = bounded(control);
+  return [
+    route({
+      method: "GET",
+      path: "/api/v1/connections",
+      summary: "Live connections that fit, newest first.",
+      query: CONNECTION_FIELDS,
+      answers: { 200: "Connections" },
+      problems: [503],
+      async answer({ query: { limit, ...filter } }) {
+        const answers = (await ask({ ask: "connections", filter, limit })).map(({ answer }) => answer);
+        const connections = answers.flatMap(({ rows }) => rows).sort(newestBy(({ started_at }) => started_at));
+        return Response.json({
+          connections: connections.slice(0, limit),
+          matching: sum(answers.map(({ matching }) => matching)),
+          total: sum(answers.map(({ total }) => total)),
+        });
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/connections/{id}",
+      summary: "All that is known of one live connection.",
+      answers: { 200: "ConnectionDetail" },
+      problems: [404, 503],
+      async answer({ id }) {
+        const found = (await ask({ ask: "connection", id })).find(({ answer }) => answer !== null);
+        if (found === undefined) throw notLive(id);
+        return Response.json(found.answer);
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/api/v1/connections/{id}",
+      summary: "Ends a live connection at once, by a reset of both legs. Close reason: `admin_closed`.",
+      answers: { 200: "Closed" },
+      problems: [404, 503],
+      async answer({ id }) {
+        if (!(await ask({ ask: "close", id })).some(({ answer }) => answer)) throw notLive(id);
+        return Response.json({ ok: true, id });
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/closes",
+      summary: "Records of the last closes, newest first. Each process keeps 1,000, whatever the access log is set to.",
+      query: CLOSE_FIELDS,
+      answers: { 200: "Closes" },
+      problems: [503],
+      async answer({ query: { limit, ...filter } }) {
+        const answers = await ask({ ask: "closes", after: 0, filter, limit });
+        const closes = answers.flatMap(({ answer }) => answer.closes).sort(newestBy(({ ended_at }) => ended_at));
+        return Response.json({ closes: closes.slice(0, limit) });
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/api/v1/peers",
+      summary: "Who talks to whom now: live connections by client name, listener and backend, most first.",
+      query: { limit: { ...limit, default: 200 } },
+      answers: { 200: "Peers" },
+      problems: [503],
+      async answer({ query }) {
+        const answers = (await ask({ ask: "peers", limit: MOST_ROWS })).map(({ answer }) => answer);
+        const peers = addedUp(answers.flatMap(({ rows }) => rows));
+        // Where a process has more than it told, how many of them are the same is not known.
+        const matching = Math.max(peers.length, ...answers.map((answer) => answer.matching));
+        return Response.json({ peers: peers.slice(0, query.limit), matching });
+      },
+    }),
+  ];
+}
+
+/** Asks, but not more than so many questions at once. */
+function bounded(control: Pick<Control, "ask">): Control["ask"] {
+  let waiting = 0;
+  return async <Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> => {
+    if (waiting >= MOST_QUESTIONS)
+      throw new Problem(503, "too many questions wait for their answers: ask again", {
+        headers: { "Retry-After": "1" },
+      });
+    waiting++;
+    try {
+      return await control.ask(question);
+    } finally {
+      waiting--;
+    }
+  };
+}
+
+/** Rows of the same names become one. */
+function addedUp(rows: readonly PeerRow[]): readonly PeerRow[] {
+  const sums = new Map<string, PeerRow>();
+  for (const row of rows) {
+    const key = JSON.stringify([row.listener, row.backend, row.identity]);
+    const before = sums.get(key);
+    sums.set(key, {
+      ...row,
+      connections: row.connections + (before?.connections ?? 0),
+      bytes_up: row.bytes_up + (before?.bytes_up ?? 0),
+      bytes_down: row.bytes_down + (before?.bytes_down ?? 0),
+    });
+  }
+  return [...sums.values()].sort((a, b) => b.connections - a.connections);
+}
+
+function notLive(id: string): Problem {
+  return new Problem(
+    404,
+    `there is no live connection ${JSON.stringify(id.slice(0, 100))}; /api/v1/closes has the last that ended`,
+  );
+}
+
+/** ISO 8601 in UTC sorts as text. */
+function newestBy<T>(time: (each: T) => string): (a: T, b: T) => number {
+  return (a, b) => (time(a) < time(b) ? 1 : time(a) > time(b) ? -1 : 0);
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
