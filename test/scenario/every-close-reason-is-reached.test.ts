@@ -415,13 +415,13 @@ const CASES: readonly Case[] = [
       const peer = await connectTo(address);
       const path = "http://bunnel/api/v1/connections";
       const id = await eventually("it is shown", async () => {
-        const answer = await fetch(`${path}?listener=quiet-forever`, { unix: adminPath });
+        const answer = await fetch(`${path}?listener=quiet-forever&text=relay`, { unix: adminPath });
         return ((await answer.json()) as { connections: { id: string }[] }).connections[0]?.id;
       });
       expect((await fetch(`${path}/${id}`, { method: "DELETE", unix: adminPath })).status).toBe(200);
       await eventually("it was reset", () => peer.errorCode === "ECONNRESET");
     },
-    expected: ["proxy", "KD", undefined],
+    expected: ["proxy", "relay", "KD", undefined],
   },
 ];
 

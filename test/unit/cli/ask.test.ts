@@ -71,7 +71,7 @@ test.each([
   ["no JSON", { status: 404, body: "not json" }, /is not bunnel \(status 404/],
   [
     "a refusal",
-    { status: 421, body: '{"error":"the Host header is odd"}' },
+    { status: 421, body: '{"detail":"the Host header is odd"}' },
     /127.0.0.1:9901 refuses: the Host header is odd/,
   ],
   [
