@@ -1,14 +1,22 @@
 // The access log of one process, from the file that it goes to up to its last line.
 
-import type { LogSink, Runtime } from "../runtime/runtime.ts";
+import type { LogFile, LogSink } from "../runtime/logs.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
+import type { ToWorker } from "../snapshot/messages.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
 import type { Log } from "../telemetry/log.ts";
 
-export interface AccessLogOptions {
-  /** stdout, stderr, off or a path. */
-  readonly output: string;
-  readonly format: "json" | "text";
+/** What the config says of it. */
+export type AccessLogSettings = Extract<ToWorker, { kind: "start" }>["accessLog"];
+
+/** What an access log needs. */
+export interface AccessLogParts {
+  readonly runtime: Pick<Runtime, "openLogSink" | "clock">;
+  readonly log: Log;
+  /** Where lines are counted that were dropped. */
+  readonly counts: CountRow;
   /** Which process writes it; 0 = there is one. */
   readonly worker: number;
 }
@@ -19,14 +27,22 @@ export class AccessLogOutput {
   readonly accessLog: AccessLog | null;
   readonly #log: Log;
   readonly #sink: LogSink | null;
+  /** Looks a last time. */
   readonly #stopWatching: () => void;
 
   /** Throws ProxyError when the file cannot be opened. */
-  constructor({ output, format, worker }: AccessLogOptions, runtime: Pick<Runtime, "openLogSink" | "clock">, log: Log) {
+  constructor({ output, ...rules }: AccessLogSettings, { runtime, log, counts, worker }: AccessLogParts) {
     this.#log = log;
     this.#sink = output === "off" ? null : runtime.openLogSink(output);
-    this.#stopWatching = this.#sink === null ? () => {} : watchDroppedLines(this.#sink, log);
-    this.accessLog = this.#sink === null ? null : new AccessLog(this.#sink, format, runtime.clock, worker);
+    const dropped = (lines: number): void => counts.count(DAEMON_SLOT, "failed", lines);
+    this.#stopWatching = this.#sink === null ? () => {} : watchDroppedLines(this.#sink, { log, dropped });
+    this.accessLog = this.#sink === null ? null : new AccessLog(this.#sink, runtime.clock, { ...rules, worker });
+  }
+
+  /** Goes on in another file, which is this log's from now on. */
+  moveTo(file: LogFile): void {
+    if (this.#sink === null) file.close();
+    else this.#sink.moveTo(file);
   }
 
   /** Writes out what has gathered, as far as the target takes it. */

@@ -47,6 +47,8 @@ export interface DaemonParts {
   /** `bun 1.4.5`. */
   readonly runtimeVersion: string;
   readonly pid: number;
+  /** Goes on with the access log in a new file of the same name. */
+  reopenLog(): void;
   /** What the service manager is told. */
   readonly notices: ServiceNotices;
   /** Null where the platform knows no successor. */
@@ -115,6 +117,8 @@ export class Daemon implements Control {
   signalled(signal: PassedSignal): void {
     this.#standIn?.signalled(signal);
     if (signal === "SIGTERM" || signal === "SIGINT") this.#stop(signal);
+    // Also where another one serves now: what we still have writes lines, too.
+    else if (signal === "SIGUSR1") this.#parts.reopenLog();
     // What else we stand in for is its business.
     else if (this.#standIn !== null) return;
     else if (signal === "SIGHUP") void this.reload();
@@ -211,6 +215,7 @@ export class Daemon implements Control {
       generation: snapshot.generation,
       config: liveConfig.status,
       connections: this.#connections,
+      access_log: { dropped_lines_total: counts.traffic(DAEMON_SLOT, "failed") },
       workers: plane.workers,
       worker_restarts: plane.restarts,
       event_loop_lag_ms: counts.lagMs(0),

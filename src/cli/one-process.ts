@@ -104,6 +104,10 @@ export class OneProcess implements DataPlane {
     // Nobody outlives this process.
   }
 
+  passLogFile(): void {
+    // There is no other process.
+  }
+
   drain(others: readonly string[]): Promise<number> {
     this.#draining = true;
     this.#sockets.close(others);

@@ -18,7 +18,7 @@ export interface WorkerIo {
   readonly version: string;
   /** A line, without its end, for standard error. */
   err(line: string): void;
-  onSignal(name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2", handler: () => void): void;
+  onSignal(name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2", handler: () => void): void;
   onDefect(handler: (thrown: unknown) => void): void;
 }
 
@@ -61,7 +61,7 @@ class WorkerRole {
     this.#io = io;
     this.#channel = processes.parent();
     // A terminal sends these to everyone; the supervisor decides what they mean.
-    for (const signal of ["SIGINT", "SIGHUP", "SIGUSR2"] as const) io.onSignal(signal, () => {});
+    for (const signal of ["SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const) io.onSignal(signal, () => {});
     io.onSignal("SIGTERM", () => this.#leave());
     io.onDefect((thrown) => this.#tellDefect(thrown));
     this.#channel.listen({
@@ -121,6 +121,9 @@ class WorkerRole {
       case "drain":
         this.#drain(message.others);
         break;
+      case "log file":
+        this.#output?.moveTo(passed.logFile(0));
+        break;
       case "abort":
         this.#worker?.abort();
         break;
@@ -156,9 +159,10 @@ class WorkerRole {
     }
     this.#started = message;
     this.#shared = message.shared;
-    this.#output = new AccessLogOutput({ ...message.accessLog, worker: message.worker }, runtime, this.#log);
-    const { accessLog } = this.#output;
     const counts = new CountTable(passed.memory(0), DAEMON_TABLE).row(message.row);
+    const { worker } = message;
+    this.#output = new AccessLogOutput(message.accessLog, { runtime, log: this.#log, counts, worker });
+    const { accessLog } = this.#output;
     this.#keep(message.queues, passed, 1);
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const { snapshot } = message;

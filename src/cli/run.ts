@@ -15,6 +15,7 @@ import { sweepRows } from "../control/row-sweep.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import type { CountRow } from "../snapshot/counts.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
@@ -22,6 +23,8 @@ import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
 import type { Quickstart } from "./quickstart.ts";
+import { reopenLog } from "./reopen-log.ts";
+import type { PassedSignal } from "./stand-in.ts";
 import { type Shared, shareState, startPlane, workerCount } from "./start-plane.ts";
 
 /** What the daemon may touch. */
@@ -42,10 +45,10 @@ export interface RunIo {
   onDefect(handler: (thrown: unknown) => void): void;
 }
 
-type Signal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2";
+type Signal = PassedSignal;
 const ENDING: readonly Signal[] = ["SIGTERM", "SIGINT"];
 /** These would end a process that does not handle them yet, and nobody who sends them means that. */
-const ASKING: readonly Signal[] = ["SIGHUP", "SIGUSR2"];
+const ASKING: readonly Signal[] = ["SIGHUP", "SIGUSR1", "SIGUSR2"];
 
 export interface RunOptions {
   readonly config?: string;
@@ -182,8 +185,8 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
   // Before anybody relays: an endpoint may have to be probed before it is used.
   health.prepare(snapshot);
   let accessLog: AccessLogOutput | null = null;
-  const openAccessLog = (): AccessLog | null => {
-    accessLog = new AccessLogOutput({ ...config.access_log, worker: 0 }, runtime, log);
+  const openAccessLog = (row: CountRow): AccessLog | null => {
+    accessLog = new AccessLogOutput(config.access_log, { runtime, log, counts: row, worker: 0 });
     return accessLog.accessLog;
   };
   try {
@@ -199,8 +202,11 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
         ? { processes, commandLine: runtime.commandLine, args, environment, ...shared, memory }
         : null;
     const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
+    const { output } = config.access_log;
+    const served = plane;
+    const reopen = (): void => reopenLog({ runtime, log, output, own: accessLog, plane: served });
     const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
-    const daemon = new Daemon(parts);
+    const daemon = new Daemon({ ...parts, reopenLog: reopen });
     // Before it is announced: whoever waits for that may signal at once.
     for (const signal of ENDING) io.onSignal(signal, () => daemon.signalled(signal));
     const onDefect = (thrown: unknown): void =>

@@ -10,7 +10,7 @@ const LOOK_MS = 100;
 /** A terminal signals a whole group of processes: so long is waited for the daemon to have heard of it by itself. */
 const HEARSAY_MS = 100;
 
-export type PassedSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2";
+export type PassedSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2";
 
 export interface StandInOptions {
   readonly processes: Pick<Processes, "isAlive" | "signal">;

@@ -7,7 +7,7 @@ import type { Inheritance } from "../control/hand-over.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { Supervisor } from "../control/supervisor.ts";
 import type { Runtime, SharedMemory } from "../runtime/runtime.ts";
-import { CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
+import { type CountRow, CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -38,7 +38,7 @@ export interface PlaneParts extends Shared {
   readonly config: Config;
   readonly log: Log;
   /** Of this process, for when it relays itself. */
-  readonly openAccessLog: () => AccessLog | null;
+  readonly openAccessLog: (counts: CountRow) => AccessLog | null;
   readonly snapshot: Snapshot;
   /** A predecessor has the queues too. */
   readonly isHeir: boolean;
@@ -61,7 +61,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
     const plane = new OneProcess({
       runtime,
       snapshot,
-      accessLog: openAccessLog(),
+      accessLog: openAccessLog(row),
       sockets,
       counts: row,
       log,

@@ -17,6 +17,7 @@ export function statusScreen(status: Status): readonly string[] {
     row("state", stateOf(status)),
     ...configRows(status),
     row("connections", count(connections)),
+    ...droppedRows(status),
     "",
     ...workerTable(status),
     "",
@@ -24,6 +25,11 @@ export function statusScreen(status: Status): readonly string[] {
     "",
     ...backendTable(status),
   ];
+}
+
+function droppedRows({ access_log }: Status): readonly string[] {
+  const lines = access_log.dropped_lines_total;
+  return lines === 0 ? [] : [row("access log", `${times(lines, "LINE")} DROPPED`)];
 }
 
 function stateOf({ state, workers, generation, worker_restarts }: Status): string {

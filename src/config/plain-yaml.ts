@@ -19,7 +19,7 @@ const UNUSUAL_CHARACTER = /[^\x20-\x7e\n]/;
 const KEY = /[A-Za-z_][A-Za-z0-9_.-]*(?=:[ \n]|:$)/y;
 const COMMENT = / *#[^\n]*/y;
 /** In braces a comma or bracket ends it, and a colon before one of those would make it a key. */
-const FLOW_SCALAR = /[A-Za-z0-9_./](?:[A-Za-z0-9_./@+*-]|:(?=[A-Za-z0-9_./@+*-]))*(?= *[,\]}])/y;
+const FLOW_SCALAR = /[A-Za-z0-9_./](?:[A-Za-z0-9_./@+*%-]|:(?=[A-Za-z0-9_./@+*%-]))*(?= *[,\]}])/y;
 /** Up to the end of the line or a comment, without the blanks before that. A colon before a blank would make it a key. */
 const BLOCK_SCALAR = /[A-Za-z0-9_./$](?:[^ :\n]|:(?![ \n]|$)| +(?![ #\n]|$))*(?= *\n| *$| +#)/y;
 const DOUBLE_QUOTED = /"[^"\\\n]*"/y;

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { health } from "./schema-health.ts";
 import { bandwidthLimits, connectionRates } from "./schema-limits.ts";
+import { accessLog, log } from "./schema-logs.ts";
 import { outliers } from "./schema-outliers.ts";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
@@ -269,28 +270,6 @@ const backend = z
   })
   .meta({ later: ["discovery"] })
   .describe("A group of interchangeable endpoints.");
-
-const log = z
-  .strictObject({
-    level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("The least severe that is written."),
-    format: z.enum(["json", "pretty"]).default("json").describe("`pretty` is for people."),
-  })
-  .describe("What the process says about itself, on standard error.");
-
-const accessLogOutput = z
-  .string()
-  .refine((written) => ["stdout", "stderr", "off"].includes(written) || written.includes("/"), {
-    error: (issue) =>
-      `"${String(issue.input)}" is not allowed; allowed: stdout, stderr, off, or a path with a slash in it, such as ./access.log`,
-  })
-  .meta({ allowed: "stdout, stderr, off, or a path with a slash in it" });
-
-const accessLog = z
-  .strictObject({
-    output: accessLogOutput.default("stdout").describe("Where it goes. A path is relative to this file."),
-    format: z.enum(["json", "text"]).default("json").describe("`text` is a line in the manner of HAProxy's tcplog."),
-  })
-  .describe("One line for each connection, at its end.");
 
 /** The whole file. */
 export const configSchema = z

@@ -1,6 +1,7 @@
 // What the control plane needs of whatever relays, be it in this process or in others.
 
 import type { Address } from "../base/address.ts";
+import type { LogFile } from "../runtime/logs.ts";
 import type { Answered, Question } from "../snapshot/inspection.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
@@ -25,6 +26,8 @@ export interface DataPlane {
    * on. Whoever waits in another queue is served, and nobody joins it. To be called once.
    */
   drain(others: readonly string[]): Promise<number>;
+  /** Has other processes that relay go on with their access logs in this file, which stays the caller's. */
+  passLogFile(file: LogFile): void;
   /** Ends every connection now. */
   abort(): void;
   /** Asks every process. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */

@@ -2,6 +2,7 @@
 // It relays nothing, so whatever kills a worker leaves the queues, the counts and the other workers as they are.
 
 import { messageOf, ProxyError } from "../base/errors.ts";
+import type { LogFile } from "../runtime/logs.ts";
 import type { BoundSocket, Processes, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
@@ -177,6 +178,10 @@ export class Supervisor implements DataPlane {
     };
     this.#ended();
     return promise;
+  }
+
+  passLogFile(file: LogFile): void {
+    for (const holder of this.#all()) holder.passLogFile(file);
   }
 
   abort(): void {

@@ -1,6 +1,7 @@
 // One worker as its supervisor sees it: a process, a channel to it, and what it has last said of itself.
 
 import { ProxyError } from "../base/errors.ts";
+import type { LogFile } from "../runtime/logs.ts";
 import type { BoundSocket, ChildProcess, Passable, Processes } from "../runtime/runtime.ts";
 import type { Question } from "../snapshot/inspection.ts";
 import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
@@ -146,6 +147,11 @@ export class WorkerProcess {
   drain(others: readonly string[]): void {
     this.state = "draining";
     this.#send({ kind: "drain", others });
+  }
+
+  /** See the message. */
+  passLogFile(file: LogFile): void {
+    this.#send({ kind: "log file" }, [file]);
   }
 
   abort(): void {

@@ -20,6 +20,7 @@ import type { Address, ListenAddress } from "../base/address.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Files } from "./files.ts";
 import type { Http } from "./http.ts";
+import type { LogFile, LogSink } from "./logs.ts";
 import type { SocketState } from "./socket-state.ts";
 
 /**
@@ -232,12 +233,13 @@ export interface SharedMemory {
 }
 
 /** What can go to another process beside a message. The sender keeps its own hold. */
-export type Passable = BoundSocket | SharedMemory;
+export type Passable = BoundSocket | SharedMemory | LogFile;
 
 /** What came beside a message, by its position. Each is to be taken once. */
 export interface Passed {
   socket(index: number, address: Address): BoundSocket;
   memory(index: number): SharedMemory;
+  logFile(index: number): LogFile;
 }
 
 export interface ChannelHandlers {
@@ -279,7 +281,7 @@ export interface Processes {
   shareMemory(bytes: number): SharedMemory;
   isAlive(pid: number): boolean;
   /** Sends it a signal; whether it was there. */
-  signal(pid: number, name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR2"): boolean;
+  signal(pid: number, name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2"): boolean;
 }
 
 /** The program that started us and watches over us, as systemd does. */
@@ -374,17 +376,6 @@ export interface Runtime {
   resolve(name: string): Promise<string>;
   /** Opens where log lines go: `stdout`, `stderr` or a file that is appended to. Throws ProxyError when the file cannot be opened. */
   openLogSink(target: string): LogSink;
-}
-
-/**
- * Takes log text without ever making the caller wait: what the target does not take at once is kept up to a limit, and what is beyond the limit
- * is dropped and counted.
- */
-export interface LogSink {
-  /** Whole lines, with their final newline. */
-  write(lines: string): void;
-  /** Lines dropped since the start because the target was too slow or failed. */
-  readonly droppedLines: number;
-  /** Resolves once all that was taken has been written, or has failed. */
-  flush(): Promise<void>;
+  /** Opens a file to be appended to, and makes it if there is none. Throws ProxyError when that cannot be. Never waits for the reader of a FIFO. */
+  openLogFile(path: string): LogFile;
 }

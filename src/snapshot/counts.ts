@@ -12,7 +12,7 @@ import { addTo, METERS_BYTES, Meters, readFrom } from "./meters.ts";
 /** Slots of a daemon. Memory is taken for those that are used. */
 export const MAX_SLOTS = 65_536;
 
-/** The column of the daemon as a whole: the last one. */
+/** The column of the daemon as a whole: the last one. What is counted there as `failed` are lines of the access log that were dropped. */
 export const DAEMON_SLOT = MAX_SLOTS - 1;
 
 /** What is counted for each slot beside its active connections; it only ever grows. */

@@ -22,7 +22,14 @@ export type ToWorker =
       /** Of the table of counts. */
       readonly row: number;
       readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "json" | "pretty" };
-      readonly accessLog: { readonly output: string; readonly format: "json" | "text" };
+      readonly accessLog: {
+        /** stdout, stderr, off or a path. */
+        readonly output: string;
+        readonly format: "json" | "text";
+        readonly level: "info" | "warn";
+        /** Of those of level `info`, from 0 to 1. */
+        readonly sample: number;
+      };
       /** Whom to run as; null = as started. */
       readonly user: string | null;
       readonly shared: boolean;
@@ -39,6 +46,8 @@ export type ToWorker =
   | { readonly kind: "share"; readonly shared: boolean }
   /** Accept no more, finish, and end. Answered by `drained`. `others`: the places that somebody else accepts from. */
   | { readonly kind: "drain"; readonly others: readonly string[] }
+  /** Go on with the access log in the file that is passed. */
+  | { readonly kind: "log file" }
   /** End every connection now. */
   | { readonly kind: "abort" }
   /** Are you there? Answered by `pong`. */

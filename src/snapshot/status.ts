@@ -15,6 +15,7 @@ export interface Status {
   readonly config: ConfigStatus;
   /** Of all workers. */
   readonly connections: number;
+  readonly access_log: AccessLogStatus;
   readonly workers: readonly WorkerStatus[];
   /** Workers that died and were started anew, since the start. */
   readonly worker_restarts: number;
@@ -24,6 +25,11 @@ export interface Status {
   readonly backends: readonly BackendStatus[];
   readonly policies: readonly PolicyStatus[];
   readonly certificates: readonly CertificateStatus[];
+}
+
+export interface AccessLogStatus {
+  /** Lines that nobody has, since the start: the disk was full, or whoever reads them was too slow. */
+  readonly dropped_lines_total: number;
 }
 
 export interface ConfigStatus {

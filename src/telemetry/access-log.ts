@@ -79,22 +79,41 @@ const FLUSH_MS = 200;
 const PINO_INFO = 30;
 const PINO_WARN = 40;
 
+/** Which records become lines, and of what form. */
+export interface AccessLogOptions {
+  readonly format: "json" | "text";
+  /** `warn`: only of connections that did not go well. Default: of all. */
+  readonly level?: "info" | "warn";
+  /** Of those that went well, the share that is written; from 0 to 1. Default 1. */
+  readonly sample?: number;
+  /** Which process wrote a JSON line. Default 0: there is one. */
+  readonly worker?: number;
+  /** From 0 up to 1. Default `Math.random`. */
+  readonly random?: () => number;
+}
+
 /** Formats records and hands them on in batches. */
 export class AccessLog {
   readonly #sink: LineSink;
   readonly #format: (record: CloseRecord) => string;
+  /** The share of those that went well. */
+  readonly #sample: number;
+  readonly #random: () => number;
   readonly #clock: Clock;
   readonly #flushing = new Timer(() => this.flush());
   #text = "";
 
-  /** `worker` says which process wrote a JSON line; 0 = there is one. */
-  constructor(sink: LineSink, format: "json" | "text", clock: Clock, worker = 0) {
+  constructor(sink: LineSink, clock: Clock, options: AccessLogOptions) {
+    const { format, level = "info", sample = 1, worker = 0, random = Math.random } = options;
     this.#sink = sink;
     this.#clock = clock;
+    this.#sample = level === "info" ? sample : 0;
+    this.#random = random;
     this.#format = format === "json" ? (record) => formatJson(record, worker) : formatText;
   }
 
   write(record: CloseRecord): void {
+    if (this.#sample < 1 && wentWell(record) && this.#random() >= this.#sample) return;
     if (this.#text === "") this.#clock.arm(this.#flushing, FLUSH_MS);
     this.#text += this.#format(record);
     if (this.#text.length >= FLUSH_CHARACTERS) this.flush();

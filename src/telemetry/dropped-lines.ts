@@ -5,13 +5,26 @@ import type { Log } from "./log.ts";
 
 const LOOK_MS = 1000;
 
-/** Looks at a sink from now on, until the function that it gives is called. */
-export function watchDroppedLines(sink: { readonly droppedLines: number }, log: Log, lookMs = LOOK_MS): () => void {
+/** Who is told of lines that were dropped. */
+export interface DroppedLinesListener {
+  readonly log: Pick<Log, "warn" | "info">;
+  /** So many more. */
+  dropped(lines: number): void;
+  /** How often is looked. Default: each second. */
+  readonly lookMs?: number;
+}
+
+/** Looks at a sink from now on, until the function that it gives is called, which counts a last time. */
+export function watchDroppedLines(
+  sink: { readonly droppedLines: number },
+  { log, dropped, lookMs = LOOK_MS }: DroppedLinesListener,
+): () => void {
   let seen = sink.droppedLines;
   /** Lines that were dropped before it began; -1 while none are. */
   let before = -1;
-  const look = setInterval(() => {
+  const look = (): void => {
     const { droppedLines } = sink;
+    if (droppedLines > seen) dropped(droppedLines - seen);
     if (droppedLines > seen && before < 0) {
       before = seen;
       log.warn("access-log lines are being dropped: the disk is full, or whoever reads them is too slow");
@@ -20,6 +33,10 @@ export function watchDroppedLines(sink: { readonly droppedLines: number }, log: 
       before = -1;
     }
     seen = droppedLines;
-  }, lookMs);
-  return () => clearInterval(look);
+  };
+  const looking = setInterval(look, lookMs);
+  return () => {
+    clearInterval(looking);
+    if (sink.droppedLines > seen) dropped(sink.droppedLines - seen);
+  };
 }

@@ -8,6 +8,7 @@ import { closeConformance } from "./closing.ts";
 import { dialConformance } from "./dialling.ts";
 import { fileConformance } from "./files.ts";
 import { listenConformance } from "./listening.ts";
+import { logFileConformance } from "./log-files.ts";
 import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
@@ -23,6 +24,7 @@ import { transferConformance } from "./transferring.ts";
 /** Registers every test of the suite for `runtime`. */
 export function runtimeConformance(runtime: Runtime): void {
   fileConformance(runtime);
+  logFileConformance(runtime);
   streamConformance(runtime);
   closeConformance(runtime);
   dialConformance(runtime);

@@ -4,10 +4,12 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Status } from "../../src/snapshot/status.ts";
 import { Child } from "../support/child.ts";
 import { bunnel, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 
 async function echoes(to: string): Promise<void> {
   const peer = await connectTo(to);
@@ -26,8 +28,9 @@ backends: { web: { endpoints: ["${endpoint}"] } }
 for (const workers of [0, 2]) {
   test(`under the access log, with workers: ${workers}`, async () => {
     await using endpoint = await startEndpoint();
+    const admin = join(temporaryDirectory("bunnel-full-"), "admin.sock");
     await using daemon = await startDaemon(
-      `workers: ${workers}\nadmin: { address: off }\naccess_log: { output: /dev/full }\n${config("127.0.0.1:0", endpoint.address)}`,
+      `workers: ${workers}\nadmin: { address: "unix:${admin}" }\naccess_log: { output: /dev/full }\n${config("127.0.0.1:0", endpoint.address)}`,
     );
     const warnings = (): number =>
       daemon.log.filter(({ msg }) => String(msg).includes("lines are being dropped: the disk is full")).length;
@@ -36,6 +39,10 @@ for (const workers of [0, 2]) {
     await echoes(await daemon.address("in"));
     // Each worker speaks for itself.
     expect(warnings()).toBeLessThanOrEqual(Math.max(workers, 1));
+    await eventually("each line was counted", async () => {
+      const { access_log } = (await (await fetch("http://localhost/api/v1/status", { unix: admin })).json()) as Status;
+      return access_log.dropped_lines_total === 21;
+    });
     expect(await daemon.stop()).toBe(0);
   });
 }

@@ -90,7 +90,7 @@ class World {
         super.write(record);
         written(record);
       }
-    })({ write() {} }, schedule.chance(0.5) ? "json" : "text", new Clock());
+    })({ write() {} }, new Clock(), { format: schedule.chance(0.5) ? "json" : "text" });
     this.plane = new OneProcess({ runtime: this.runtime, snapshot: this.snapshot, accessLog, random: schedule.random });
     this.worker = this.plane.worker;
   }

@@ -29,7 +29,7 @@ export class FakeWorker {
   }
 
   say(message: FromWorker): void {
-    this.#handlers?.message(message, { socket: unexpected, memory: unexpected });
+    this.#handlers?.message(message, { socket: unexpected, memory: unexpected, logFile: unexpected });
   }
 
   exit(code: number | null, signal: string | null = null): void {

@@ -15,6 +15,7 @@ const PROGRAMS = {
   curl: { package: "curl" },
   haproxy: { package: "haproxy", paths: ["/usr/sbin/haproxy"] },
   ip: { package: "iproute2", paths: ["/usr/sbin/ip", "/sbin/ip"] },
+  logrotate: { package: "logrotate", paths: ["/usr/sbin/logrotate"] },
   nginx: { package: "nginx", paths: ["/usr/sbin/nginx"] },
   "nginx-stream": { package: "libnginx-mod-stream", paths: ["/usr/lib/nginx/modules/ngx_stream_module.so"] },
   openssl: { package: "openssl" },

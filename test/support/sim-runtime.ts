@@ -7,6 +7,7 @@ import { ProxyError } from "../../src/base/errors.ts";
 import { isSignedBy } from "../../src/runtime/bun/tls.ts";
 import type { Files } from "../../src/runtime/files.ts";
 import type { Http } from "../../src/runtime/http.ts";
+import type { LogFile, LogSink } from "../../src/runtime/logs.ts";
 import type {
   BoundSocket,
   ClientContext,
@@ -16,7 +17,6 @@ import type {
   DialResult,
   ListeningSocket,
   ListenOptions,
-  LogSink,
   OriginateTlsOptions,
   Runtime,
   ServerContext,
@@ -218,7 +218,11 @@ export class SimRuntime implements Runtime {
   }
 
   openLogSink(): LogSink {
-    return { write() {}, droppedLines: 0, flush: () => Promise.resolve() };
+    return { write() {}, droppedLines: 0, moveTo() {}, flush: () => Promise.resolve() };
+  }
+
+  openLogFile(path: string): LogFile {
+    return noFiles(path);
   }
 
   #link(program: Program): SimLink {

@@ -114,7 +114,7 @@ export class SimWorker {
       override write(record: CloseRecord): void {
         records.push(record);
       }
-    })({ write() {} }, "json", new Clock());
+    })({ write() {} }, new Clock(), { format: "json" });
     this.plane = new OneProcess({
       runtime: this.runtime,
       snapshot: this.#snapshot,

@@ -45,6 +45,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       certificate_sets_refused: 0,
     },
     connections: 40,
+    access_log: { dropped_lines_total: 0 },
     workers: [
       { ...worker, worker: 1, pid: 101 },
       { ...worker, worker: 2, pid: 102 },

@@ -10,7 +10,7 @@ import { dial } from "./dial.ts";
 import { http } from "./http.ts";
 import { descriptorLimit, resetAtClose, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
-import { openLogSink } from "./log-sink.ts";
+import { openLogFile, openLogSink } from "./log-sink.ts";
 import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
 import { processes } from "./processes.ts";
 import { inheritedSockets, serviceManager, shareInherited } from "./service-manager.ts";
@@ -55,6 +55,7 @@ export const runtime: Runtime = {
   processes,
   resolve,
   openLogSink,
+  openLogFile,
 };
 
 async function resolve(name: string): Promise<string> {

@@ -9,12 +9,14 @@
 
 import { closeSync, constants, fstatSync, openSync, readSync, write } from "node:fs";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
-import type { LogSink } from "../runtime.ts";
+import type { LogFile, LogSink } from "../logs.ts";
 
 /** Text kept while a write is in flight: some 8,000 lines. */
 const LIMIT_BYTES = 4 * 1024 * 1024;
 const PIPE_BUF = 4096;
 const NEWLINE = 10;
+/** O_NONBLOCK: a FIFO that nobody reads is refused (ENXIO), and does not stop the process until somebody does. */
+const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 const RETRY_MS = 10;
 /** How long a file has to end within a line, without growing, until we believe that nobody is writing the rest of it. */
 const END_LOOK_MS = 50;
@@ -22,15 +24,30 @@ const LOOKS_AT_END = 20;
 /** How long the end of the process may wait for a reader that has stalled. */
 const FLUSH_MS = 2000;
 
-/** A sink on a descriptor, which stays open for the life of the process. */
+/** A file by its descriptor. */
+export class BunLogFile implements LogFile {
+  readonly descriptor: number;
+
+  constructor(descriptor: number) {
+    this.descriptor = descriptor;
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}
+
+/** A sink on a descriptor. */
 export class BunLogSink implements LogSink {
   droppedLines = 0;
-  readonly #descriptor: number;
+  #descriptor: number;
   /** For looking at the end of a file; -1 where the target is none, or may not be read. */
-  readonly #reading: number;
+  #reading: number;
   /** Bytes of a write that others cannot write into. */
-  readonly #atOnce: number;
-  readonly #isFile: boolean;
+  #atOnce: number;
+  #isFile: boolean;
+  /** Where to go on once the write that is in flight has ended; -1 = here. */
+  #next = -1;
   /** A write of ours was cut short and the end of the file cannot be looked at. */
   #isTorn = false;
   #gathered: string[] = [];
@@ -53,6 +70,25 @@ export class BunLogSink implements LogSink {
     this.#gathered.push(lines);
     this.#gatheredBytes += lines.length;
     if (!this.#writing) this.#writeGathered();
+  }
+
+  moveTo(file: LogFile): void {
+    // Two moves during one write: nothing has been written to the file between.
+    if (this.#next >= 0) closeSync(this.#next);
+    this.#next = (file as BunLogFile).descriptor;
+    if (!this.#writing) this.#move();
+  }
+
+  #move(): void {
+    const before = [this.#descriptor, this.#reading];
+    this.#descriptor = this.#next;
+    this.#next = -1;
+    this.#isTorn = false;
+    this.#isFile = fstatSync(this.#descriptor).isFile();
+    this.#atOnce = this.#isFile ? LIMIT_BYTES : PIPE_BUF;
+    this.#reading = this.#isFile ? openForReading(this.#descriptor) : -1;
+    // Standard output and error belong to others, too.
+    for (const descriptor of before) if (descriptor > 2) closeSync(descriptor);
   }
 
   flush(): Promise<void> {
@@ -145,6 +181,7 @@ export class BunLogSink implements LogSink {
 
   #finished(): void {
     this.#writing = false;
+    if (this.#next >= 0) this.#move();
     if (this.#gathered.length > 0) {
       this.#writeGathered();
       return;
@@ -157,10 +194,15 @@ export class BunLogSink implements LogSink {
 export function openLogSink(target: string): LogSink {
   if (target === "stdout") return new BunLogSink(1);
   if (target === "stderr") return new BunLogSink(2);
+  return new BunLogSink(openLogFile(target).descriptor);
+}
+
+/** See `Runtime.openLogFile`. */
+export function openLogFile(path: string): BunLogFile {
   try {
-    return new BunLogSink(openSync(target, "a", 0o640));
+    return new BunLogFile(openSync(path, APPENDING, 0o640));
   } catch (thrown) {
-    throw new ProxyError(codeOf(thrown), `cannot open the log file ${target}: ${messageOf(thrown)}`);
+    throw new ProxyError(codeOf(thrown), `cannot open the log file ${path}: ${messageOf(thrown)}`);
   }
 }
 

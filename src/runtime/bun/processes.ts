@@ -21,6 +21,7 @@ import { BunBoundSocket } from "./bound.ts";
 import { reportDefect } from "./events.ts";
 import { closeDescriptor } from "./libc.ts";
 import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from "./libc-passing.ts";
+import { BunLogFile } from "./log-sink.ts";
 
 /** Where a child finds its end of the channel, after standard input, output and error. */
 const MESSAGES_FD = 3;
@@ -144,7 +145,7 @@ class BunChannel implements Channel {
 
   send(message: object, passes: readonly Passable[] = []): void {
     if (this.#ended) return;
-    const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory).descriptor);
+    const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory | BunLogFile).descriptor);
     const failure = sendDescriptors(this.#descriptors, descriptors);
     if (failure !== "") {
       // When the other process is gone, the channel's end will be told; else a message is lost, and that cannot be made up for.
@@ -194,6 +195,7 @@ class BunChannel implements Channel {
       this.#handlers?.message(message, {
         socket: (index, address): BoundSocket => new BunBoundSocket(descriptors[index] as number, address),
         memory: (index) => new BunSharedMemory(descriptors[index] as number),
+        logFile: (index) => new BunLogFile(descriptors[index] as number),
       });
       if (this.#ended) return;
     }

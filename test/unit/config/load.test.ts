@@ -19,7 +19,7 @@ describe("what a config comes to", () => {
     if (!loaded.ok) throw new Error("the minimal config is good");
     const { config } = loaded;
     expect(config.drain_timeout).toBe(30_000);
-    expect(config.access_log).toEqual({ output: "stdout", format: "json" });
+    expect(config.access_log).toEqual({ output: "stdout", format: "json", level: "info", sample: 1 });
     expect(config.listeners[0]).toMatchObject({ peek_timeout: 5000, handshake_timeout: 5000, allow_plaintext: false });
     expect(config.backends.web).toMatchObject({
       balance: "least_connections",

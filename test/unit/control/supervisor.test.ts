@@ -63,7 +63,7 @@ function world({ workers = 2, shared = false, silentPings = 1000 } = {}): World 
     settings: {
       version: "1",
       log: { level: "info", format: "json" },
-      accessLog: { output: "off", format: "json" },
+      accessLog: { output: "off", format: "json", level: "info", sample: 1 },
       user: null,
     },
     workers,

@@ -1,7 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Clock } from "../../../src/base/clock.ts";
-import { AccessLog, type CloseRecord, formatJson, formatText } from "../../../src/telemetry/access-log.ts";
+import {
+  AccessLog,
+  type AccessLogOptions,
+  type CloseRecord,
+  formatJson,
+  formatText,
+} from "../../../src/telemetry/access-log.ts";
 
 const FULL: CloseRecord = {
   timeMs: 1_700_000_000_123,
@@ -210,7 +216,7 @@ describe("AccessLog", () => {
   test("does not let a line wait for company for longer than a fifth of a second", () => {
     const written: string[] = [];
     const clock = new Clock();
-    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json", clock);
+    const log = new AccessLog({ write: (lines) => written.push(lines) }, clock, { format: "json" });
     log.write(FULL);
     clock.advance(150);
     log.write(FULL);
@@ -220,9 +226,36 @@ describe("AccessLog", () => {
     expect(clock.armed).toBe(0);
   });
 
+  test("writes all that did not go well, and of the rest as much as it is told to", () => {
+    const written = (options: Partial<AccessLogOptions>): [well: number, warned: number] => {
+      let text = "";
+      const sink = {
+        write(lines: string): void {
+          text += lines;
+        },
+      };
+      // 0, 0.1, …, 0.9, and again.
+      let calls = 0;
+      const random = (): number => (calls++ % 10) / 10;
+      for (const format of ["json", "text"] as const) {
+        const log = new AccessLog(sink, new Clock(), { format, random, ...options });
+        for (let count = 0; count < 100; count++) log.write(FULL);
+        for (let count = 0; count < 10; count++) log.write(FAILED);
+        log.flush();
+      }
+      const lines = text.split("\n").slice(0, -1);
+      const well = lines.filter((line) => line.includes("completed")).length;
+      return [well, lines.length - well];
+    };
+    expect(written({})).toEqual([200, 20]);
+    expect(written({ sample: 0.1 })).toEqual([20, 20]);
+    expect(written({ sample: 0 })).toEqual([0, 20]);
+    expect(written({ level: "warn" })).toEqual([0, 20]);
+  });
+
   test("hands lines on in batches, whole, in order and once", () => {
     const written: string[] = [];
-    const log = new AccessLog({ write: (lines) => written.push(lines) }, "json", new Clock());
+    const log = new AccessLog({ write: (lines) => written.push(lines) }, new Clock(), { format: "json" });
     for (let id = 0; id < 200; id++) log.write({ ...FULL, id: String(id) });
     expect(written.length).toBeGreaterThan(0);
     expect(written.length).toBeLessThan(20);

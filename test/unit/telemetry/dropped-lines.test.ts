@@ -10,7 +10,11 @@ test("dropped lines are told once for each time that it happens, with how many t
     info: ({ lines }: { lines: number }) => said.push(`over: ${lines}`),
   } as unknown as Log;
   const sink = { droppedLines: 5 };
-  const stop = watchDroppedLines(sink, log, 20);
+  let counted = 0;
+  const dropped = (lines: number): void => {
+    counted += lines;
+  };
+  const stop = watchDroppedLines(sink, { log, dropped, lookMs: 20 });
   for (const [round, lines] of [30, 4].entries()) {
     const dropping = setInterval(() => {
       if (sink.droppedLines < 5 + (round === 0 ? 30 : 34)) sink.droppedLines++;
@@ -18,7 +22,9 @@ test("dropped lines are told once for each time that it happens, with how many t
     await eventually("it was said to be over", () => said.includes(`over: ${lines}`));
     clearInterval(dropping);
   }
+  sink.droppedLines += 3;
   stop();
+  expect(counted).toBe(37);
   expect(said).toEqual([
     "access-log lines are being dropped",
     "over: 30",

@@ -1,0 +1,78 @@
+// Where log lines go: into the file that is open, and from one moment on into another one, whole and in order.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { Runtime } from "../../src/runtime/runtime.ts";
+
+const MOVES = 20;
+const BATCHES = 50;
+const LINES = 100;
+
+/** Registers the tests of `Runtime.openLogSink` and `openLogFile`. */
+export function logFileConformance(runtime: Runtime): void {
+  describe("log files", () => {
+    let directory: string;
+    const at = (name: string): string => join(directory, name);
+    const numbersIn = (name: string): number[] => readFileSync(at(name), "utf8").split("\n").slice(0, -1).map(Number);
+
+    before(() => {
+      directory = mkdtempSync(join(tmpdir(), "conformance-logs-"));
+    });
+    after(() => rmSync(directory, { recursive: true }));
+
+    test("a sink that moves in the middle of its writes loses no line, tears none and keeps their order", async () => {
+      const sink = runtime.openLogSink(at("moving.log"));
+      let number = 0;
+      for (let move = 0; move < MOVES; move++) {
+        for (let batch = 0; batch < BATCHES; batch++) {
+          let lines = "";
+          for (let line = 0; line < LINES; line++) lines += `${number++}\n`;
+          sink.write(lines);
+        }
+        renameSync(at("moving.log"), at(`moving.log.${String(move).padStart(2, "0")}`));
+        sink.moveTo(runtime.openLogFile(at("moving.log")));
+        // A second one while the first has not been written to.
+        if (move % 3 === 0) sink.moveTo(runtime.openLogFile(at("moving.log")));
+        if (move % 4 === 0) await sink.flush();
+      }
+      await sink.flush();
+      const rotated = readdirSync(directory).filter((name) => name.startsWith("moving.log."));
+      const all = [...rotated.sort(), "moving.log"].flatMap(numbersIn);
+      assert.equal(sink.droppedLines, 0);
+      assert.equal(all.length, MOVES * BATCHES * LINES);
+      assert.ok(all.every((value, index) => value === index));
+    });
+
+    test("what it has left is closed", async () => {
+      const sink = runtime.openLogSink(at("first.log"));
+      const open = (): number => readdirSync("/proc/self/fd").length;
+      const before = open();
+      for (let move = 0; move < 50; move++) {
+        sink.write("line\n");
+        sink.moveTo(runtime.openLogFile(at("second.log")));
+        await sink.flush();
+      }
+      assert.ok(open() <= before + 2, `${open()} descriptors, ${before} before`);
+    });
+
+    const unopened: readonly (readonly [string, string])[] = [
+      ["absent/access.log", "ENOENT"],
+      ["directory", "EISDIR"],
+      ["fifo", "ENXIO"],
+    ];
+    for (const [name, code] of unopened) {
+      test(`${name} is refused at once, by ${code}`, { timeout: 5000 }, () => {
+        if (name === "directory") mkdirSync(at(name));
+        if (name === "fifo") assert.equal(spawnSync("mkfifo", [at(name)]).status, 0);
+        assert.throws(
+          () => runtime.openLogFile(at(name)),
+          (thrown: { code?: unknown; message: string }) => thrown.code === code && thrown.message.includes(at(name)),
+        );
+      });
+    }
+  });
+}
