@@ -28,7 +28,9 @@ const PATIENCE_MS = 1000;
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
   const { address, control, runtime, takeOver = false, onDefect } = options;
   const { adminApp, MAX_BODY_BYTES } = await import("./app.ts");
-  const app = adminApp({ control, kind: address.kind, onDefect });
+  const { EventStreams } = await import("./events.ts");
+  const streams = new EventStreams(control, onDefect);
+  const app = adminApp({ control, kind: address.kind, streams, onDefect });
   const server = runtime.http.serve({
     address,
     takeOver,
@@ -36,5 +38,9 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
     maxBodyBytes: 4 * MAX_BODY_BYTES,
     handle: (request) => app.fetch(request),
   });
-  return { address: server.address, close: () => server.close(PATIENCE_MS) };
+  const close = async (): Promise<void> => {
+    streams.close();
+    await server.close(PATIENCE_MS);
+  };
+  return { address: server.address, close };
 }

@@ -3,11 +3,13 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { Control } from "../control/control.ts";
+import type { EventStreams } from "./events.ts";
 import { refuse } from "./gate.ts";
 import { Problem } from "./problem.ts";
 import { mount, pathsOf, type Route } from "./route.ts";
 import { connectionRoutes } from "./routes-connections.ts";
 import { daemonRoutes } from "./routes-daemon.ts";
+import { eventRoutes } from "./routes-events.ts";
 
 /** Longest body that is read. Nothing that is posted here has one. */
 export const MAX_BODY_BYTES = 16 * 1024;
@@ -16,6 +18,7 @@ export interface AppOptions {
   readonly control: Control;
   /** What requests come over. */
   readonly kind: "tcp" | "unix";
+  readonly streams: EventStreams;
   /** Tells of a defect. The client learns nothing of it. */
   onDefect(thrown: unknown): void;
 }
@@ -29,7 +32,7 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** Answers requests for the API. */
-export function adminApp({ control, kind, onDefect }: AppOptions): Hono {
+export function adminApp({ control, kind, streams, onDefect }: AppOptions): Hono {
   const app = new Hono();
   app.use(async (context, next) => {
     await next();
@@ -46,7 +49,7 @@ export function adminApp({ control, kind, onDefect }: AppOptions): Hono {
       onError: () => new Problem(413, `the body is longer than ${MAX_BODY_BYTES} bytes`).response(),
     }),
   );
-  const routes: readonly Route[] = [...daemonRoutes(control), ...connectionRoutes(control)];
+  const routes: readonly Route[] = [...daemonRoutes(control), ...connectionRoutes(control), ...eventRoutes(streams)];
   mount(app, routes);
   app.notFound(() => new Problem(404, "there is no such path", { members: { paths: pathsOf(routes) } }).response());
   app.onError((thrown) => {

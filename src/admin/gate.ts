@@ -15,12 +15,17 @@ export function refuse(kind: "tcp" | "unix", request: Pick<Request, "method" | "
     const told = `the Host header "${printable(host)}" is not this host's: ask for 127.0.0.1, [::1] or localhost`;
     throw new Problem(421, told);
   }
-  if (SAFE_METHODS.includes(request.method)) return;
+  if (!SAFE_METHODS.includes(request.method)) refuseForeign(request);
+}
+
+/** Throws the Problem of a request that a page of another origin has sent. */
+export function refuseForeign(request: Pick<Request, "headers">): void {
+  const host = request.headers.get("host") ?? "";
   const origin = request.headers.get("origin");
   const site = request.headers.get("sec-fetch-site");
   const isForeign =
     (origin !== null && origin !== `http://${host}`) || (site !== null && site !== "same-origin" && site !== "none");
-  if (isForeign) throw new Problem(403, "a page of another origin may not change anything here");
+  if (isForeign) throw new Problem(403, "a page of another origin may neither change nor follow anything here");
 }
 
 /** Whether a Host header names this host by a name that nobody else can own. */

@@ -87,7 +87,7 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "Closes" },
       problems: [503],
       async answer({ query: { limit, ...filter } }) {
-        const answers = await ask({ ask: "closes", after: 0, filter, limit });
+        const answers = await ask({ ask: "closes", after: {}, filter, limit });
         const closes = answers.flatMap(({ answer }) => answer.closes).sort(newestBy(({ ended_at }) => ended_at));
         return Response.json({ closes: closes.slice(0, limit) });
       },

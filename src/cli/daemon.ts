@@ -2,7 +2,7 @@
 
 import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
-import type { Control } from "../control/control.ts";
+import type { Control, StreamTally } from "../control/control.ts";
 import type { DataPlane } from "../control/data-plane.ts";
 import { handOver } from "../control/hand-over.ts";
 import type { HealthChecks } from "../control/health/health-checks.ts";
@@ -69,6 +69,7 @@ export interface DaemonEnd {
 /** The daemon, from the moment it serves. */
 export class Daemon implements Control {
   readonly #parts: DaemonParts;
+  readonly streams: StreamTally = { open: 0, dropped: 0 };
   readonly #startedMs = Date.now();
   readonly #end = Promise.withResolvers<DaemonEnd>();
   readonly #leaving = Promise.withResolvers<void>();
@@ -219,6 +220,7 @@ export class Daemon implements Control {
       workers: plane.workers,
       worker_restarts: plane.restarts,
       event_loop_lag_ms: counts.lagMs(0),
+      admin: { streams: this.streams.open, dropped_streams_total: this.streams.dropped },
       listeners: snapshot.listeners.map((listener, index) => ({
         listener: listener.name,
         address: addressOf(plane, index),

@@ -4,11 +4,20 @@ import type { Answered, Question } from "../snapshot/inspection.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 
+/** How those fare who follow the daemon by the admin API. */
+export interface StreamTally {
+  open: number;
+  /** Ended, as they did not read what was sent. */
+  dropped: number;
+}
+
 /** The daemon, to whoever may command it. */
 export interface Control {
   status(): Status;
   /** What is served. It holds private keys. */
   readonly snapshot: Snapshot;
+  /** For the admin API to note them. */
+  readonly streams: StreamTally;
   /** Asks every process that relays. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */
   ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]>;
   /** Reads the config anew. Resolves with why it was refused, or with an empty list. */

@@ -99,11 +99,12 @@ export class Inspector {
   }
 
   async #closes({ after, filter, limit }: Extract<Question, { readonly ask: "closes" }>): Promise<Answers["closes"]> {
-    const { recorder, runtime } = this.#worker;
+    const { recorder, runtime, instanceId: process } = this.#worker;
+    const before = Object.hasOwn(after, process) ? (after[process] as number) : 0;
     const { last } = recorder;
     const closes: CloseLine[] = [];
     const turn = new Turn(runtime);
-    for (let number = last; number > after && closes.length < limit; number--) {
+    for (let number = last; number > before && closes.length < limit; number--) {
       const rest = turn.isOver ? turn.next() : null;
       if (rest !== null) await rest;
       const record = recorder.record(number);
@@ -111,7 +112,7 @@ export class Inspector {
       const line = this.#closeLine(record, number, filter);
       if (line !== null) closes.push(line);
     }
-    return { closes, last };
+    return { process, closes, last };
   }
 
   /** Null when it is not meant. */

@@ -125,8 +125,13 @@ export type Question =
   | { readonly ask: "connection"; readonly id: string }
   /** Ends it with `admin_closed`. */
   | { readonly ask: "close"; readonly id: string }
-  /** The last closes that came after `after` (a `seq` of that process), newest first. */
-  | { readonly ask: "closes"; readonly after: number; readonly filter: CloseFilter; readonly limit: number }
+  /** The last closes, newest first. `after`: of a process (by its `process`) only those with a larger `seq`. */
+  | {
+      readonly ask: "closes";
+      readonly after: Readonly<Record<string, number>>;
+      readonly filter: CloseFilter;
+      readonly limit: number;
+    }
   | { readonly ask: "peers"; readonly limit: number };
 
 /** What it answers, by what it was asked. `matching`: how many there were, shown or not. */
@@ -134,8 +139,8 @@ export interface Answers {
   readonly connections: { readonly rows: readonly ConnectionRow[]; readonly matching: number; readonly total: number };
   readonly connection: ConnectionDetail | null;
   readonly close: boolean;
-  /** `last`: the largest `seq` that there is. */
-  readonly closes: { readonly closes: readonly CloseLine[]; readonly last: number };
+  /** `process` tells a process from every other that ever was; `last`: the largest `seq` that it has. */
+  readonly closes: { readonly process: string; readonly closes: readonly CloseLine[]; readonly last: number };
   readonly peers: { readonly rows: readonly PeerRow[]; readonly matching: number };
 }
 

@@ -21,6 +21,7 @@ export interface Status {
   readonly worker_restarts: number;
   /** How long the event loop of the supervisor was held up at most, in the last 10 to 20 seconds. */
   readonly event_loop_lag_ms: number;
+  readonly admin: AdminStatus;
   readonly listeners: readonly ListenerStatus[];
   readonly backends: readonly BackendStatus[];
   readonly policies: readonly PolicyStatus[];
@@ -30,6 +31,13 @@ export interface Status {
 export interface AccessLogStatus {
   /** Lines that nobody has, since the start: the disk was full, or whoever reads them was too slow. */
   readonly dropped_lines_total: number;
+}
+
+/** Who follows the daemon by GET /api/v1/events. */
+export interface AdminStatus {
+  readonly streams: number;
+  /** Streams that were ended as their readers were too slow, since the start. */
+  readonly dropped_streams_total: number;
 }
 
 export interface ConfigStatus {

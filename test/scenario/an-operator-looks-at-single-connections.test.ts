@@ -6,8 +6,9 @@ import type { CloseLine, ConnectionDetail, ConnectionRow, PeerRow } from "../../
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { connected } from "../support/live-clients.ts";
+import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
-import { type Endpoint, startEndpoint, talking } from "../support/tcp.ts";
+import { connectTo, type Endpoint, startEndpoint, talking } from "../support/tcp.ts";
 
 let pki: TestPki;
 let echo: Endpoint;
@@ -153,3 +154,29 @@ test("what cannot be understood is refused, and says why", async () => {
   }
   expect((await api("/connections/%00", "DELETE")).status).toBe(404);
 });
+
+test("events tell of failures as they happen, and end with the daemon without holding it up", async () => {
+  await using daemon = await startSupervised(`
+workers: 1
+listeners: [{ name: refusing, address: 127.0.0.1:0, backend: nobody }]
+backends: { nobody: { endpoints: ["127.0.0.1:${await unusedPort()}"] } }
+`);
+  const answer = await fetch("http://bunnel/api/v1/events", { unix: daemon.adminPath });
+  let text = "";
+  const reading = (async () => {
+    for await (const bytes of answer.body ?? []) text += new TextDecoder().decode(bytes);
+  })();
+  await eventually("it began", () => text.includes("event: status\ndata: "));
+  await eventually("it goes on", () => text.includes("event: tick\ndata: "));
+  const peer = await connectTo(await daemon.daemon.address("refusing"));
+  await eventually("a failure was told", () => text.includes("event: closes\ndata: "));
+  const [, closes = ""] = /event: closes\ndata: (.*)\n/.exec(text) ?? [];
+  expect(JSON.parse(closes)).toMatchObject({
+    closes: [{ seq: 1, listener: "refusing", close_reason: "connect_refused", error: "ECONNREFUSED", worker: 1 }],
+  });
+  peer.socket.destroy();
+  const before = performance.now();
+  expect(await daemon.daemon.stop()).toBe(0);
+  expect(performance.now() - before).toBeLessThan(2000);
+  await reading;
+}, 20_000);

@@ -7,36 +7,17 @@ import { join } from "node:path";
 import { type Admin, startAdmin } from "../../../src/admin/admin.ts";
 import type { Address } from "../../../src/base/address.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
-import type { Answered, Question } from "../../../src/snapshot/inspection.ts";
-import type { Status } from "../../../src/snapshot/status.ts";
-import { snapshotSpec } from "../../support/sim-snapshot.ts";
+import { SimControl } from "../../support/sim-control.ts";
 import { sampleStatus } from "../../support/status-sample.ts";
 import { temporaryDirectory } from "../../support/temporary.ts";
 
 let admin: Admin;
-let status: Status;
-let problems: readonly string[];
-let calls: string[];
+let control: SimControl;
 let defects: unknown[];
 
-const control = {
-  status: () => status,
-  async reload() {
-    calls.push("reload");
-    return problems;
-  },
-  drain: () => void calls.push("drain"),
-  get snapshot() {
-    return snapshotSpec();
-  },
-  ask: <Q extends Question>(question: Q) => answers(question) as Promise<readonly Answered<Q>[]>,
-};
-let answers: (question: Question) => Promise<readonly Answered<Question>[]>;
-
 beforeEach(async () => {
-  status = sampleStatus();
-  [problems, calls, defects] = [[], [], []];
-  answers = async () => [];
+  control = new SimControl();
+  defects = [];
   await start({ kind: "tcp", host: "127.0.0.1", port: 0 });
 });
 afterEach(() => admin.close());
@@ -88,7 +69,7 @@ function askRaw(bytes: string): Promise<string> {
 
 describe("what it answers", () => {
   test("/healthz is 200 whatever the state", async () => {
-    status = sampleStatus({ state: "starting", workers: [] });
+    control.now = sampleStatus({ state: "starting", workers: [] });
     expect(await ask("GET", "/healthz")).toMatchObject({ status: 200, json: { ok: true } });
   });
 
@@ -108,13 +89,13 @@ describe("what it answers", () => {
   });
 
   test("/readyz is 503 with its reasons otherwise", async () => {
-    status = sampleStatus({ state: "draining" });
+    control.now = sampleStatus({ state: "draining" });
     expect(await ask("GET", "/readyz")).toMatchObject({ status: 503, json: { ready: false } });
     expect((await ask("HEAD", "/readyz")).status).toBe(503);
   });
 
   test("/api/v1/status is the status", async () => {
-    expect((await ask("GET", "/api/v1/status")).json).toEqual(status);
+    expect((await ask("GET", "/api/v1/status")).json).toEqual(control.now);
   });
 
   test("/metrics is in the text format 0.0.4", async () => {
@@ -125,19 +106,22 @@ describe("what it answers", () => {
 
   test("a reload that is taken over gives the generation", async () => {
     expect(await ask("POST", "/api/v1/reload")).toMatchObject({ status: 200, json: { ok: true, generation: 3 } });
-    expect(calls).toEqual(["reload"]);
+    expect(control.calls).toEqual(["reload"]);
   });
 
   test("a reload that is refused is 409 with every problem", async () => {
-    problems = ["a.yaml:1:1: x: wrong", "a.yaml:2:1: y: wrong"];
-    expect(await ask("POST", "/api/v1/reload")).toMatchObject({ status: 409, json: { title: "Conflict", problems } });
+    control.problems = ["a.yaml:1:1: x: wrong", "a.yaml:2:1: y: wrong"];
+    expect(await ask("POST", "/api/v1/reload")).toMatchObject({
+      status: 409,
+      json: { title: "Conflict", problems: control.problems },
+    });
   });
 
   test("a drain is begun once", async () => {
     expect((await ask("POST", "/api/v1/drain")).status).toBe(202);
-    status = sampleStatus({ state: "draining" });
+    control.now = sampleStatus({ state: "draining" });
     expect(await ask("POST", "/api/v1/drain")).toMatchObject({ status: 202, json: { ok: true, state: "draining" } });
-    expect(calls).toEqual(["drain"]);
+    expect(control.calls).toEqual(["drain"]);
   });
 
   test("HEAD has no body", async () => {
@@ -146,7 +130,7 @@ describe("what it answers", () => {
 
   test("a defect is 500, told to the log and not to the client", async () => {
     const broken = new Error("secret");
-    Object.defineProperty(status, "generation", {
+    Object.defineProperty(control.now, "generation", {
       get() {
         throw broken;
       },
@@ -182,7 +166,7 @@ describe("what it refuses", () => {
       const answer = await ask(method, path);
       expect([method, answer.status, answer.headers.allow]).toEqual([method, 405, allow]);
     }
-    expect(calls).toEqual([]);
+    expect(control.calls).toEqual([]);
   });
 
   test("a body beyond the limit, announced or not, before anything is done", async () => {
@@ -192,7 +176,7 @@ describe("what it refuses", () => {
       expect([answer.status, answer.json?.detail]).toEqual([413, "the body is longer than 16384 bytes"]);
     }
     expect((await ask("POST", "/api/v1/reload", {}, "x".repeat(100_000))).status).toBe(413);
-    expect(calls).toEqual([]);
+    expect(control.calls).toEqual([]);
     expect((await ask("POST", "/api/v1/reload", {}, `${" ".repeat(16 * 1024 - 2)}{}`)).status).toBe(200);
   });
 
@@ -214,7 +198,7 @@ describe("what it refuses", () => {
       const answer = await ask(method, path, { Host: host });
       expect([answer.status, answer.json.detail]).toEqual([421, expect.stringContaining(`"${host}"`)]);
     }
-    expect(calls).toEqual([]);
+    expect(control.calls).toEqual([]);
   });
 
   test.each(["127.0.0.1", "127.0.0.1:1", "127.8.8.8:80", "localhost", "LocalHost:9901", "[::1]:9901"])(
@@ -251,10 +235,10 @@ describe("what it refuses", () => {
       const answer = await ask("POST", path, { Host: "127.0.0.1:9901", ...given });
       expect([answer.status, answer.json?.detail]).toEqual([
         403,
-        "a page of another origin may not change anything here",
+        "a page of another origin may neither change nor follow anything here",
       ]);
     }
-    expect(calls).toEqual([]);
+    expect(control.calls).toEqual([]);
   });
 
   test("not a change that a page of ours asks for", async () => {
@@ -301,9 +285,10 @@ test("on a unix socket any Host will do", async () => {
 
 test("a drain that ends the daemon at once is still answered", async () => {
   const closing = Promise.withResolvers<void>();
+  control.onDrain = () => closing.resolve(ending.close());
   const ending = await startAdmin({
     address: { kind: "tcp", host: "127.0.0.1", port: 0 },
-    control: { ...control, drain: () => closing.resolve(ending.close()) },
+    control,
     runtime,
     onDefect: () => {},
   });

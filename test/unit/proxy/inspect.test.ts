@@ -20,7 +20,7 @@ function rows(made: SimWorker, filter: Partial<ConnectionFilter> = {}, limit = 1
 }
 
 function closes(made: SimWorker, filter: Partial<CloseFilter> = {}, limit = 1000): Promise<Answers["closes"]> {
-  return ask(made, { ask: "closes", after: 0, filter: { ...EVERY, ...filter }, limit });
+  return ask(made, { ask: "closes", after: {}, filter: { ...EVERY, ...filter }, limit });
 }
 
 /** Two listeners, each with a backend of its own. */
@@ -185,7 +185,10 @@ describe("the last closes", () => {
     expect(await seqs({ backend: "others" })).toEqual([1]);
     expect(await seqs({ reason: "completed" })).toEqual([2]);
     expect(await seqs({ text: "RESET" })).toEqual([1]);
-    expect((await ask(made, { ask: "closes", after: 1, filter: EVERY, limit: 10 })).closes).toHaveLength(1);
+    expect(
+      (await ask(made, { ask: "closes", after: { [made.worker.instanceId]: 1, other: 7 }, filter: EVERY, limit: 10 }))
+        .closes,
+    ).toHaveLength(1);
   });
 
   test("are kept up to a number", async () => {

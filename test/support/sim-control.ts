@@ -1,0 +1,41 @@
+// A control plane that is made up, for tests of the admin API.
+
+import type { Control } from "../../src/control/control.ts";
+import type { Answered, Question } from "../../src/snapshot/inspection.ts";
+import type { Snapshot } from "../../src/snapshot/snapshot.ts";
+import type { Status } from "../../src/snapshot/status.ts";
+import { snapshotSpec } from "./sim-snapshot.ts";
+import { sampleStatus } from "./status-sample.ts";
+
+/** What it says is the test's to change. */
+export class SimControl implements Control {
+  now: Status = sampleStatus();
+  snapshot: Snapshot = snapshotSpec();
+  /** Why a reload is refused. */
+  problems: readonly string[] = [];
+  /** Reloads and drains that were asked for. */
+  readonly calls: string[] = [];
+  readonly asked: Question[] = [];
+  readonly streams = { open: 0, dropped: 0 };
+  answers: (question: Question) => Promise<readonly Answered<Question>[]> = async () => [];
+  onDrain: () => void = () => {};
+
+  status(): Status {
+    return this.now;
+  }
+
+  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+    this.asked.push(question);
+    return (await this.answers(question)) as readonly Answered<Q>[];
+  }
+
+  async reload(): Promise<readonly string[]> {
+    this.calls.push("reload");
+    return this.problems;
+  }
+
+  drain(): void {
+    this.calls.push("drain");
+    this.onDrain();
+  }
+}
