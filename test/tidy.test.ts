@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { CATALOGUE, PREFIX } from "../src/admin/metrics-catalogue.ts";
 import { CLOSE_REASONS } from "../src/telemetry/close-reason.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -65,6 +66,12 @@ function code(text: string): string {
 
 function offenders(isWrong: (file: SourceFile) => boolean): string[] {
   return files.filter(isWrong).map((file) => file.path);
+}
+
+/** What stands in the README between two comments. */
+function tableOf(name: string): string | undefined {
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  return new RegExp(`<!-- ${name} -->\\n([\\s\\S]*?)\\n<!-- /${name} -->`).exec(readme)?.[1];
 }
 
 describe("imports", () => {
@@ -156,8 +163,14 @@ describe("documents", () => {
         `| \`${name}\` | ${termination} | ${side} | ${level} | ${meaning} |`,
     );
     const table = ["| reason | | side | level | meaning |", "|---|---|---|---|---|", ...rows].join("\n");
-    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
-    const written = /<!-- close reasons -->\n([\s\S]*?)\n<!-- \/close reasons -->/.exec(readme)?.[1];
-    expect(written).toBe(table);
+    expect(tableOf("close reasons")).toBe(table);
+  });
+
+  test("its table of metrics is the catalogue", () => {
+    const rows = CATALOGUE.map(({ name, type, labels, help }) => {
+      const which = labels.map((label) => `\`${label}\``).join(", ");
+      return `| \`${PREFIX}${name}\` | ${type} | ${which} | ${help} |`;
+    });
+    expect(tableOf("metrics")).toBe(["| metric | type | labels | |", "|---|---|---|---|", ...rows].join("\n"));
   });
 });

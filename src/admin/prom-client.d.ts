@@ -5,19 +5,20 @@ declare module "prom-client/lib/registry.js" {
   interface Sample {
     readonly labels: Readonly<Record<string, string>>;
     readonly value: number;
+    readonly metricName?: string;
   }
 
   interface Family {
     readonly name: string;
     readonly help: string;
-    readonly type: "counter" | "gauge";
-    get(): { readonly name: string; readonly help: string; readonly type: string; readonly values: readonly Sample[] };
+    readonly type: string;
+    readonly values: readonly Sample[];
   }
 
   class Registry {
     static readonly PROMETHEUS_CONTENT_TYPE: string;
-    registerMetric(family: Family): void;
-    metrics(): Promise<string>;
+    /** The lines of one metric, without a newline at the end. */
+    getMetricsAsString(metric: { get(): Family }): Promise<string>;
   }
   export = Registry;
 }

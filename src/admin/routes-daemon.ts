@@ -34,7 +34,10 @@ export function daemonRoutes(control: Control): readonly Route[] {
       answers: { 200: "text/plain" },
       async answer() {
         const headers = { "Content-Type": METRICS_CONTENT_TYPE };
-        return new Response(await metricsText(control.status()), { headers });
+        return new Response(
+          await metricsText({ status: control.status(), snapshot: control.snapshot, meters: control.meters }),
+          { headers },
+        );
       },
     }),
     route({

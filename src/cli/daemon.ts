@@ -20,6 +20,7 @@ import type { ServiceNotices, ServiceState } from "../control/service-manager.ts
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -248,6 +249,10 @@ export class Daemon implements Control {
 
   get snapshot(): Snapshot {
     return this.#parts.plane.snapshot;
+  }
+
+  get meters(): Meters {
+    return this.#parts.counts.meters;
   }
 
   ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {

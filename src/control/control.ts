@@ -1,6 +1,7 @@
 // What an operator can ask of the daemon from outside: the admin API's and the signals' view of the control plane.
 
 import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 
@@ -18,6 +19,8 @@ export interface Control {
   readonly snapshot: Snapshot;
   /** For the admin API to note them. */
   readonly streams: StreamTally;
+  /** What has happened, to be read only. */
+  readonly meters: Meters;
   /** Asks every process that relays. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */
   ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]>;
   /** Reads the config anew. Resolves with why it was refused, or with an empty list. */

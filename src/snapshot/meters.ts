@@ -13,10 +13,6 @@ export type MeterKind = keyof typeof BLOCK_SIZES;
 /** Counters of a daemon. Memory is taken for those that are used. */
 export const MAX_METERS = 2 ** 21;
 
-/** Of the daemon as a whole; they stand first. */
-export const DAEMON_METERS = { droppedLines: 0 } as const;
-const DAEMON_BLOCK = 16;
-
 /** Of a listener: by close reason (room for 64), by result of a handshake (room for 16), and how long those took that succeeded. */
 export const LISTENER_METERS = { closed: 0, handshakes: 64, handshakeSeconds: 80 } as const;
 /** Of a listener and a backend that it sends to, whichever route leads there. */
@@ -121,7 +117,7 @@ export function readFrom(cells: Int32Array, cell: number): number {
 /** Who has which block. A block is never given to another one: who has gone may still be counted for. */
 export class MeterBook {
   readonly #places: Map<string, number>;
-  #used = DAEMON_BLOCK;
+  #used = 0;
 
   /** Goes on with what was given out before, by another process or another version. */
   constructor(entries: Iterable<readonly [string, number]> = []) {

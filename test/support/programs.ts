@@ -21,6 +21,7 @@ const PROGRAMS = {
   openssl: { package: "openssl" },
   postgres: { package: "postgresql" },
   psql: { package: "postgresql-client" },
+  promtool: { package: "prometheus" },
   "redis-server": { package: "redis-server" },
   "redis-cli": { package: "redis-tools" },
   tcpdump: { package: "tcpdump", paths: ["/usr/sbin/tcpdump", "/usr/bin/tcpdump"] },

@@ -1,7 +1,9 @@
 // A control plane that is made up, for tests of the admin API.
 
 import type { Control } from "../../src/control/control.ts";
+import { privateMemory } from "../../src/snapshot/counts.ts";
 import type { Answered, Question } from "../../src/snapshot/inspection.ts";
+import { METERS_BYTES, Meters } from "../../src/snapshot/meters.ts";
 import type { Snapshot } from "../../src/snapshot/snapshot.ts";
 import type { Status } from "../../src/snapshot/status.ts";
 import { snapshotSpec } from "./sim-snapshot.ts";
@@ -11,6 +13,7 @@ import { sampleStatus } from "./status-sample.ts";
 export class SimControl implements Control {
   now: Status = sampleStatus();
   snapshot: Snapshot = snapshotSpec();
+  readonly meters = new Meters(privateMemory(METERS_BYTES), 0);
   /** Why a reload is refused. */
   problems: readonly string[] = [];
   /** Reloads and drains that were asked for. */
