@@ -30,7 +30,8 @@ export function close(connection: Connection, ending: Ending): void {
   connection.onHeld?.();
 }
 
-function recordOf(connection: Connection, ending: Ending): CloseRecord {
+/** What is told of a connection that ends so. */
+export function recordOf(connection: Connection, ending: Ending): CloseRecord {
   const { listener, secured, identity, downstream, upstream, phase } = connection;
   const { runtime } = listener.worker;
   return {

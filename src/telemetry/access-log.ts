@@ -179,25 +179,27 @@ export function formatJson(record: CloseRecord, worker = 0): string {
 /**
  * `client [date] listener backend/endpoint Tc/Tt bytes_up/bytes_down termination reason side phase …`, close to HAProxy's tcplog, whose Tw
  * (queue) does not exist here and whose counters of other connections are metrics. Then what is known: `uid=` (the connection's), the version of TLS
- * with `sni=` and `id=` (the client's), `rule=policy/rule`, `error=`, `tried=endpoint:result/ms,…`, and the detail in quotes.
+ * `sni=` and `id=` (the client's), `rule=policy/rule`, `error=`, `tried=endpoint:result/ms,…`, and the detail in quotes.
  */
 export function formatText(record: CloseRecord): string {
   const { identity } = record;
   const date = new Date(record.timeMs).toISOString();
   const peer =
     identity === null ? "" : ` id=${word(identity.uris[0] ?? identity.dnsNames[0] ?? identity.commonNames[0] ?? "-")}`;
-  const tls =
-    record.tlsVersion === "" ? "" : ` ${record.tlsVersion} sni=${word(record.sni === "" ? "-" : record.sni)}${peer}`;
+  const version = record.tlsVersion === "" ? "" : ` ${record.tlsVersion}`;
+  const sni = record.sni === "" ? "" : ` sni=${word(record.sni)}`;
   const rule = record.policy === "" ? "" : ` rule=${record.policy}/${record.policyRule}`;
   const error = record.error === "" ? "" : ` error=${record.error}`;
   const tried = record.tried.map(({ endpoint, result, ms }) => `${word(endpoint)}:${result}/${Math.round(ms)}`);
   const attempts = tried.length === 0 ? "" : ` tried=${tried.join(",")}`;
-  const detail = [record.detail, record.refusedCertificate].filter((part) => part !== "").join("; ");
+  const detail = [record.detail, record.refusedCertificate]
+    .filter((part) => part !== "" && part !== record.error)
+    .join("; ");
   return (
     `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +
     `${Math.round(record.connectMs)}/${Math.round(record.durationMs)} ${record.bytesUp}/${record.bytesDown} ` +
     `${record.termination} ${record.closeReason} ${record.closeSide} ${record.phase} uid=${record.id}` +
-    `${tls}${rule}${error}${attempts}${detail === "" ? "" : ` "${detail.replace(/["\\]|[^\x20-\x7e]/g, "'")}"`}\n`
+    `${version}${sni}${peer}${rule}${error}${attempts}${detail === "" ? "" : ` "${detail.replace(/["\\]|[^\x20-\x7e]/g, "'")}"`}\n`
   );
 }
 

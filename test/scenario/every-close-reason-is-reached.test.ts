@@ -2,15 +2,13 @@
 // had come in HAProxy's two characters, and why. Only `internal_error` is left out, which takes a defect.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { once } from "node:events";
-import net from "node:net";
 import { join } from "node:path";
-import tls from "node:tls";
 import { CLOSE_REASONS, type CloseReason } from "../../src/telemetry/close-reason.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { type AccessLine, type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { opensslClient } from "../support/openssl.ts";
+import { clientHello, send, tryOpenssl } from "../support/provoking.ts";
 import { unusedPort } from "../support/servers.ts";
 import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
@@ -112,45 +110,9 @@ afterAll(async () => {
   for (const resource of resources.reverse()) await resource[Symbol.asyncDispose]();
 });
 
-/** Connects, sends `bytes`, and waits until the daemon ends it. */
-async function send(address: string, bytes: string | Uint8Array = ""): Promise<void> {
-  const peer = await connectTo(address);
-  if (bytes.length > 0) peer.socket.write(bytes);
-  await eventually("the connection was ended", () => peer.closed || peer.ended);
-  peer.socket.destroy();
-}
-
 /** Has openssl try the mTLS listener with this certificate, and waits until it has given up. */
-async function tryTls(address: string, certificate: TestPki["client"] | undefined, ...extra: string[]): Promise<void> {
-  const to = { to: address, ca: pki.authority.certificatePath, extra };
-  await using client = opensslClient(certificate === undefined ? to : { ...to, certificate });
-  await eventually(
-    () => `openssl ended: ${client.story}`,
-    () => client.hasExited,
-  );
-}
-
-/** A ClientHello of this process's TLS library, whole. */
-async function clientHello(sni: string): Promise<Uint8Array> {
-  const server = net.createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const client = tls.connect({
-    host: "127.0.0.1",
-    port: (server.address() as net.AddressInfo).port,
-    servername: sni,
-    rejectUnauthorized: false,
-  });
-  client.on("error", () => {});
-  const [socket] = (await once(server, "connection")) as [net.Socket];
-  const [bytes] = (await once(socket, "data")) as [Buffer];
-  const length = 5 + bytes.readUInt16BE(3);
-  const parts = [bytes];
-  while (Buffer.concat(parts).length < length) parts.push(((await once(socket, "data")) as [Buffer])[0]);
-  client.destroy();
-  socket.destroy();
-  server.close();
-  return Buffer.concat(parts);
+function tryTls(address: string, certificate: TestPki["client"] | undefined, ...extra: string[]): Promise<void> {
+  return tryOpenssl(pki, address, certificate, ...extra);
 }
 
 const CASES: readonly Case[] = [
