@@ -7,7 +7,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 export interface AdminOptions {
   readonly address: Address;
   readonly control: Control;
-  readonly runtime: Pick<Runtime, "http">;
+  readonly runtime: Pick<Runtime, "http" | "files" | "sha256">;
   /** Whether a process that has the address is about to leave it to us. Default false. */
   readonly takeOver?: boolean;
   /** Tells of defects. */
@@ -30,7 +30,7 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
   const { adminApp, MAX_BODY_BYTES } = await import("./app.ts");
   const { EventStreams } = await import("./events.ts");
   const streams = new EventStreams(control, onDefect);
-  const app = adminApp({ control, kind: address.kind, streams, onDefect });
+  const app = adminApp({ control, runtime, kind: address.kind, streams, onDefect });
   const server = runtime.http.serve({
     address,
     takeOver,

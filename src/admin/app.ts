@@ -3,6 +3,7 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { Control } from "../control/control.ts";
+import { type DashboardRuntime, dashboardRoutes } from "./dashboard.ts";
 import type { EventStreams } from "./events.ts";
 import { refuse } from "./gate.ts";
 import { Problem } from "./problem.ts";
@@ -16,6 +17,8 @@ export const MAX_BODY_BYTES = 16 * 1024;
 
 export interface AppOptions {
   readonly control: Control;
+  /** Where the files of the dashboard are read. */
+  readonly runtime: DashboardRuntime;
   /** What requests come over. */
   readonly kind: "tcp" | "unix";
   readonly streams: EventStreams;
@@ -32,7 +35,7 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** Answers requests for the API. */
-export function adminApp({ control, kind, streams, onDefect }: AppOptions): Hono {
+export function adminApp({ control, runtime, kind, streams, onDefect }: AppOptions): Hono {
   const app = new Hono();
   app.use(async (context, next) => {
     await next();
@@ -49,7 +52,12 @@ export function adminApp({ control, kind, streams, onDefect }: AppOptions): Hono
       onError: () => new Problem(413, `the body is longer than ${MAX_BODY_BYTES} bytes`).response(),
     }),
   );
-  const routes: readonly Route[] = [...daemonRoutes(control), ...connectionRoutes(control), ...eventRoutes(streams)];
+  const routes: readonly Route[] = [
+    ...daemonRoutes(control),
+    ...connectionRoutes(control),
+    ...eventRoutes(streams),
+    ...dashboardRoutes(runtime),
+  ];
   mount(app, routes);
   app.notFound(() => new Problem(404, "there is no such path", { members: { paths: pathsOf(routes) } }).response());
   app.onError((thrown) => {

@@ -12,6 +12,7 @@ interface Program {
 }
 
 const PROGRAMS = {
+  chromium: { package: "chromium" },
   curl: { package: "curl" },
   haproxy: { package: "haproxy", paths: ["/usr/sbin/haproxy"] },
   ip: { package: "iproute2", paths: ["/usr/sbin/ip", "/sbin/ip"] },

@@ -146,7 +146,7 @@ describe("what it answers", () => {
 
 describe("what it refuses", () => {
   test("an unknown path, with the paths that there are", async () => {
-    for (const path of ["/", "/api/v1", "/healthz/", "/constructor", "//healthz"]) {
+    for (const path of ["/index.html", "/assets", "/assets/", "/api/v1", "/healthz/", "/constructor", "//healthz"]) {
       const { status: code, json } = await ask("GET", path);
       expect([path, code, json.detail]).toEqual([path, 404, "there is no such path"]);
       expect(json.paths).toContain("/api/v1/status");

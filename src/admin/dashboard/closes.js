@@ -1,0 +1,172 @@
+// Why was my client refused? The last closes that did not end well, filtered, and each of them opened as a whole record with what it means.
+
+/** @import { CloseLine } from "../../snapshot/inspection.ts" */
+/** @import { Meanings } from "./explain.js" */
+/** @import { Model } from "./model.js" */
+
+import { get } from "./api.js";
+import { closeRecord } from "./close-record.js";
+import { find, make, setChoices, setText } from "./dom.js";
+import { field, reasonWords, triedOf, why } from "./explain.js";
+import { clock, count } from "./format.js";
+import { CLOSES_LENGTH, closeKey, mergeCloses } from "./model.js";
+import { Table } from "./table.js";
+
+/** So long after the last key the daemon is asked for older ones that fit. */
+const PATIENCE_MS = 300;
+
+/** Text by which a record is found, made once. @type {WeakMap<CloseLine, string>} */
+const searchTexts = new WeakMap();
+
+/**
+ * @typedef {object} ClosesView
+ * @property {(model: Model) => void} render
+ * @property {(filter: { reason: string, listener: string }) => void} show Filters, and brings the list into view.
+ */
+
+/**
+ * @param {Meanings} meanings
+ * @param {() => void} renderSoon
+ * @returns {ClosesView}
+ */
+export function closesView(meanings, renderSoon) {
+  const section = find("closes", HTMLElement);
+  const text = find("closes-text", HTMLInputElement);
+  const reason = find("closes-reason", HTMLSelectElement);
+  const listener = find("closes-listener", HTMLSelectElement);
+  const clear = find("closes-clear", HTMLButtonElement);
+  const counted = find("closes-count", HTMLElement);
+  const table = tableOf(meanings);
+  /** Older ones that the daemon has found for the filter. @type {readonly CloseLine[]} */
+  let found = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  const isFiltered = () => text.value.trim() !== "" || reason.value !== "" || listener.value !== "";
+  const changed = () => {
+    found = [];
+    clearTimeout(timer);
+    if (isFiltered()) timer = setTimeout(search, PATIENCE_MS);
+    renderSoon();
+  };
+  const search = async () => {
+    const query = { failed: "true", text: text.value.trim(), reason: reason.value, listener: listener.value };
+    const asked = JSON.stringify(query);
+    const answer = await get("/api/v1/closes", { ...query, limit: CLOSES_LENGTH }).catch(() => null);
+    const now = { failed: "true", text: text.value.trim(), reason: reason.value, listener: listener.value };
+    if (answer === null || JSON.stringify(now) !== asked) return;
+    found = answer.closes;
+    renderSoon();
+  };
+  text.addEventListener("input", changed);
+  reason.addEventListener("change", changed);
+  listener.addEventListener("change", changed);
+  /** @param {string} newReason @param {string} newListener */
+  const set = (newReason, newListener) => {
+    text.value = "";
+    setChoices(reason, [...new Set([...choices(reason), newReason])].filter(Boolean), reasonWords);
+    setChoices(listener, [...new Set([...choices(listener), newListener])].filter(Boolean));
+    reason.value = newReason;
+    listener.value = newListener;
+    changed();
+  };
+  clear.addEventListener("click", () => {
+    set("", "");
+    text.focus();
+  });
+
+  return {
+    render(model) {
+      setChoices(
+        listener,
+        (model.status?.listeners ?? []).map((each) => each.listener),
+      );
+      setChoices(reason, [...new Set(model.closes.map((line) => field(line, "close_reason")))].sort(), reasonWords);
+      const wanted = text.value.trim().toLowerCase();
+      const rows = mergeCloses(model.closes, found).filter(
+        (line) =>
+          (reason.value === "" || line.close_reason === reason.value) &&
+          (listener.value === "" || line.listener === listener.value) &&
+          (wanted === "" || searchText(line).includes(wanted)),
+      );
+      clear.hidden = !isFiltered();
+      table.render(rows, isFiltered() ? "None of the last failures fits the filter." : NONE);
+      const total = count(model.closes.length);
+      setText(counted, isFiltered() ? `${count(rows.length)} that fit` : rows.length === 0 ? "" : `the last ${total}`);
+    },
+    show(filter) {
+      set(filter.reason, filter.listener);
+      section.scrollIntoView();
+      section.focus({ preventScroll: true });
+    },
+  };
+}
+
+const NONE = "No connection has been refused or has failed. Those that are will stand here, with the reason.";
+
+/** @param {Meanings} meanings */
+function tableOf(meanings) {
+  return new Table(find("closes-table", HTMLElement), {
+    label: "Refused and failed connections",
+    empty: NONE,
+    key: closeKey,
+    opens: (line) =>
+      `${clock(line.ended_at)} ${field(line, "downstream")}, ${reasonWords(field(line, "close_reason"))}: details`,
+    detail: (line) => closeRecord(line, meanings),
+    columns: [
+      { title: "Time", kind: "time", text: (line) => clock(line.ended_at) },
+      { title: "Client", kind: "code", text: nameOfClient, paint: paintClient },
+      { title: "Listener", kind: "listener", text: (line) => field(line, "listener") },
+      { title: "Route", kind: "spare", text: (line) => field(line, "route") || "–" },
+      { title: "Reason", kind: "reason", text: (line) => reasonWords(field(line, "close_reason")) },
+      { title: "What happened", kind: "why", text: why, paint: paintWhy },
+    ],
+  });
+}
+
+/** @param {CloseLine} line */
+function nameOfClient(line) {
+  const { identity } = line;
+  const names = /** @type {{ uri?: string[], dns?: string[], cn?: string[] } | undefined} */ (identity);
+  const name = names?.uri?.[0] ?? names?.dns?.[0] ?? names?.cn?.[0] ?? field(line, "refused_certificate");
+  return `${field(line, "downstream")}\n${name}`;
+}
+
+/** @param {HTMLElement} cell @param {CloseLine} line */
+function paintClient(cell, line) {
+  const [address = "", name = ""] = nameOfClient(line).split("\n");
+  cell.replaceChildren(
+    make("span", {}, address || "–"),
+    name === "" ? "" : make("span", { class: "sub clip", title: name }, name),
+  );
+}
+
+/** @param {HTMLElement} cell @param {CloseLine} line */
+function paintWhy(cell, line) {
+  const tried = triedOf(line);
+  const code = field(line, "error") || field(line, "detail");
+  const words = why(line);
+  const more = [
+    code === words ? "" : code,
+    ...tried.map(({ endpoint, result }) => (result === code ? endpoint : `${endpoint} ${result}`)),
+  ];
+  const rest = more.filter((part) => part !== "").join(" · ");
+  cell.replaceChildren(
+    make("span", {}, words || "–"),
+    rest === "" ? "" : make("span", { class: "sub code clip", title: rest }, rest),
+  );
+}
+
+/** @param {CloseLine} line */
+function searchText(line) {
+  const known = searchTexts.get(line);
+  if (known !== undefined) return known;
+  const text = `${JSON.stringify(line)} ${reasonWords(field(line, "close_reason"))} ${why(line)}`.toLowerCase();
+  searchTexts.set(line, text);
+  return text;
+}
+
+/** @param {HTMLSelectElement} select */
+function choices(select) {
+  return [...select.options].slice(1).map((option) => option.value);
+}

@@ -1,0 +1,39 @@
+// Asking again and again for what the stream does not bring: only while it is on the screen, so that nobody is asked for what nobody sees.
+
+/**
+ * Calls `load` every so many ms while `section` is seen, one call at a time. Gives back a function that has it called at once.
+ * @param {Element} section
+ * @param {number} everyMs
+ * @param {() => Promise<void>} load Does not reject.
+ */
+export function poll(section, everyMs, load) {
+  let isSeen = false;
+  let isAsking = false;
+  let isWanted = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  const ask = async () => {
+    clearTimeout(timer);
+    isWanted = true;
+    if (isAsking) return;
+    isAsking = true;
+    while (isWanted && isSeen && !document.hidden) {
+      isWanted = false;
+      await load();
+    }
+    isAsking = false;
+    if (isSeen && !document.hidden) timer = setTimeout(ask, everyMs);
+  };
+
+  new IntersectionObserver((entries) => {
+    isSeen = entries.at(-1)?.isIntersecting === true;
+    if (isSeen) ask();
+  }).observe(section);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) ask();
+  });
+  return () => {
+    ask();
+  };
+}

@@ -1,0 +1,231 @@
+// Tables that are rendered again each second: only cells whose text has changed are touched, rows keep their element, their focus and whether they are
+// open. Rows that can be opened are one tab stop together; the arrow keys go from one to the next.
+
+import { make, setText } from "./dom.js";
+
+/**
+ * @template Row
+ * @typedef {object} Column
+ * @property {string} title
+ * @property {string} [hint] What the title means, when it is pointed at.
+ * @property {string} [kind] Class of its cells: `number`, `code`, `spare` (left out on narrow screens).
+ * @property {(row: Row) => string} text What is shown, or what `paint` shows: the same text means that nothing has changed.
+ * @property {(cell: HTMLElement, row: Row) => void} [paint] Fills the cell by other means than that text.
+ */
+
+/**
+ * @template Row
+ * @typedef {object} TableOptions
+ * @property {string} label Names it for those who do not see it.
+ * @property {readonly Column<Row>[]} columns
+ * @property {(row: Row) => string} key
+ * @property {string} empty What is said instead of rows.
+ * @property {(row: Row) => string} [rowClass]
+ * @property {(row: Row) => string} [opens] Names what a row's button opens. There is a button in the first cell when this is given and not "".
+ * @property {(row: Row) => Node} [detail] What is shown below a row while it is open.
+ * @property {(row: Row) => void} [open] Or: what is done when it is opened.
+ */
+
+/**
+ * @template Row
+ * @typedef {object} Entry
+ * @property {Row} row
+ * @property {HTMLTableRowElement} element
+ * @property {HTMLElement[]} cells What holds the text of each column.
+ * @property {string[]} texts
+ * @property {HTMLButtonElement | null} button
+ * @property {HTMLTableRowElement | null} detail
+ */
+
+/** @template Row */
+export class Table {
+  /** @type {TableOptions<Row>} */
+  #options;
+  /** @type {Map<string, Entry<Row>>} */
+  #entries = new Map();
+  #body = make("tbody");
+  #none = make("td", { class: "none" });
+  #noneRow = make("tr", {}, this.#none);
+
+  /**
+   * @param {HTMLElement} place
+   * @param {TableOptions<Row>} options
+   */
+  constructor(place, options) {
+    this.#options = options;
+    const { columns, label, empty } = options;
+    const head = columns.map(({ title, hint = null, kind = "" }) =>
+      make("th", { scope: "col", class: kind, title: hint }, title),
+    );
+    this.#none.colSpan = columns.length;
+    this.#none.textContent = empty;
+    place.setAttribute("role", "region");
+    place.setAttribute("aria-label", label);
+    // What scrolls must be reachable for those who have no wheel.
+    place.tabIndex = 0;
+    place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), this.#body));
+    this.#body.append(this.#noneRow);
+    this.#body.addEventListener("keydown", (event) => this.#key(event));
+    this.#body.addEventListener("focusin", ({ target }) => {
+      if (target instanceof HTMLButtonElement && target.classList.contains("open")) this.#makeTabStop(target);
+    });
+  }
+
+  /**
+   * @param {readonly Row[]} rows
+   * @param {string} [empty] What is said when there are none; default: what was said before.
+   */
+  render(rows, empty) {
+    if (empty !== undefined) setText(this.#none, empty);
+    const focused = document.activeElement;
+    const at = focused === null ? -1 : this.#buttons().indexOf(/** @type {HTMLButtonElement} */ (focused));
+    const keys = new Set(rows.map(this.#options.key));
+    for (const [key, entry] of this.#entries) {
+      if (keys.has(key)) continue;
+      entry.element.remove();
+      entry.detail?.remove();
+      this.#entries.delete(key);
+    }
+    /** @type {Node | null} */
+    let next = this.#body.firstChild;
+    /** @param {Node} element */
+    const put = (element) => {
+      if (element === next) next = element.nextSibling;
+      else this.#body.insertBefore(element, next);
+    };
+    if (rows.length === 0) put(this.#noneRow);
+    else this.#noneRow.remove();
+    if (next === this.#noneRow) next = this.#body.firstChild;
+    for (const row of rows) {
+      const entry = this.#update(row);
+      put(entry.element);
+      if (entry.detail !== null) put(entry.detail);
+    }
+    this.#keepFocus(focused, at);
+  }
+
+  /**
+   * @param {Row} row
+   * @returns {Entry<Row>}
+   */
+  #update(row) {
+    const { columns, key, rowClass } = this.#options;
+    const id = key(row);
+    const known = this.#entries.get(id);
+    if (known?.row === row) return known;
+    const entry = known ?? this.#create(row);
+    entry.row = row;
+    for (const [index, { text, paint }] of columns.entries()) {
+      const value = text(row);
+      const cell = entry.cells[index];
+      if (cell === undefined || entry.texts[index] === value) continue;
+      entry.texts[index] = value;
+      if (paint === undefined) cell.textContent = value;
+      else paint(cell, row);
+    }
+    if (rowClass !== undefined && entry.element.className !== rowClass(row)) entry.element.className = rowClass(row);
+    if (known === undefined) this.#entries.set(id, entry);
+    return entry;
+  }
+
+  /**
+   * @param {Row} row
+   * @returns {Entry<Row>}
+   */
+  #create(row) {
+    const { columns, opens } = this.#options;
+    const element = make("tr");
+    /** @type {Entry<Row>} */
+    const entry = { row, element, cells: [], texts: [], button: null, detail: null };
+    const name = opens?.(row) ?? "";
+    for (const [index, { kind = "" }] of columns.entries()) {
+      const cell = make("td", { class: kind });
+      if (index === 0 && name !== "") {
+        entry.button = make("button", { type: "button", class: "open", "aria-label": name, tabindex: "-1" });
+        if (this.#options.detail !== undefined) entry.button.setAttribute("aria-expanded", "false");
+        cell.append(entry.button);
+      }
+      element.append(cell);
+      entry.cells.push(entry.button !== null && index === 0 ? entry.button : cell);
+    }
+    if (name !== "") {
+      element.addEventListener("click", (event) => {
+        // The whole row can be pressed, but text that is being selected in it, or another button, is not meant.
+        const { target } = event;
+        if (target instanceof Element && target.closest("button, a") !== null && target.closest(".open") === null)
+          return;
+        if (getSelection()?.isCollapsed === false) return;
+        this.#toggle(entry);
+      });
+      element.dataset.opens = "";
+    }
+    return entry;
+  }
+
+  /** @param {Entry<Row>} entry */
+  #toggle(entry) {
+    const { detail, open, columns } = this.#options;
+    open?.(entry.row);
+    if (detail === undefined) return;
+    if (entry.detail === null) {
+      const cell = make("td", {}, detail(entry.row));
+      cell.colSpan = columns.length;
+      entry.detail = make("tr", { class: "detail" }, cell);
+      entry.element.after(entry.detail);
+    } else {
+      entry.detail.remove();
+      entry.detail = null;
+    }
+    entry.button?.setAttribute("aria-expanded", String(entry.detail !== null));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const { key, target } = event;
+    if (!(target instanceof HTMLElement)) return;
+    if (key === "Escape") {
+      const element = target.closest("tr");
+      const entry = [...this.#entries.values()].find((each) => each.element === element || each.detail === element);
+      if (entry === undefined || entry.detail === null) return;
+      event.stopPropagation();
+      this.#toggle(entry);
+      entry.button?.focus();
+      return;
+    }
+    if (!target.classList.contains("open")) return;
+    const buttons = this.#buttons();
+    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (target));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[key];
+    if (to === undefined) return;
+    event.preventDefault();
+    buttons[to]?.focus();
+  }
+
+  /** @returns {HTMLButtonElement[]} */
+  #buttons() {
+    return [...this.#body.querySelectorAll("button.open")].filter((each) => each instanceof HTMLButtonElement);
+  }
+
+  /** @param {HTMLButtonElement} button */
+  #makeTabStop(button) {
+    for (const other of this.#body.querySelectorAll('button.open[tabindex="0"]'))
+      if (other !== button) other.setAttribute("tabindex", "-1");
+    button.tabIndex = 0;
+  }
+
+  /**
+   * One that was moved loses the focus, and one that went away leaves it to the row that took its place.
+   * @param {Element | null} focused
+   * @param {number} at
+   */
+  #keepFocus(focused, at) {
+    if (this.#options.opens === undefined) return;
+    const buttons = this.#buttons();
+    if (at >= 0 && document.activeElement !== focused) {
+      const to = focused?.isConnected === true ? focused : buttons[Math.min(at, buttons.length - 1)];
+      if (to instanceof HTMLElement) to.focus({ preventScroll: true });
+    }
+    const [first] = buttons;
+    if (first !== undefined && this.#body.querySelector('button.open[tabindex="0"]') === null) first.tabIndex = 0;
+  }
+}
