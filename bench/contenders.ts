@@ -54,7 +54,8 @@ export const REFERENCE = "haproxy";
 const MAX_CONNECTIONS = 4096;
 const SOURCE_ROOT = join(import.meta.dir, "..");
 const MAIN = join(SOURCE_ROOT, "src/main.ts");
-const NGINX_STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
+/** Where Debian puts it. */
+export const NGINX_STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /** Every contender that is a program. "direct", which is none, is the lab's own (bench.ts). */
 export const CONTENDERS: readonly Contender[] = [

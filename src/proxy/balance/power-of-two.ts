@@ -2,6 +2,7 @@
 
 import type { Balancer, Group } from "./balancer.ts";
 import type { Candidates } from "./candidates.ts";
+import { SHARE_OF_NEW } from "./least-connections.ts";
 import { WeightedRandom } from "./random.ts";
 
 /** Draws two different ones, where there are two. */
@@ -15,11 +16,11 @@ export class PowerOfTwo implements Balancer {
   }
 
   choose(candidates: Candidates, group: Group): number {
-    const first = this.#draws.draw(candidates, group, -1);
-    const second = first < 0 ? -1 : this.#draws.draw(candidates, group, first);
+    const first = this.#draws.draw(candidates, group);
+    const second = first < 0 ? -1 : this.#draws.drawOther(candidates, group, first);
     if (second < 0) return first;
     const { weights } = candidates;
-    const firstLoad = candidates.activeAt(first) * (weights[second] as number);
-    return candidates.activeAt(second) * (weights[first] as number) < firstLoad ? second : first;
+    const firstLoad = (candidates.activeAt(first) + SHARE_OF_NEW) * (weights[second] as number);
+    return (candidates.activeAt(second) + SHARE_OF_NEW) * (weights[first] as number) < firstLoad ? second : first;
   }
 }

@@ -5,7 +5,7 @@ import type { Balancer, Group } from "./balancer.ts";
 import type { Candidates } from "./candidates.ts";
 
 /** Draws before all are gone through. */
-const MOST_DRAWS = 8;
+const MOST_DRAWS = 16;
 
 /** By weight. */
 export class WeightedRandom implements Balancer {
@@ -13,20 +13,35 @@ export class WeightedRandom implements Balancer {
   readonly #random: () => number;
   /** By place: its weight and those of its group before it, without those that take no connection. */
   readonly #sums: Float64Array;
+  /** Places that may take a connection, when all were gone through. */
+  readonly #free: Int32Array;
+  #freeCount = 0;
   #revision = -1;
 
   /** `random` gives from 0 up to 1. */
   constructor(places: number, random: () => number) {
     this.#random = random;
     this.#sums = new Float64Array(places);
+    this.#free = new Int32Array(places);
   }
 
   choose(candidates: Candidates, group: Group): number {
-    return this.draw(candidates, group, -1);
+    return this.draw(candidates, group);
   }
 
-  /** The same, leaving out one place; -1 = none. */
-  draw(candidates: Candidates, group: Group, except: number): number {
+  /** -1 = none. */
+  draw(candidates: Candidates, group: Group): number {
+    this.#freeCount = 0;
+    return this.#draw(candidates, group, -1);
+  }
+
+  /** Another one than the place that was drawn last; -1 = none. */
+  drawOther(candidates: Candidates, group: Group, first: number): number {
+    // Who may take a connection is known when all were gone through for the first one.
+    return this.#freeCount > 0 ? this.#drawFree(candidates, first) : this.#draw(candidates, group, first);
+  }
+
+  #draw(candidates: Candidates, group: Group, except: number): number {
     if (candidates.revision !== this.#revision) this.#sumUp(candidates);
     const { start, end } = group;
     const sums = this.#sums;
@@ -44,19 +59,27 @@ export class WeightedRandom implements Balancer {
       }
       if (low !== except && candidates.mayTake(low)) return low;
     }
-    return this.#drawThrough(candidates, group, except);
+    this.#goThrough(candidates, group);
+    return this.#drawFree(candidates, except);
   }
 
-  #drawThrough(candidates: Candidates, { start, end }: Group, except: number): number {
-    const { weights } = candidates;
+  #goThrough({ slots, totals, limits }: Candidates, { start, end }: Group): void {
+    let count = 0;
+    for (let place = start; place < end; place++)
+      if ((totals[slots[place] as number] as number) < (limits[place] as number)) this.#free[count++] = place;
+    this.#freeCount = count;
+  }
+
+  #drawFree({ weights }: Candidates, except: number): number {
+    const free = this.#free;
+    const count = this.#freeCount;
     let total = 0;
-    for (let place = start; place < end; place++) {
-      if (place !== except && candidates.mayTake(place)) total += weights[place] as number;
-    }
+    for (let at = 0; at < count; at++) if (free[at] !== except) total += weights[free[at] as number] as number;
     let left = this.#random() * total;
     let last = -1;
-    for (let place = start; place < end && (left >= 0 || last < 0); place++) {
-      if (place === except || !candidates.mayTake(place)) continue;
+    for (let at = 0; at < count && (left >= 0 || last < 0); at++) {
+      const place = free[at] as number;
+      if (place === except) continue;
       last = place;
       left -= weights[place] as number;
     }

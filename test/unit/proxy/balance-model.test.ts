@@ -3,6 +3,7 @@
 // counted that is not held, or held and not counted; and nobody may be chosen who could not be.
 
 import { expect, test } from "bun:test";
+import { SHARE_OF_NEW } from "../../../src/proxy/balance/least-connections.ts";
 import { Backend } from "../../../src/proxy/balance.ts";
 import { type CountRow, CountTable, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../../../src/snapshot/snapshot.ts";
@@ -158,8 +159,12 @@ class World {
     const isRight = chosen === undefined ? free.length === 0 : group.includes(chosen);
     if (!isRight) throw new Error(`${chosen?.name ?? "nobody"} was chosen of ${group.map(({ name }) => name)}`);
     if (balance !== "least_connections" || chosen === undefined) return;
-    const load = ({ slot, weight }: EndpointSpec): number => (this.active[slot] as number) / weight;
-    if (load(chosen) > Math.min(...group.map(load)) + 1e-9) throw new Error(`${chosen.name} has not the fewest`);
+    const load = ({ slot, weight }: EndpointSpec): number => ((this.active[slot] as number) + SHARE_OF_NEW) / weight;
+    const least = group.filter((endpoint) => load(endpoint) <= Math.min(...group.map(load)) + 1e-9);
+    // All that are idle are equal.
+    const isIdle = ({ slot }: EndpointSpec): boolean => this.active[slot] === 0;
+    if (!least.includes(chosen) && !(isIdle(chosen) && least.some(isIdle)))
+      throw new Error(`${chosen.name} has not the fewest`);
   }
 
   #changeState(slot: number): void {

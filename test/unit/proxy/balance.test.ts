@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { SHARE_OF_NEW } from "../../../src/proxy/balance/least-connections.ts";
 import { Backend } from "../../../src/proxy/balance.ts";
 import { type CountRow, privateCounts } from "../../../src/snapshot/counts.ts";
 import type { EndpointStates } from "../../../src/snapshot/endpoint-states.ts";
@@ -60,6 +61,36 @@ describe("least_connections", () => {
       backend.release(busy);
     }
     expect(Math.max(...picks) - Math.min(...picks)).toBeLessThanOrEqual(2);
+  });
+
+  test("gives idle endpoints their turns by weight, while connections come one at a time", () => {
+    const backend = backendOf("least_connections", [{ weight: 1 }, { weight: 3 }]);
+    const picks = Array.from({ length: 400 }, () => {
+      const endpoint = taken(backend);
+      backend.release(endpoint);
+      return endpoint.slot;
+    });
+    expect(picks.filter((slot) => slot === 0)).toHaveLength(100);
+  });
+
+  // Regression: by connections / weight before the new one, the endpoints of weight 1 had a fifth more than their share.
+  test("over unequal endpoints loads are even on average while connections come and go", () => {
+    const random = mulberry32(3);
+    const backend = backendOf(
+      "least_connections",
+      Array.from({ length: 100 }, (_, slot) => ({ weight: 1 + (slot % 4) })),
+    );
+    const sums = new Array<number>(100).fill(0);
+    const held = Array.from({ length: 800 }, () => taken(backend));
+    for (let step = 0; step < 20_000; step++) {
+      const [leaving] = held.splice(Math.floor(random() * held.length), 1) as [EndpointSpec];
+      backend.release(leaving);
+      held.push(taken(backend));
+      if (step % 20 === 0)
+        for (const slot of sums.keys()) sums[slot] = (sums[slot] as number) + backend.activeOf(endpointSpec(slot));
+    }
+    const loads = sums.map((sum, slot) => sum / (1 + (slot % 4)));
+    expect((Math.max(...loads) * 100) / loads.reduce((a, b) => a + b)).toBeLessThan(1.1);
   });
 
   test("holds connections in proportion to weights", () => {
@@ -362,9 +393,12 @@ function naivelyBest(endpoints: readonly EndpointSpec[], load: readonly number[]
   );
   const candidates = groups.find((group) => group.length > 0) ?? [];
   // Twelve is divisible by every weight in use, so the quotients are exact.
-  const quotient = ({ slot, weight }: EndpointSpec): number => ((load[slot] as number) * 12) / weight;
+  const quotient = ({ slot, weight }: EndpointSpec): number => ((load[slot] as number) + SHARE_OF_NEW) * (12 / weight);
   const least = Math.min(...candidates.map(quotient));
-  return candidates.filter((endpoint) => quotient(endpoint) === least).map(({ slot }) => slot);
+  const best = candidates.filter((endpoint) => quotient(endpoint) === least).map(({ slot }) => slot);
+  // All that are idle are equal.
+  const idle = candidates.filter(({ slot }) => load[slot] === 0).map(({ slot }) => slot);
+  return best.some((slot) => load[slot] === 0) ? [...best, ...idle] : best;
 }
 
 function backendOf(balance: Balance, parts: readonly Partial<EndpointSpec>[]): Backend {
