@@ -186,7 +186,7 @@ const backend = z
       .enum(["least_connections", "round_robin", "random", "power_of_two", "least_latency", "source_hash"])
       .default("least_connections")
       .describe(
-        "How the endpoint is chosen; all of them honour weights. `power_of_two`: the less loaded of two drawn by chance. `least_latency`: the least time to connect × connections, which fades, so that a slow endpoint is tried again. `source_hash`: the same one for the same source address, as long as it can take the connection.",
+        "How the endpoint is chosen; all of them honour weights. `power_of_two`: the less loaded of two drawn by chance. `least_latency`: the least time to connect and to say a first byte × connections, which fades, so that a slow endpoint is tried again. `source_hash`: the same one for the same source address, as long as it can take the connection.",
       ),
     panic_threshold: integer({ min: 0, max: 100, zero: "never" })
       .default(0)

@@ -159,10 +159,21 @@ export class Backend {
     this.#counts.count(this.spec.slot, "failed", 1);
   }
 
-  /** An endpoint could be connected to, in this many milliseconds. */
+  /** Whether it is of use to know how long endpoints take. */
+  get learnsLatency(): boolean {
+    return this.#balancer instanceof LeastLatency;
+  }
+
+  /** An endpoint could be connected to, in this many milliseconds. Whether it is as quick to answer is still to be seen. */
   connected(endpoint: EndpointSpec, tookMs: number): void {
-    const { meters } = this.#counts.table;
+    const { meters, states } = this.#counts.table;
     meters.observe(this.spec.meter + BACKEND_METERS.connectSeconds, SHORT_BOUNDS, tookMs);
+    const knownUs = states.latencyUs(endpoint.slot);
+    if (knownUs === 0 || tookMs * 1000 > knownUs) this.#addLatency(endpoint, tookMs);
+  }
+
+  /** In so many milliseconds an endpoint was connected to and said its first byte, or all that it would ever say. */
+  answered(endpoint: EndpointSpec, tookMs: number): void {
     this.#addLatency(endpoint, tookMs);
   }
 

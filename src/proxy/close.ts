@@ -5,6 +5,7 @@ import { CLOSE_REASONS, type CloseSide, terminationOf } from "../telemetry/close
 import type { Connection } from "./connection.ts";
 import { countEnd } from "./count.ts";
 import type { Ending } from "./ending.ts";
+import { endFirstByte } from "./first-byte.ts";
 import { stopMeter } from "./rate-limit-bandwidth.ts";
 import { triedBy } from "./tried.ts";
 
@@ -19,6 +20,7 @@ export function close(connection: Connection, ending: Ending): void {
   if (!downstream.closed) downstream.socket?.terminate();
   if (!upstream.closed) upstream.socket?.terminate();
   connection.attempt?.closed(ending.reason);
+  endFirstByte(connection);
   if (connection.acquired !== null) backend?.release(connection.acquired);
   if (connection.hasEntered) backend?.leave();
   listener.release(connection);

@@ -151,7 +151,8 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   }
   if (ending === null) {
     attempt?.connected(connection.upstream, connection.clock);
-    backend.connected(endpoint, runtime.preciseNowMs() - dialledMs);
+    connection.reachedInMs = runtime.preciseNowMs() - dialledMs;
+    backend.connected(endpoint, connection.reachedInMs);
     return null;
   }
   connection.acquired = null;

@@ -188,6 +188,10 @@ export class Connection {
   tried: readonly TriedEndpoint[] = NONE_TRIED;
   /** Of the attempt that is under way, precise; 0 = none is. */
   attemptStartedMs = 0;
+  /** How long its endpoint took to be connected to, prepared and secured; without those that were tried before it. */
+  reachedInMs = 0;
+  /** When the endpoint was first sent something, as `preciseNowMs` tells; only where that is of use. */
+  askedMs = 0;
 
   /** One leg broke: which, whether it had ended in order before, and how the connection ends once the other has got what came before. */
   broken: Leg | null = null;

@@ -13,6 +13,8 @@ export const RELAYING = 1;
 export const DISCARDING = 2;
 /** As RELAYING, and they are counted against a limit of bandwidth (rate-limit-bandwidth.ts). */
 export const METERED = 3;
+/** As RELAYING, and nothing has come yet: the first chunk is waited for (first-byte.ts). */
+export const SILENT = 4;
 
 /** Either leg of a connection. */
 export class Leg {
@@ -21,7 +23,7 @@ export class Leg {
   socket: StreamSocket<Leg> | null = null;
   /** Whether TLS ends here: `socket` carries plaintext that the wire does not. */
   isTls = false;
-  flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING | typeof METERED = HOLDING;
+  flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING | typeof METERED | typeof SILENT = HOLDING;
   /** Bytes read from this leg that the other one has not taken yet, oldest first. */
   pending: Uint8Array[] = [];
   pendingBytes = 0;

@@ -13,7 +13,8 @@ import type { CloseCode, SocketHandlers, StreamSocket, TransferOutcome } from ".
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import { DISCARDING, HOLDING, type Leg, METERED, RELAYING } from "./leg.ts";
+import { heardFirst, watchFirstByte } from "./first-byte.ts";
+import { DISCARDING, HOLDING, type Leg, METERED, RELAYING, SILENT } from "./leg.ts";
 import { isHeld, type Meter, meterOf, stopMeter } from "./rate-limit-bandwidth.ts";
 
 /** Bytes of a client that are kept while its connection is being authorised or dialled; then it is paused. */
@@ -44,7 +45,10 @@ export const legHandlers: SocketHandlers<Leg> = {
         if (taken >= BULK_BYTES && !leg.isTls) transferMore(leg);
       } else notTaken(leg, bytes, taken);
     } else if (leg.flow === METERED) metered(leg, bytes);
-    else if (leg.flow !== DISCARDING) {
+    else if (leg.flow === SILENT) {
+      heardFirst(leg);
+      legHandlers.data(socket, bytes);
+    } else if (leg.flow !== DISCARDING) {
       leg.bytesRead += bytes.length;
       leg.keep(bytes);
       if (leg.flow === RELAYING || leg.pendingBytes >= HOLD_LIMIT_BYTES) pause(leg, socket);
@@ -89,6 +93,7 @@ export function startRelay(connection: Connection): void {
   const { bandwidth } = connection.listener.worker;
   bandwidth.meter(downstream, limits(connection), paid);
   bandwidth.meter(upstream, limits(connection), paid);
+  watchFirstByte(connection);
   connection.lastActivityMs = connection.clock.nowMs;
   armRelayDeadline(connection);
   // A leg without pending bytes that ended, or was paused, while it was held is dealt with by the flush too.

@@ -1,9 +1,11 @@
 // A source address has its own endpoint with `source_hash`, also when another one dies. Endpoints of this node's zone come before
-// others, and one that is told to drain keeps its connections and is given no new ones. A slow endpoint is left alone with `least_latency`.
+// others, and one that is told to drain keeps its connections and is given no new ones. With `least_latency` an endpoint that is slow
+// to take connections, or to answer, is left alone; clients that are slow to ask do not count against anybody.
 
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Peer } from "../conformance/peers.ts";
 import { startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { connectTo, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
@@ -91,4 +93,52 @@ backends:
   }
   const records = await daemon.recorded(20);
   expect(records.map(({ attempts }) => attempts)).toEqual([2, ...new Array<number>(19).fill(1)]);
+});
+
+/** An echo that thinks about what it is asked. */
+function slowly(ms: number): (peer: Peer) => void {
+  return ({ socket }) => {
+    socket.on("data", (bytes) => setTimeout(() => socket.write(bytes), ms));
+    socket.on("end", () => setTimeout(() => socket.end(), ms));
+  };
+}
+
+test("least_latency: an endpoint that connects at once and answers slowly is tried, and then left alone", async () => {
+  await using slow = await startEndpoint(slowly(150));
+  await using quick = await startEndpoint();
+  await using daemon = await startDaemon(`
+listeners: [{ name: tcp, address: 127.0.0.1:0, backend: all }]
+backends:
+  all: { balance: least_latency, endpoints: ["${slow.address}", "${quick.address}"] }
+`);
+  const address = await daemon.address("tcp");
+  for (let count = 0; count < 40; count++) {
+    const client = await connectTo(address);
+    client.socket.end("hello");
+    await eventually("an answer", () => client.ended && client.text === "hello");
+  }
+  const records = await daemon.recorded(40);
+  const served = records.map(({ endpoint }) => endpoint);
+  // The first byte of its first answer tells. Connecting alone is too much alike, and would give it about half.
+  expect(served.filter((endpoint) => endpoint === slow.address)).toHaveLength(1);
+});
+
+test("least_latency: a client that thinks before it asks does not make its endpoint slow", async () => {
+  await using first = await startEndpoint();
+  await using second = await startEndpoint(slowly(60));
+  await using daemon = await startDaemon(`
+listeners: [{ name: tcp, address: 127.0.0.1:0, backend: all }]
+backends:
+  all: { balance: least_latency, endpoints: ["${first.address}", "${second.address}"] }
+`);
+  const address = await daemon.address("tcp");
+  for (let count = 0; count < 12; count++) {
+    const client = await connectTo(address);
+    // What the client does with its time is all that this wait is for: counted, it would make the first endpoint the slower one.
+    if (count === 0) await Bun.sleep(300);
+    client.socket.end("hello");
+    await eventually("an answer", () => client.ended && client.text === "hello");
+  }
+  const records = await daemon.recorded(12);
+  expect(records.filter(({ endpoint }) => endpoint === second.address)).toHaveLength(1);
 });

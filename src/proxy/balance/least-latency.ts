@@ -1,5 +1,6 @@
-// The endpoint that is likely to answer soonest: the one with the least latency × (connections + 1) / weight. Latency is a peak-EWMA as in Finagle: a sample
-// above the average replaces it at once, those below pull it down slowly; and it fades while there are none, so that an endpoint that was slow is tried again.
+// The endpoint that is likely to answer soonest: the one with the least latency × (connections + 1) / weight. Latency is the time to connect and to say the first
+// byte (first-byte.ts), as a peak-EWMA like Finagle's: a sample above the average replaces it at once, those below pull it down slowly; and it fades while there are
+// none, so that an endpoint that was slow is tried again.
 //
 // Latencies are in the shared table, so all processes learn from each other's connections. What this process reads of them is kept for a moment.
 
@@ -25,7 +26,7 @@ export interface LatencySample {
   readonly nowMs: number;
 }
 
-/** Has to be told how long connecting took. */
+/** Has to be told how long endpoints took. */
 export class LeastLatency implements Balancer {
   /** Two processes that at once try an endpoint of which nothing is known would be the beginning of a stampede. */
   chosenActive = 0;
@@ -43,7 +44,7 @@ export class LeastLatency implements Balancer {
     this.#places = new Map([...slots.entries()].map(([place, slot]) => [slot, place]));
   }
 
-  /** A connection to a slot took this long to be made, or to fail. This process goes by it at once, the others within a moment. */
+  /** A connection to a slot took this long to be made and answered, or to fail. This process goes by it at once, the others within a moment. */
   took({ turns }: Candidates, slot: number, sample: LatencySample): void {
     addLatency(this.#states, slot, sample);
     const place = this.#places.get(slot);

@@ -102,7 +102,8 @@ describe("least_latency", () => {
     const [backend] = backends as [Backend];
     const serve = (slowMs: number): number => {
       const endpoint = taken(backend);
-      backend.connected(endpoint, endpoint.slot === 0 ? slowMs : 1);
+      backend.connected(endpoint, 1);
+      backend.answered(endpoint, endpoint.slot === 0 ? slowMs : 1);
       backend.release(endpoint);
       return endpoint.slot;
     };
@@ -124,6 +125,7 @@ describe("least_latency", () => {
       const endpoint = taken(backend);
       if (endpoint.slot === 0) break;
       backend.connected(endpoint, 1);
+      backend.answered(endpoint, 1);
       backend.release(endpoint);
       time.nowMs += 100;
     }
@@ -141,5 +143,23 @@ describe("least_latency", () => {
     backend.release(endpoint);
     time.nowMs += 1000;
     for (let count = 0; count < 10; count++) expect(taken(backend).slot).toBe(1);
+  });
+
+  test("does not take one that faded for quick because it could be connected to: the answer decides", () => {
+    const { backends, table, time } = processes(1, [{}, {}]);
+    const [backend] = backends as [Backend];
+    for (const ms of [400, 1]) {
+      const endpoint = taken(backend);
+      backend.connected(endpoint, 1);
+      backend.answered(endpoint, ms);
+      backend.release(endpoint);
+    }
+    time.nowMs += 30_000;
+    backend.connected(endpointSpec(0), 1);
+    expect(table.states.latencyUs(0)).toBe(400_000);
+    expect(fadedLatency(table.states, 0, time.nowMs)).toBeCloseTo(400_000 * Math.exp(-3), 0);
+    // What is slower than anything before is known at once.
+    backend.connected(endpointSpec(0), 450);
+    expect(table.states.latencyUs(0)).toBe(450_000);
   });
 });
