@@ -7,7 +7,7 @@ import { type DashboardRuntime, dashboardRoutes } from "./dashboard.ts";
 import type { EventStreams } from "./events.ts";
 import { refuse } from "./gate.ts";
 import { Problem } from "./problem.ts";
-import { mount, pathsOf, type Route } from "./route.ts";
+import { mount, pathsOf, type Route, route } from "./route.ts";
 import { connectionRoutes } from "./routes-connections.ts";
 import { daemonRoutes } from "./routes-daemon.ts";
 import { eventRoutes } from "./routes-events.ts";
@@ -52,12 +52,23 @@ export function adminApp({ control, runtime, kind, streams, onDefect }: AppOptio
       onError: () => new Problem(413, `the body is longer than ${MAX_BODY_BYTES} bytes`).response(),
     }),
   );
-  const routes: readonly Route[] = [
+  const api: readonly Route[] = [
     ...daemonRoutes(control),
     ...connectionRoutes(control),
     ...eventRoutes(streams),
-    ...dashboardRoutes(runtime),
+    route({
+      method: "GET",
+      path: "/api/v1/openapi.json",
+      summary: "This description: OpenAPI 3.1.",
+      answers: { 200: "application/json" },
+      async answer() {
+        // It takes memory that few daemons ever need.
+        const { openApi } = await import("./openapi.ts");
+        return Response.json(openApi(api, control.status().version));
+      },
+    }),
   ];
+  const routes = [...api, ...dashboardRoutes(runtime)];
   mount(app, routes);
   app.notFound(() => new Problem(404, "there is no such path", { members: { paths: pathsOf(routes) } }).response());
   app.onError((thrown) => {

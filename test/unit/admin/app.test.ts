@@ -5,8 +5,12 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { type Admin, startAdmin } from "../../../src/admin/admin.ts";
+import { adminApp } from "../../../src/admin/app.ts";
+import { EventStreams } from "../../../src/admin/events.ts";
 import type { Address } from "../../../src/base/address.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
+import type { Answered, Question } from "../../../src/snapshot/inspection.ts";
+import { eventually } from "../../support/eventually.ts";
 import { SimControl } from "../../support/sim-control.ts";
 import { sampleStatus } from "../../support/status-sample.ts";
 import { temporaryDirectory } from "../../support/temporary.ts";
@@ -295,4 +299,66 @@ test("a drain that ends the daemon at once is still answered", async () => {
   const asked = { address: ending.address, method: "POST", path: "/api/v1/drain", timeoutMs: 2000 } as const;
   expect((await runtime.http.fetch(asked)).status).toBe(202);
   await closing.promise;
+});
+
+test("the API describes each of its paths and methods, and no others", async () => {
+  const streams = new EventStreams(control, () => {});
+  const app = adminApp({ control, runtime, kind: "unix", streams, onDefect: () => {} });
+  const served = app.routes.filter(({ method, path }) => method !== "ALL" && path !== "/*");
+  const described = (await (await app.request("/api/v1/openapi.json")).json()) as {
+    readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly operationId: string }>>>>;
+  };
+  const operations = Object.entries(described.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { operationId }]) => ({
+      at: `${method.toUpperCase()} ${path}`,
+      operationId,
+    })),
+  );
+  const isOfApi = ({ path }: { readonly path: string }): boolean => path !== "/" && !path.startsWith("/assets/");
+  expect(operations.map(({ at }) => at).sort()).toEqual(
+    served
+      .filter(isOfApi)
+      .map(({ method, path }) => `${method} ${path.replace(":id", "{id}")}`)
+      .sort(),
+  );
+  expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
+});
+
+test("at most 16 questions wait for their answers at once", async () => {
+  const answered = Promise.withResolvers<readonly []>();
+  control.answers = () => answered.promise;
+  const waiting = Array.from({ length: 16 }, () => ask("GET", "/api/v1/peers"));
+  await eventually("they wait", () => control.asked.length === 16);
+  const refused = await ask("GET", "/api/v1/connections");
+  expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "1"]);
+  answered.resolve([]);
+  for (const { status } of await Promise.all(waiting)) expect(status).toBe(200);
+  expect((await ask("GET", "/api/v1/connections")).json).toEqual({ connections: [], matching: 0, total: 0 });
+});
+
+test("answers of several processes are put together: newest first, peers of the same names added up", async () => {
+  const row = (started_at: string) => ({ started_at });
+  const peer = { identity: "a", listener: "l", backend: "b", connections: 2, bytes_up: 1, bytes_down: 3 };
+  control.answers = async ({ ask }) =>
+    (ask === "connections"
+      ? [
+          { worker: 1, answer: { rows: [row("2026-01-03"), row("2026-01-01")], matching: 2, total: 5 } },
+          { worker: 2, answer: { rows: [row("2026-01-02")], matching: 1, total: 1 } },
+        ]
+      : [
+          { worker: 1, answer: { rows: [peer], matching: 1 } },
+          { worker: 2, answer: { rows: [{ ...peer, identity: "z", connections: 3 }, peer], matching: 2 } },
+        ]) as unknown as readonly Answered<Question>[];
+  expect((await ask("GET", "/api/v1/connections?limit=2")).json).toEqual({
+    connections: [row("2026-01-03"), row("2026-01-02")],
+    matching: 3,
+    total: 6,
+  });
+  expect((await ask("GET", "/api/v1/peers")).json).toEqual({
+    peers: [
+      { ...peer, connections: 4, bytes_up: 2, bytes_down: 6 },
+      { ...peer, identity: "z", connections: 3 },
+    ],
+    matching: 2,
+  });
 });
