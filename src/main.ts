@@ -5,10 +5,29 @@
 import { runtime } from "#runtime";
 import packageJson from "../package.json" with { type: "json" };
 
+let hasPrinted = false;
+
+/** Who reads it may leave before all is written, as `head` does: that is no failure. */
+function print(text: string): void {
+  if (!hasPrinted) process.stdout.on("error", () => undefined);
+  hasPrinted = true;
+  process.stdout.write(text);
+}
+
 const io = {
   args: process.argv.slice(2),
-  out: (line: string): void => void process.stdout.write(`${line}\n`),
+  out: (line: string): void => print(`${line}\n`),
   err: (line: string): void => void process.stderr.write(`${line}\n`),
+  terminal: {
+    size: () => (process.stdout.isTTY ? { columns: process.stdout.columns, rows: process.stdout.rows } : null),
+    hasKeys: () => process.stdin.isTTY,
+    write: print,
+    onResize: (handler: () => void): void => void process.stdout.on("resize", handler),
+    readKeys(handler: (keys: string) => void): void {
+      process.stdin.setRawMode(true).setEncoding("utf8").on("data", handler);
+    },
+    restoreKeys: (): void => void (process.stdin.isRaw && process.stdin.setRawMode(false).pause()),
+  },
   files: runtime.files,
   runtime,
   environment: process.env,
@@ -24,4 +43,7 @@ const io = {
 
 // A worker has no use for what commands need, and there are many workers.
 const role = io.args[0] === "worker" ? import("./cli/run-worker.ts") : import("./cli/program.ts");
-process.exit(await (await role).start(io));
+const exitCode = await (await role).start(io);
+// The end of the process would lose what is still on its way into a pipe.
+if (hasPrinted) await new Promise<void>((resolve) => void process.stdout.end(resolve));
+process.exit(exitCode);

@@ -12,6 +12,7 @@ import type { Files } from "../runtime/files.ts";
 import type { HttpAnswer } from "../runtime/http.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
+import { printable } from "./printable.ts";
 
 /** What commands that ask the daemon may touch. */
 export interface AskIo {
@@ -71,7 +72,7 @@ export async function ask(io: AskIo, options: AskOptions, question: Question): P
   io.err(
     error === ""
       ? `who answers at ${formatAddress(address)} is not bunnel (status ${answer.status} for ${question.path}); --admin asks elsewhere`
-      : `${formatAddress(address)} refuses: ${error}`,
+      : `${formatAddress(address)} refuses: ${printable(error)}`,
   );
   return 1;
 }

@@ -2,6 +2,8 @@
 
 import type { Command } from "commander";
 import { registerCheck } from "./check.ts";
+import { registerCloses } from "./closes.ts";
+import { registerConnections } from "./connections.ts";
 import { registerDrain } from "./drain.ts";
 import { registerExplain } from "./explain.ts";
 import { registerPki } from "./pki.ts";
@@ -13,6 +15,7 @@ import { registerVersion } from "./version.ts";
 
 /** What they may touch, all together. */
 export type CommandsIo = Parameters<typeof registerCheck>[1] &
+  Parameters<typeof registerConnections>[1] &
   Parameters<typeof registerExplain>[1] &
   Parameters<typeof registerPki>[1] &
   Parameters<typeof registerStatus>[1] &
@@ -21,6 +24,8 @@ export type CommandsIo = Parameters<typeof registerCheck>[1] &
 /** Puts them all under `program`; `finish` is told the exit code of the one that ran. */
 export function registerCommands(program: Command, io: CommandsIo, finish: (exitCode: number) => void): void {
   registerStatus(program, io, finish);
+  registerConnections(program, io, finish);
+  registerCloses(program, io, finish);
   registerReload(program, io, finish);
   registerDrain(program, io, finish);
   registerCheck(program, io, finish);

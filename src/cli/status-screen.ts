@@ -1,13 +1,16 @@
 // The status as a person reads it, most likely at night: what is wrong stands above what is in order, and in capitals.
 
 import type { EndpointStatus, Status, WorkerStatus } from "../snapshot/status.ts";
+import { printable } from "./printable.ts";
+import { age, count, counted, moment } from "./quantities.ts";
+import { type Column, table } from "./table.ts";
 
 /** Rows of one list; what is beyond is counted. */
 const MOST_ROWS = 20;
 const LABEL_COLUMNS = 14;
-const MINUTE_S = 60;
-const HOUR_S = 3600;
-const DAY_S = 86_400;
+const WORKER_COLUMNS = columns("WORKER", "PID", "STATE", "GENERATION", ">UP", ">RESTARTS", ">CONNECTIONS");
+const LISTENER_COLUMNS = columns("LISTENER", "ADDRESS", ">CONNECTIONS", ">SINCE START");
+const ENDPOINT_COLUMNS = columns("BACKEND", "ENDPOINT", ">CONNECTIONS", ">SINCE START", ">CONNECT FAILURES", "HEALTH");
 
 /** Lines for a terminal. */
 export function statusScreen(status: Status): readonly string[] {
@@ -39,7 +42,7 @@ function stateOf({ state, workers, generation, worker_restarts }: Status): strin
     good === workers.length
       ? `${all} by generation ${generation}`
       : `ONLY ${good} OF ${all} by generation ${generation}`;
-  const restarts = worker_restarts === 0 ? "" : `, ${times(worker_restarts, "WORKER RESTART")}`;
+  const restarts = worker_restarts === 0 ? "" : `, ${counted(worker_restarts, "WORKER RESTART")}`;
   return `${state === "serving" ? state : state.toUpperCase()}, ${share}${restarts}`;
 }
 
@@ -61,7 +64,7 @@ function configRows(status: Status): readonly string[] {
     }
   }
   const refused = config.certificate_sets_refused;
-  const ever = refused === 0 ? "" : `, ${times(refused, "set")} refused since the start`;
+  const ever = refused === 0 ? "" : `, ${counted(refused, "set")} refused since the start`;
   if (config.certificate_problems.length === 0) rows.push(row("certificates", `as they lie on the disk${ever}`));
   else {
     rows.push(row("certificates", `NOT AS THEY LIE ON THE DISK${ever}; older ones are served, because:`));
@@ -86,7 +89,7 @@ function workerTable({ workers, generation }: Status): readonly string[] {
     count(worker.restarts),
     count(worker.connections),
   ]);
-  return table(["WORKER", "PID", "STATE", "GENERATION", "UP", "RESTARTS", "CONNECTIONS"], rows, "llllrrr");
+  return foldedTable(WORKER_COLUMNS, rows);
 }
 
 function listenerTable({ listeners }: Status): readonly string[] {
@@ -96,7 +99,7 @@ function listenerTable({ listeners }: Status): readonly string[] {
     count(connections),
     count(connections_total),
   ]);
-  return table(["LISTENER", "ADDRESS", "CONNECTIONS", "SINCE START"], rows, "llrr");
+  return foldedTable(LISTENER_COLUMNS, rows);
 }
 
 function backendTable(status: Status): readonly string[] {
@@ -117,8 +120,7 @@ function backendTable(status: Status): readonly string[] {
     if (shown.length < endpoints.length) rows.push(["", more(endpoints.length - shown.length), "", "", "", ""]);
   }
   if (backends.length > MOST_ROWS) rows.push([more(backends.length - MOST_ROWS), "", "", "", "", ""]);
-  const heads = ["BACKEND", "ENDPOINT", "CONNECTIONS", "SINCE START", "CONNECT FAILURES", "HEALTH"];
-  return table(heads, rows, "llrrrl", Infinity);
+  return table(ENDPOINT_COLUMNS, rows);
 }
 
 function isInOrder({ connect_failures_total, health, reason, ejected_until }: EndpointStatus): boolean {
@@ -144,27 +146,14 @@ function lastFirst<T>(values: readonly T[], isFine: (value: T) => boolean): read
   return [...values.filter((value) => !isFine(value)), ...values.filter(isFine)];
 }
 
-/** `alignment` has an l or r for each column. */
-function table(
-  heads: readonly string[],
-  rows: readonly (readonly string[])[],
-  alignment: string,
-  most = MOST_ROWS,
-): string[] {
-  const shown = rows.slice(0, most);
-  const widths = heads.map((head, column) =>
-    Math.max(head.length, ...shown.map((cells) => cells[column]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return alignment[column] === "r" ? cell.padStart(width) : cell.padEnd(width);
-      })
-      .join("  ")
-      .trimEnd();
-  const lines = [heads, ...shown].map(line);
-  return rows.length > most ? [...lines, more(rows.length - most)] : lines;
+/** By their heads; numbers, which stand at the right, begin with `>`. */
+function columns(...heads: readonly string[]): readonly Column[] {
+  return heads.map((head) => (head.startsWith(">") ? { head: head.slice(1), right: true } : { head }));
+}
+
+function foldedTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const lines = table(columns, rows.slice(0, MOST_ROWS));
+  return rows.length > MOST_ROWS ? [...lines, more(rows.length - MOST_ROWS)] : lines;
 }
 
 function folded(lines: readonly string[], indent: string): readonly string[] {
@@ -177,21 +166,7 @@ function more(number: number): string {
 }
 
 function row(label: string, value: string): string {
-  return `${label.padEnd(LABEL_COLUMNS)}${value}`;
-}
-
-function times(number: number, one: string): string {
-  const plural = one === one.toUpperCase() ? "S" : "s";
-  return `${count(number)} ${one}${number === 1 ? "" : plural}`;
-}
-
-function count(number: number): string {
-  return number.toLocaleString("en-US");
-}
-
-/** `2026-11-21 03:02:11Z`. */
-function moment(iso: string): string {
-  return iso.replace("T", " ").replace(/\.\d+Z$/, "Z");
+  return `${label.padEnd(LABEL_COLUMNS)}${printable(value)}`;
 }
 
 function secondsSince(status: Status, iso: string): number {
@@ -201,24 +176,4 @@ function secondsSince(status: Status, iso: string): number {
 /** Below 0 when it is still to come. By the clock of the daemon, whose status it is. */
 function secondsAfter({ started_at, uptime_s }: Status, iso: string): number {
   return Date.parse(started_at) / 1000 + uptime_s - Date.parse(iso) / 1000;
-}
-
-/** The two largest units: `3d 4h`, `12m 5s`. */
-function age(seconds: number): string {
-  const whole = Math.floor(seconds);
-  const units = [
-    [DAY_S, "d"],
-    [HOUR_S, "h"],
-    [MINUTE_S, "m"],
-    [1, "s"],
-  ] as const;
-  const first = units.findIndex(([size]) => whole >= size);
-  if (first < 0) return "0s";
-  let rest = whole;
-  const parts: string[] = [];
-  for (const [size, unit] of units.slice(first, first + 2)) {
-    if (rest >= size) parts.push(`${Math.floor(rest / size)}${unit}`);
-    rest %= size;
-  }
-  return parts.join(" ");
 }

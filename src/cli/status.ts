@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { formatAddress } from "../base/address.ts";
 import type { Status } from "../snapshot/status.ts";
 import { type AskIo, type AskOptions, ask, withAskOptions } from "./ask.ts";
+import { printableJson } from "./printable.ts";
 import { statusScreen } from "./status-screen.ts";
 
 export interface StatusOptions extends AskOptions {
@@ -18,7 +19,7 @@ export async function status(io: AskIo, options: StatusOptions): Promise<number>
   const told = await ask(io, options, { method: "GET", path: "/api/v1/status", timeoutMs: TIMEOUT_MS });
   if (typeof told === "number") return told;
   const { json, address } = told;
-  if (options.json === true) io.out(JSON.stringify(json, null, 2));
+  if (options.json === true) io.out(printableJson(json, 2));
   else if (isStatus(json)) for (const line of statusScreen(json)) io.out(line);
   else {
     io.err(`the daemon at ${formatAddress(address)} is of a version whose status this one cannot read; try --json`);
