@@ -2,10 +2,9 @@
 
 import type { CloseLine } from "../snapshot/inspection.ts";
 import { CLOSE_REASONS, type CloseReason } from "../telemetry/close-reason.ts";
-import { columnsOf, printable } from "./printable.ts";
+import { folded, printable } from "./printable.ts";
 import { milliseconds, moment } from "./quantities.ts";
 
-const INDENT = "    ";
 /** A terminal narrower than this gets lines as for this one, and breaks them itself. */
 const LEAST_COLUMNS = 30;
 
@@ -30,11 +29,11 @@ export function pathOf(close: CloseLine): string {
   return to === "" ? text(close, "listener") : `${text(close, "listener")} → ${to}`;
 }
 
-/** Reason with its meaning, then what is known beyond it: detail, names, rule, attempts. */
+/** Reason with its meaning, then what is known beyond it: detail, rule, attempts, names. */
 export function verdictOf(close: CloseLine): readonly string[] {
   const reason = text(close, "close_reason");
   const meaning = meaningOf(reason);
-  return [meaning === "" ? reason : `${reason}: ${meaning.replace(/\.$/, "")}`, ...circumstancesOf(close)];
+  return [meaning === "" ? reason : `${reason}: ${meaning.replace(/\.$/, "")}`, ...causesOf(close), ...namesOf(close)];
 }
 
 /** The meaning of a close reason in a sentence; "" of one that this version does not know. */
@@ -42,26 +41,29 @@ export function meaningOf(reason: string): string {
   return isReason(reason) ? CLOSE_REASONS[reason].meaning : "";
 }
 
-/** Detail, names, rule and attempts, as far as there are any. */
-export function circumstancesOf(close: CloseLine): readonly string[] {
-  const [detail, error, policy, rule] = [
-    text(close, "detail"),
-    text(close, "error"),
-    text(close, "policy"),
-    text(close, "policy_rule"),
-  ];
-  const refused = text(close, "refused_certificate");
-  const identity = identityOf(close);
-  const sni = text(close, "sni");
+/** What it came to, in a few words: the detail, or else the rule or the attempts, or else what the reason means. */
+export function causeOf(close: CloseLine): string {
+  return causesOf(close)[0] ?? meaningOf(text(close, "close_reason"));
+}
+
+function causesOf(close: CloseLine): readonly string[] {
+  const [detail, error] = [text(close, "detail"), text(close, "error")];
+  const [policy, rule] = [text(close, "policy"), text(close, "policy_rule")];
   return [
     detail === "" || error === "" || detail.includes(error) ? detail || error : `${detail} (${error})`,
-    refused === "" ? "" : `certificate ${refused}`,
-    identity === "" ? "" : `identity ${identity}`,
-    sni === "" ? "" : `sni ${sni}`,
     policy === "" ? "" : `policy ${policy}${rule === "" ? "" : `: ${rule}`}`,
     triedOf(close),
-    text(close, "id") === "" ? "" : `id ${text(close, "id")}`,
   ].filter((part) => part !== "");
+}
+
+function namesOf(close: CloseLine): readonly string[] {
+  const parts = [
+    ["certificate", text(close, "refused_certificate")],
+    ["identity", identityOf(close)],
+    ["sni", text(close, "sni")],
+    ["id", text(close, "id")],
+  ];
+  return parts.filter(([, value]) => value !== "").map((part) => part.join(" "));
 }
 
 /** The first name of the client's verified certificate; "" when there was none. */
@@ -91,20 +93,4 @@ function triedOf({ tried }: CloseLine): string {
 
 function isReason(reason: string): reason is CloseReason {
   return Object.hasOwn(CLOSE_REASONS, reason);
-}
-
-/** Broken between words; a word that is longer than a line stays whole. */
-function folded(line: string, width: number): readonly string[] {
-  if (columnsOf(line) <= width) return [line];
-  const lines: string[] = [];
-  let current = "";
-  // Two spaces part what belongs together from what follows; they are kept.
-  for (const word of line.split(/(?<=[^ ]) (?=[^ ])/)) {
-    const longer = current === "" ? word : `${current} ${word}`;
-    if (current !== "" && columnsOf(longer) > width) {
-      lines.push(current);
-      current = INDENT + word;
-    } else current = longer;
-  }
-  return [...lines, current];
 }

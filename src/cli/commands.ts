@@ -11,6 +11,7 @@ import { registerReference } from "./reference.ts";
 import { registerReload } from "./reload.ts";
 import { registerSchema } from "./schema.ts";
 import { registerStatus } from "./status.ts";
+import { registerTop } from "./top.ts";
 import { registerVersion } from "./version.ts";
 
 /** What they may touch, all together. */
@@ -19,11 +20,13 @@ export type CommandsIo = Parameters<typeof registerCheck>[1] &
   Parameters<typeof registerExplain>[1] &
   Parameters<typeof registerPki>[1] &
   Parameters<typeof registerStatus>[1] &
+  Parameters<typeof registerTop>[1] &
   Parameters<typeof registerVersion>[1];
 
 /** Puts them all under `program`; `finish` is told the exit code of the one that ran. */
 export function registerCommands(program: Command, io: CommandsIo, finish: (exitCode: number) => void): void {
   registerStatus(program, io, finish);
+  registerTop(program, io, finish);
   registerConnections(program, io, finish);
   registerCloses(program, io, finish);
   registerReload(program, io, finish);

@@ -51,6 +51,20 @@ export function clipped(text: string, columns: number, keep: "start" | "end" = "
   return keep === "start" ? `${kept.join("")}…` : `…${kept.reverse().join("")}`;
 }
 
+/** The text on lines of so many columns, broken between words; a word that is longer than a line stays whole. Further lines begin with `indent`. */
+export function folded(text: string, width: number, indent = "    "): readonly string[] {
+  if (columnsOf(text) <= width) return [text];
+  const lines: string[] = [];
+  let current = "";
+  for (const word of text.match(/ *[^ ]+/g) ?? []) {
+    if (current !== "" && columnsOf(current + word) > width) {
+      lines.push(current);
+      current = indent + word.trimStart();
+    } else current += word;
+  }
+  return [...lines, current];
+}
+
 function widthOf(character: string): number {
   if (MARK.test(character)) return 0;
   return WIDE.test(character) ? 2 : 1;

@@ -128,7 +128,7 @@ function isInOrder({ connect_failures_total, health, reason, ejected_until }: En
 }
 
 /** `up`, `DOWN for 5m 3s: connect: ECONNREFUSED`, `-` when it is not known. */
-function healthOf({ health, health_since, reason, ejected_until }: EndpointStatus, status: Status): string {
+export function healthOf({ health, health_since, reason, ejected_until }: EndpointStatus, status: Status): string {
   const since = health_since === null ? "" : ` for ${age(secondsSince(status, health_since))}`;
   const why = reason === "" ? "" : `: ${health === "down" ? "" : "last probe failed: "}${reason}`;
   const state = health === "down" ? "DOWN" : health === "unknown" ? "-" : health;
@@ -169,7 +169,8 @@ function row(label: string, value: string): string {
   return `${label.padEnd(LABEL_COLUMNS)}${printable(value)}`;
 }
 
-function secondsSince(status: Status, iso: string): number {
+/** By the clock of the daemon. */
+export function secondsSince(status: Status, iso: string): number {
   return Math.max(0, secondsAfter(status, iso));
 }
 

@@ -36,10 +36,12 @@ export function registerStatus(program: Command, io: AskIo, finish: (exitCode: n
     .action(async (options: StatusOptions) => finish(await status(io, options)));
 }
 
-/** Fields are only ever added, so these stand for the others. */
-function isStatus(json: unknown): json is Status {
+/** Whether it is a status that this version can read. Fields are only ever added, so these stand for the others. */
+export function isStatus(json: unknown): json is Status {
   if (typeof json !== "object" || json === null) return false;
-  const { version, config, workers, listeners, backends } = json as Partial<Record<keyof Status, unknown>>;
-  const isList = [workers, listeners, backends].every(Array.isArray);
+  const { version, config, workers, listeners, backends, certificates } = json as Partial<
+    Record<keyof Status, unknown>
+  >;
+  const isList = [workers, listeners, backends, certificates].every(Array.isArray);
   return isList && typeof version === "string" && typeof config === "object" && config !== null;
 }
