@@ -3,6 +3,7 @@
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { CertificateSummary } from "../tls-tools/tls-tools.ts";
 import { type PkiIo, reporting, tlsTools } from "./pki-files.ts";
+import { printable } from "./printable.ts";
 
 /** A certificate, and where it was found: a path, and its number where a file holds several. */
 export interface FoundCertificate {
@@ -103,9 +104,4 @@ function describeValidity(summary: CertificateSummary, nowMs: number): string {
 /** A comma or space inside a name must not look like two names. */
 function quoteOdd(name: string): string {
   return /^[\x21-\x2b\x2d-\x7e]+$/.test(name) ? name : printable(JSON.stringify(name));
-}
-
-/** A stranger's certificate may hold anything: control characters and reversed writing are shown as their numbers. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }

@@ -9,12 +9,9 @@ const MARK = /^\p{M}$/u;
 const WIDE =
   /^[\u1100-\u115f\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]$/u;
 
-/** The text with nothing in it that a terminal would obey: such characters become `\x1b`, `\u{202e}`. Of one that is printable nothing changes. */
+/** The text with nothing in it that a terminal would obey: such characters become `\u{1b}`. Of one that is printable nothing changes. */
 export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
+  return text.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }
 
 /** JSON of a value, on as many lines as `indent` makes it, that a terminal obeys as little. Parsed it is the same. */

@@ -15,11 +15,11 @@ export function counted(number: number, one: string): string {
   return `${count(number)} ${one}${number === 1 ? "" : plural}`;
 }
 
-/** `0`, `0.4`, `12.5`, `1,235`: how often something happens in a second; `-` when it is not known. */
+/** `0`, `0.4`, `12`, `1,235`: how often something happens in a second; `-` when it is not known. */
 export function frequency(perSecond: number | null): string {
   if (perSecond === null) return "-";
   if (perSecond === 0) return "0";
-  return perSecond < 99.95 ? perSecond.toFixed(1).replace(/\.0$/, "") : count(Math.round(perSecond));
+  return perSecond < 9.95 ? perSecond.toFixed(1).replace(/\.0$/, "") : count(Math.round(perSecond));
 }
 
 /** `0 B`, `999 B`, `1.2 kB`, `34 MB`: powers of 1,000, as networks are measured; `-` when it is not known. */

@@ -1,16 +1,20 @@
 // The status as a person reads it, most likely at night: what is wrong stands above what is in order, and in capitals.
 
-import type { EndpointStatus, Status, WorkerStatus } from "../snapshot/status.ts";
+import type { CertificateStatus, EndpointStatus, ListenerStatus, Status, WorkerStatus } from "../snapshot/status.ts";
+import { CLOSE_REASONS } from "../telemetry/close-reason.ts";
 import { printable } from "./printable.ts";
-import { age, count, counted, moment } from "./quantities.ts";
+import { age, count, counted, milliseconds, moment, size } from "./quantities.ts";
 import { type Column, table } from "./table.ts";
 
 /** Rows of one list; what is beyond is counted. */
 const MOST_ROWS = 20;
 const LABEL_COLUMNS = 14;
-const WORKER_COLUMNS = columns("WORKER", "PID", "STATE", "GENERATION", ">UP", ">RESTARTS", ">CONNECTIONS");
-const LISTENER_COLUMNS = columns("LISTENER", "ADDRESS", ">CONNECTIONS", ">SINCE START");
+/** Certificates that end before are told in capitals. */
+export const SOON_DAYS = 14;
+const WORKER_COLUMNS = columns("WORKER", "PID", "STATE", "GENERATION", ">UP", ">RESTARTS", ">CONNECTIONS", ">LAG");
+const LISTENER_COLUMNS = columns("LISTENER", "ADDRESS", ">CONNECTIONS", ">SINCE START", ">FAILED", ">UP", ">DOWN");
 const ENDPOINT_COLUMNS = columns("BACKEND", "ENDPOINT", ">CONNECTIONS", ">SINCE START", ">CONNECT FAILURES", "HEALTH");
+const POLICY_COLUMNS = columns("POLICY", "MODE", ">ALLOWED", ">DENIED", ">WOULD DENY");
 
 /** Lines for a terminal. */
 export function statusScreen(status: Status): readonly string[] {
@@ -27,6 +31,7 @@ export function statusScreen(status: Status): readonly string[] {
     ...listenerTable(status),
     "",
     ...backendTable(status),
+    ...policyTable(status),
   ];
 }
 
@@ -75,7 +80,7 @@ function configRows(status: Status): readonly string[] {
       ),
     );
   }
-  return rows;
+  return [...rows, ...expiryRows(status)];
 }
 
 function workerTable({ workers, generation }: Status): readonly string[] {
@@ -88,16 +93,27 @@ function workerTable({ workers, generation }: Status): readonly string[] {
     age(worker.uptime_s),
     count(worker.restarts),
     count(worker.connections),
+    milliseconds(worker.event_loop_lag_ms),
   ]);
   return foldedTable(WORKER_COLUMNS, rows);
 }
 
+/** Connections of a listener that failed, were refused or were cut since the start. */
+export function failedTotal({ closed }: ListenerStatus): number {
+  let total = 0;
+  for (const [reason, entry] of Object.entries(CLOSE_REASONS)) if (entry.level === "warn") total += closed[reason] ?? 0;
+  return total;
+}
+
 function listenerTable({ listeners }: Status): readonly string[] {
-  const rows = listeners.map(({ listener, address, connections, connections_total }) => [
-    listener,
-    address,
-    count(connections),
-    count(connections_total),
+  const rows = listeners.map((each) => [
+    each.listener,
+    each.address,
+    count(each.connections),
+    count(each.connections_total),
+    count(failedTotal(each)),
+    size(each.bytes_up),
+    size(each.bytes_down),
   ]);
   return foldedTable(LISTENER_COLUMNS, rows);
 }
@@ -105,7 +121,7 @@ function listenerTable({ listeners }: Status): readonly string[] {
 function backendTable(status: Status): readonly string[] {
   const { backends } = status;
   const rows: string[][] = [];
-  for (const { backend, endpoints } of backends.slice(0, MOST_ROWS)) {
+  for (const { backend, endpoints, no_endpoint_total, overloads_total } of backends.slice(0, MOST_ROWS)) {
     const shown = endpoints.length > MOST_ROWS ? lastFirst(endpoints, isInOrder).slice(0, MOST_ROWS) : endpoints;
     for (const [index, endpoint] of shown.entries())
       rows.push([
@@ -117,10 +133,44 @@ function backendTable(status: Status): readonly string[] {
         healthOf(endpoint, status),
       ]);
     if (shown.length === 0) rows.push([backend, "NO ENDPOINT", "", "", "", ""]);
+    if (no_endpoint_total > 0) rows.push(["", `${counted(no_endpoint_total, "TIME")} NO ENDPOINT`, "", "", "", ""]);
+    if (overloads_total > 0) rows.push(["", `${counted(overloads_total, "TIME")} NO ROOM`, "", "", "", ""]);
     if (shown.length < endpoints.length) rows.push(["", more(endpoints.length - shown.length), "", "", "", ""]);
   }
   if (backends.length > MOST_ROWS) rows.push([more(backends.length - MOST_ROWS), "", "", "", "", ""]);
   return table(ENDPOINT_COLUMNS, rows);
+}
+
+function policyTable({ policies }: Status): readonly string[] {
+  if (policies.length === 0) return [];
+  const rows = policies.map(({ policy, mode, allowed_total, denied_total, shadow_denied_total }) => [
+    policy,
+    mode,
+    count(allowed_total),
+    count(denied_total),
+    count(shadow_denied_total),
+  ]);
+  return ["", ...foldedTable(POLICY_COLUMNS, rows)];
+}
+
+/** Which certificate ends first; each that ends soon. */
+function expiryRows({ certificates }: Status): readonly string[] {
+  const soonest = certificates.toSorted((a, b) => a.days_left - b.days_left);
+  const [first] = soonest;
+  if (first === undefined) return [];
+  const urgent = soonest.filter(({ days_left }) => days_left < SOON_DAYS);
+  return folded(
+    (urgent.length > 0 ? urgent : [first]).map((each) => row("", expiryOf(each))),
+    row("", ""),
+  );
+}
+
+/** `/etc/bunnel/edge.pem (listener edge) ends in 30 days`; in capitals when somebody has to see to it. */
+export function expiryOf({ file, subject, days_left, used_by, role }: CertificateStatus): string {
+  const what = `${role === "certificate" ? "" : `${role.replace("_", " ")} `}${file === "" ? subject : file} (${used_by})`;
+  if (days_left < 0) return `${what} HAS EXPIRED`;
+  const left = days_left < 1 ? "less than a day" : counted(Math.floor(days_left), "day");
+  return `${what} ${days_left < SOON_DAYS ? "EXPIRES IN" : "ends in"} ${left}`;
 }
 
 function isInOrder({ connect_failures_total, health, reason, ejected_until }: EndpointStatus): boolean {

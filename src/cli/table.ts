@@ -28,7 +28,8 @@ export function table(
   const widest = columns.map((column, index) =>
     Math.max(columnsOf(column.head), ...texts.map((cells) => columnsOf(cells[index] ?? ""))),
   );
-  const widths = fitting(columns, widest, width);
+  const isEmpty = columns.map((_, index) => rows.length > 0 && rows.every((cells) => (cells[index] ?? "") === ""));
+  const widths = fitting({ columns, widest, isEmpty, width });
   const line = (cells: readonly string[]): string => {
     const parts: string[] = [];
     for (const [index, { right = false, keep = "start" }] of columns.entries()) {
@@ -43,8 +44,16 @@ export function table(
   return [columns.map(({ head }) => head), ...texts].map(line);
 }
 
+interface Demand {
+  readonly columns: readonly Column[];
+  /** Of each column, what its texts would take. */
+  readonly widest: readonly number[];
+  readonly isEmpty: readonly boolean[];
+  readonly width: number;
+}
+
 /** Widths of the columns; 0 of those that are left out. */
-function fitting(columns: readonly Column[], widest: readonly number[], width: number): readonly number[] {
+function fitting({ columns, widest, isEmpty, width }: Demand): readonly number[] {
   const least = columns.map((column, index) => {
     const all = widest[index] ?? 0;
     return column.least === undefined ? all : Math.min(all, Math.max(column.least, columnsOf(column.head)));
@@ -55,7 +64,10 @@ function fitting(columns: readonly Column[], widest: readonly number[], width: n
     return shown.reduce((sum, each) => sum + each, 0) + GAP.length * (shown.length - 1);
   };
   while (total(least) > width) {
-    const spare = columns.map(({ spare = 0 }, index) => (isShown[index] ? spare : 0));
+    // One in which nothing stands goes first.
+    const spare = columns.map(({ spare = 0 }, index) =>
+      isShown[index] ? (isEmpty[index] && spare > 0 ? Number.POSITIVE_INFINITY : spare) : 0,
+    );
     const most = Math.max(...spare);
     if (most === 0) break;
     isShown[spare.indexOf(most)] = false;

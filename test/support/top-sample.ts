@@ -3,9 +3,7 @@
 import type { Reading } from "../../src/cli/top/reading.ts";
 import type { CloseLine, ConnectionRow } from "../../src/snapshot/inspection.ts";
 import type { Status } from "../../src/snapshot/status.ts";
-import { NOT_PROBED, sampleStatus, UP } from "./status-sample.ts";
-
-const LISTENER = { handshakes: {}, closed: {}, bytes_up: 0, bytes_down: 0 } as const;
+import { NOT_PROBED, NOTHING_HAPPENED, sampleStatus, UP } from "./status-sample.ts";
 
 /** A live connection; `changes` are laid over it. */
 export function sampleConnection(changes: Partial<ConnectionRow> = {}): ConnectionRow {
@@ -75,7 +73,7 @@ function readingAt(second: number, changes: Partial<Status>): Reading {
         address: "0.0.0.0:8443",
         connections: 40,
         connections_total: 1_234_567 + second * 12,
-        ...LISTENER,
+        ...NOTHING_HAPPENED,
         closed: { completed: 1_234_000, policy_denied: 512 + second * 3 },
         bytes_up: 5_000_000_000 + second * 1_234_567,
         bytes_down: 80_000_000_000 + second * 45_600_000,
@@ -85,7 +83,7 @@ function readingAt(second: number, changes: Partial<Status>): Reading {
         address: "[2001:db8::1:2:3]:9100",
         connections: 2,
         connections_total: 99,
-        ...LISTENER,
+        ...NOTHING_HAPPENED,
       },
     ],
     backends: [
@@ -122,6 +120,7 @@ function readingAt(second: number, changes: Partial<Status>): Reading {
       id: "9f3a21bc-18",
       downstream: "10.1.2.4:40000",
       age_ms: 900,
+      started_at: "2026-11-21T00:59:59.100Z",
       phase: "handshake",
       identity: "",
       endpoint: "",

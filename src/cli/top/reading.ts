@@ -1,8 +1,8 @@
 // What `bunnel top` reads from the daemon, and what two readings, one after the other, tell of the time between them.
 
 import type { CloseLine, ConnectionRow } from "../../snapshot/inspection.ts";
-import type { ListenerStatus, Status } from "../../snapshot/status.ts";
-import { CLOSE_REASONS } from "../../telemetry/close-reason.ts";
+import type { Status } from "../../snapshot/status.ts";
+import { failedTotal } from "../status-screen.ts";
 
 /** What the daemon said at one moment. Lists that are not shown are not asked for. */
 export interface Reading {
@@ -42,13 +42,6 @@ type Totals = Readonly<Record<keyof Flow, number>>;
 /** The same endpoint may be in several backends. */
 export function endpointKey(backend: string, endpoint: string): string {
   return `${backend}\n${endpoint}`;
-}
-
-/** Connections of a listener that failed, were refused or were cut since the start. */
-export function failedTotal({ closed }: ListenerStatus): number {
-  let total = 0;
-  for (const [reason, entry] of Object.entries(CLOSE_REASONS)) if (entry.level === "warn") total += closed[reason] ?? 0;
-  return total;
 }
 
 /** What happened between two readings of the same daemon. */

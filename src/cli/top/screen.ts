@@ -1,9 +1,9 @@
 // The picture of `bunnel top`: lines for what was read, in so many columns and rows. Nothing here knows of a terminal.
 
-import type { CertificateStatus, Status } from "../../snapshot/status.ts";
+import type { Status } from "../../snapshot/status.ts";
 import { clipped, columnsOf, folded, printable } from "../printable.ts";
 import { age, count, counted, frequency, milliseconds, size } from "../quantities.ts";
-import { secondsSince } from "../status-screen.ts";
+import { expiryOf, SOON_DAYS, secondsSince } from "../status-screen.ts";
 import { table } from "../table.ts";
 import type { TerminalSize } from "../terminal.ts";
 import { type Choice, type Extent, filterOf } from "./keys.ts";
@@ -33,8 +33,6 @@ export interface Scene {
 /** Problems that are shown, and lines for each of them. */
 const MOST_PROBLEMS = 3;
 const MOST_PROBLEM_LINES = 2;
-/** Certificates are a problem from here on. */
-const EXPIRY_DAYS = 14;
 const NARROW_COLUMNS = 64;
 
 const HELP = [
@@ -113,11 +111,11 @@ function problems({ now: { status }, trouble, size: screen }: Scene): readonly L
 function problemsOf(status: Status): readonly string[] {
   const { config, generation, workers, certificates } = status;
   const found: string[] = [];
-  const with_more = (problems: readonly string[]): string =>
+  const withMore = (problems: readonly string[]): string =>
     `${problems[0] ?? ""}${problems.length > 1 ? ` (and ${count(problems.length - 1)} more)` : ""}`;
   if (!config.last_reload_ok && config.last_reload_at !== null) {
     const when = `${age(secondsSince(status, config.last_reload_at))} ago`;
-    found.push(`RELOAD REFUSED ${when}: ${with_more(config.last_reload_problems)}`);
+    found.push(`RELOAD REFUSED ${when}: ${withMore(config.last_reload_problems)}`);
   }
   for (const worker of workers)
     if (worker.state !== "serving" && status.state === "serving")
@@ -125,13 +123,8 @@ function problemsOf(status: Status): readonly string[] {
     else if (worker.generation !== generation && worker.state === "serving")
       found.push(`WORKER ${worker.worker} IS AT GENERATION ${worker.generation}`);
   if (config.certificate_problems.length > 0)
-    found.push(`CERTIFICATES NOT AS THEY LIE ON THE DISK: ${with_more(config.certificate_problems)}`);
-  return [...found, ...certificates.filter(({ days_left }) => days_left < EXPIRY_DAYS).map(expiryOf)];
-}
-
-function expiryOf({ file, subject, days_left, used_by }: CertificateStatus): string {
-  const when = days_left < 0 ? "HAS EXPIRED" : `EXPIRES in ${counted(Math.floor(days_left), "day")}`;
-  return `CERTIFICATE ${file || subject} ${when} (${used_by})`;
+    found.push(`CERTIFICATES NOT AS THEY LIE ON THE DISK: ${withMore(config.certificate_problems)}`);
+  return [...found, ...certificates.filter(({ days_left }) => days_left < SOON_DAYS).map(expiryOf)];
 }
 
 /** Tabs, head and rows; of the first view also the backends, if there is room. */
@@ -174,15 +167,17 @@ function tableLines(columns: readonly ViewColumn[], rows: readonly ViewRow[], wi
   });
 }
 
+/** All views where they find room, else the one that is shown; how many rows it has. */
 function tabs({ now, choice, size: screen }: Scene, rows: number): string {
-  const isNarrow = screen.columns < NARROW_COLUMNS;
-  const names = isNarrow ? [choice.view] : VIEW_NAMES;
-  const parts = names.map((name) => (name === choice.view ? `[${name}]` : name));
   const of = VIEWS[choice.view].list === "connections" ? now.matching : rows;
-  parts.push(rows < of ? `newest ${count(rows)} of ${count(of)}` : count(rows));
   const filter = filterOf(choice);
-  if (filter !== "") parts.push(`with "${filter}"`);
-  return printable(parts.join("  "));
+  const about = [
+    rows < of ? `newest ${count(rows)} of ${count(of)}` : count(rows),
+    ...(filter === "" ? [] : [`with "${filter}"`]),
+  ];
+  const all = VIEW_NAMES.map((name) => (name === choice.view ? `[${name}]` : name));
+  const text = printable([...all, ...about].join("  "));
+  return columnsOf(text) <= screen.columns ? text : printable([`[${choice.view}]`, ...about].join("  "));
 }
 
 function nothing({ choice }: Scene): string {

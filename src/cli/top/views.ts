@@ -4,9 +4,9 @@ import type { CloseLine, ConnectionRow } from "../../snapshot/inspection.ts";
 import type { BackendStatus, EndpointStatus, ListenerStatus, WorkerStatus } from "../../snapshot/status.ts";
 import { causeOf, clientOf, identityOf, pathOf, text } from "../close-text.ts";
 import { age, count, frequency, milliseconds, size } from "../quantities.ts";
-import { healthOf } from "../status-screen.ts";
+import { failedTotal, healthOf } from "../status-screen.ts";
 import type { Column } from "../table.ts";
-import { endpointKey, type Flow, type Flows, failedTotal, NO_FLOW, type Reading } from "./reading.ts";
+import { endpointKey, type Flow, type Flows, NO_FLOW, type Reading } from "./reading.ts";
 
 /** How a line looks where the terminal can show it. */
 export type Style = "plain" | "strong" | "bad" | "warn" | "dim" | "head";
@@ -110,8 +110,15 @@ export const VIEWS: Readonly<Record<ViewName, View>> = {
     sortedBy: "AGE",
     list: "connections",
     fields: [
-      word("CLIENT", ({ downstream }) => downstream, { least: 13 }),
-      number("AGE", ({ age_ms }) => age_ms, seconds, { ascending: true }),
+      word("CLIENT", ({ downstream }) => downstream, { least: 21 }),
+      {
+        head: "AGE",
+        right: true,
+        ascending: true,
+        text: ({ age_ms }) => seconds(age_ms),
+        // The age is of the moment at which its worker was asked, and workers are not asked at the same one.
+        key: ({ started_at }) => -Date.parse(started_at),
+      },
       number("IDLE", ({ idle_ms }) => idle_ms, seconds, { spare: 4 }),
       word("LISTENER", ({ listener }) => listener, { least: 8, spare: 8 }),
       word("BACKEND", ({ backend }) => backend, { least: 8, spare: 5 }),
@@ -134,14 +141,11 @@ export const VIEWS: Readonly<Record<ViewName, View>> = {
     list: "closes",
     fields: [
       { head: "TIME", text: ({ ended_at }) => ended_at.slice(11, 19), key: ({ ended_at }) => ended_at },
-      word("CLIENT", clientOf, { least: 9 }),
+      word("CLIENT", clientOf, { least: 12 }),
       word("REASON", (close) => text(close, "close_reason"), { least: 12 }),
       word("WHERE", pathOf, { least: 14, spare: 2 }),
       word("IDENTITY", identityOf, { least: 12, keep: "end", spare: 3 }),
-      word("WHY", (close) => circumstancesOf(close)[0] ?? meaningOf(text(close, "close_reason")), {
-        least: 16,
-        spare: 1,
-      }),
+      word("WHY", causeOf, { least: 16, spare: 1 }),
     ],
     rows: ({ closes }) => closes,
     style: () => "plain",

@@ -14,18 +14,22 @@ state         serving, 2 workers by generation 3
 config        /etc/bunnel/bunnel.yaml
 last reload   none since the start
 certificates  as they lie on the disk
+              /etc/bunnel/edge.pem (listener edge) ends in 30 days
 connections   40
 
-WORKER  PID  STATE    GENERATION     UP  RESTARTS  CONNECTIONS
-1       101  serving  3           1d 1h         0           20
-2       102  serving  3           1d 1h         0           20
+WORKER  PID  STATE    GENERATION     UP  RESTARTS  CONNECTIONS     LAG
+1       101  serving  3           1d 1h         0           20  0.5 ms
+2       102  serving  3           1d 1h         0           20  0.5 ms
 
-LISTENER  ADDRESS       CONNECTIONS  SINCE START
-edge      0.0.0.0:8443           40    1,234,567
+LISTENER  ADDRESS       CONNECTIONS  SINCE START  FAILED   UP  DOWN
+edge      0.0.0.0:8443           40    1,234,567       0  0 B   0 B
 
 BACKEND  ENDPOINT       CONNECTIONS  SINCE START  CONNECT FAILURES  HEALTH
 db       10.0.0.1:5432           20      617,000                 0  up
          10.0.0.2:5432           20      617,567                 4  -
+
+POLICY   MODE     ALLOWED  DENIED  WOULD DENY
+clients  enforce        0       0           0
 `);
 });
 
@@ -52,7 +56,7 @@ test("what is wrong is told in capitals, with its reasons, and workers that are 
     "NOT AS THEY LIE ON THE DISK, 2 sets refused since the start; older ones are served, because:\n",
   );
   expect(text).toContain("\n              edge.pem: expired\n");
-  expect(text).toMatch(/CONNECTIONS\n2 +102 +serving +2 \(not 3\)/);
+  expect(text).toMatch(/CONNECTIONS +LAG\n2 +102 +serving +2 \(not 3\)/);
 });
 
 test("long lists are folded, and an endpoint that fails is not folded away", () => {
@@ -65,6 +69,7 @@ test("long lists are folded, and an endpoint that fails is not folded away", () 
   }));
   const lines = statusScreen(
     sampleStatus({
+      policies: [],
       backends: [
         { ...QUIET_BACKEND, backend: "b", endpoints },
         { ...QUIET_BACKEND, backend: "none", endpoints: [] },
@@ -95,4 +100,42 @@ test("how endpoints are by their probes, since when and why", () => {
   expect(text).toMatch(/ a .*up\n/);
   expect(text).toMatch(/ f .*EJECTED for another 5s; up\n/);
   expect(text).toMatch(/ g .*EJECTED, to be tried; -\n/);
+});
+
+test("what has gone wrong since the start, and certificates that end soon, the soonest first", () => {
+  const { certificates, listeners, backends } = sampleStatus();
+  const [certificate] = certificates as [Status["certificates"][number]];
+  const [backend] = backends as [Status["backends"][number]];
+  const [listener] = listeners as [Status["listeners"][number]];
+  const text = screen({
+    certificates: [
+      certificate,
+      { ...certificate, file: "ca.pem", role: "authority", days_left: 3.9 },
+      { ...certificate, file: "", subject: "CN=old", days_left: -0.1 },
+      { ...certificate, file: "today.pem", days_left: 0.4 },
+    ],
+    listeners: [
+      { ...listener, closed: { completed: 10, policy_denied: 3, no_route: 4 }, bytes_up: 1_250_000, bytes_down: 999 },
+    ],
+    backends: [{ ...backend, no_endpoint_total: 1, overloads_total: 1200 }],
+  });
+  expect(text).toContain(`
+              CN=old (listener edge) HAS EXPIRED
+              today.pem (listener edge) EXPIRES IN less than a day
+              authority ca.pem (listener edge) EXPIRES IN 3 days
+connections`);
+  expect(text).toMatch(/\nedge +0.0.0.0:8443 +40 +1,234,567 +7 +1.3 MB +999 B\n/);
+  expect(text).toContain("\n         1 TIME NO ENDPOINT\n         1,200 TIMES NO ROOM\n");
+});
+
+test("what probes and certificates say does not reach the terminal as it is", () => {
+  const { backends, certificates, config } = sampleStatus();
+  const [backend] = backends as [Status["backends"][number]];
+  const endpoints = backend.endpoints.map((each) => ({ ...each, reason: "status \x1b[2J" }));
+  const text = screen({
+    backends: [{ ...backend, endpoints }],
+    certificates: certificates.map((each) => ({ ...each, file: "", subject: "CN=\x1b]0;x\x07" })),
+    config: { ...config, file: "a\rb" },
+  });
+  expect(text.replaceAll("\n", "")).not.toMatch(/\p{C}/u);
 });
