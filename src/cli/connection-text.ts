@@ -47,7 +47,7 @@ export function connectionScreen(detail: ConnectionDetail): readonly string[] {
   const { backend, endpoint, attempts, bytes_up, bytes_down, legs } = detail;
   const lines = [
     row("connection", `${id}${worker === 0 ? "" : `, in worker ${worker}`}`),
-    row("state", `${phase} for ${age(age_ms / 1000)}, since ${moment(started_at)}; last byte ${ago(idle_ms)}`),
+    row("state", `${phase}; open for ${age(age_ms / 1000)}, since ${moment(started_at)}; last byte ${ago(idle_ms)}`),
     row("client", clientOf(detail)),
     row("listener", route === "" ? listener : `${listener}, route ${route}`),
     ...tlsRows(detail),
@@ -93,8 +93,8 @@ function tlsRows(detail: ConnectionDetail): readonly string[] {
 
 function timersOf({ timers }: ConnectionDetail): string {
   const limits = [
-    ["silent until then (idle_timeout)", timers.idle_timeout_in_ms],
-    ["whatever it does (max_lifetime)", timers.max_lifetime_in_ms],
+    ["if no byte moves (idle_timeout)", timers.idle_timeout_in_ms],
+    ["whatever happens (max_lifetime)", timers.max_lifetime_in_ms],
     ["as its certificate expires", timers.certificate_expires_in_ms],
   ] as const;
   const said = limits.flatMap(([what, ms]) => (ms === null ? [] : [`in ${age(ms / 1000)} ${what}`]));
@@ -105,7 +105,7 @@ function legLines(name: string, leg: LegDetail): readonly string[] {
   const state = [
     leg.ended ? "has ended its direction" : "",
     leg.paused ? "NOT READ: the other side does not take what it sends" : "",
-    leg.pending_bytes === 0 ? "" : `${size(leg.pending_bytes)} of it wait for the other side`,
+    leg.pending_bytes === 0 ? "" : `${size(leg.pending_bytes)} wait for the other side`,
   ].filter((part) => part !== "");
   const lines = [row(name, `${leg.remote} – ${leg.local}`)];
   if (state.length > 0) lines.push(row("", state.join(", ")));

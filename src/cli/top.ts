@@ -169,7 +169,7 @@ class Live {
       this.#hasEnded = true;
       terminal.restoreKeys();
       terminal.write(LEAVE);
-      if (defect !== undefined) this.#io.err(printable(defect instanceof Error ? `${defect.stack}` : String(defect)));
+      if (defect !== undefined) for (const line of storyOf(defect).split("\n")) this.#io.err(printable(line));
     }
   }
 
@@ -246,6 +246,10 @@ class Live {
     const size = this.#io.terminal.size();
     return { columns: size?.columns || DEFAULT_COLUMNS, rows: size?.rows || 24 };
   }
+}
+
+function storyOf(thrown: unknown): string {
+  return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
 }
 
 function parseView(text: string): ViewName {

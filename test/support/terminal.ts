@@ -24,20 +24,23 @@ export class TerminalProgram implements AsyncDisposable {
   constructor(command: readonly string[], { columns, rows, env = {} }: TerminalOptions) {
     this.screen = new Screen(columns, rows);
     const decoder = new TextDecoder();
-    this.#terminal = new Bun.Terminal({
-      cols: columns,
-      rows,
-      data: (_, bytes) => {
-        const text = decoder.decode(bytes, { stream: true });
-        this.written += text;
-        this.screen.write(text);
+    // Not a terminal made before: the program would not be controlled by it, and be told neither of its size nor of its end.
+    this.#process = Bun.spawn([...command], {
+      env: { ...process.env, TERM: "xterm-256color", NO_COLOR: undefined, ...env },
+      terminal: {
+        cols: columns,
+        rows,
+        data: (_, bytes) => {
+          const text = decoder.decode(bytes, { stream: true });
+          this.written += text;
+          this.screen.write(text);
+        },
       },
     });
-    this.#localFlags = this.#terminal.localFlags;
-    this.#process = Bun.spawn([...command], {
-      terminal: this.#terminal,
-      env: { ...process.env, TERM: "xterm-256color", NO_COLOR: undefined, ...env },
-    });
+    const { terminal } = this.#process;
+    if (terminal === undefined) throw new Error("it has no terminal");
+    this.#terminal = terminal;
+    this.#localFlags = terminal.localFlags;
   }
 
   get pid(): number {
@@ -133,15 +136,24 @@ export class Screen {
 
   #put(character: string): void {
     if (character === "\r") this.#column = 0;
-    else if (character === "\n") this.#row = Math.min(this.rows - 1, this.#row + 1);
+    else if (character === "\n") this.#feed();
     else if (/\p{C}/u.test(character)) throw new Error(`a control character: ${JSON.stringify(character)}`);
     else {
       const row = this.#cells[this.#row];
-      // Without wrapping what is too much falls on the last column.
-      if (row !== undefined) row[Math.min(this.#column, this.columns - 1)] = character;
-      if (this.#column >= this.columns && this.isAlternate) throw new Error(`a line is too long: ${row?.join("")}`);
+      if (this.#column >= this.columns) {
+        if (!this.wraps) throw new Error(`a line is too long: ${row?.join("")}`);
+        this.#column = 0;
+        this.#feed();
+      }
+      const target = this.#cells[this.#row];
+      if (target !== undefined) target[this.#column] = character;
       this.#column++;
     }
+  }
+
+  #feed(): void {
+    if (this.#row < this.rows - 1) this.#row++;
+    else this.#cells = [...this.#cells.slice(1), ...blank(this.columns, 1)];
   }
 
   #obey(parameters: string, final: string): void {
@@ -157,6 +169,7 @@ export class Screen {
     else if (parameters === "?1049") {
       this.isAlternate = final === "h";
       this.#cells = blank(this.columns, this.rows);
+      [this.#row, this.#column] = [0, 0];
     } else if (parameters === "?25") this.hasCursor = final === "h";
     else if (parameters === "?7") this.wraps = final === "h";
     else if (parameters !== "?2026") throw new Error(`an unknown sequence: ${sequence}`);
