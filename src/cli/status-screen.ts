@@ -37,7 +37,7 @@ export function statusScreen(status: Status): readonly string[] {
 
 function droppedRows({ access_log }: Status): readonly string[] {
   const lines = access_log.dropped_lines_total;
-  return lines === 0 ? [] : [row("access log", `${times(lines, "LINE")} DROPPED`)];
+  return lines === 0 ? [] : [row("access log", `${counted(lines, "LINE")} DROPPED`)];
 }
 
 function stateOf({ state, workers, generation, worker_restarts }: Status): string {

@@ -149,7 +149,7 @@ test(
     });
     // The screen of the test throws at what it does not know.
     await using top = topOf(daemon.admin, { env: { NO_COLOR: "1" } });
-    await top.shows(/CERTIFICATES NOT AS THEY LIE ON THE DISK:\n  x\\u\{1b\}\]0;owned/, PATIENCE_MS);
+    await top.shows(/CERTIFICATES NOT AS THEY LIE ON THE DISK:\n {2}x\\u\{1b\}\]0;owned/, PATIENCE_MS);
     top.resize(160, 20);
     for (const key of ["c", "f"]) {
       top.press(key);
