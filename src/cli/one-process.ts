@@ -3,7 +3,7 @@
 import type { DataPlane } from "../control/data-plane.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { Inspector } from "../proxy/inspect.ts";
-import { Worker, type WorkerOptions } from "../proxy/worker.ts";
+import { type Prepared, Worker, type WorkerOptions } from "../proxy/worker.ts";
 import type { BoundSocket } from "../runtime/runtime.ts";
 import { privateCounts } from "../snapshot/counts.ts";
 import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
@@ -67,7 +67,9 @@ export class OneProcess implements DataPlane {
   async publish(snapshot: Snapshot): Promise<void> {
     const opened = this.#draining ? [] : await this.#sockets.openPatiently(snapshot.listeners);
     try {
-      this.apply(snapshot);
+      const prepared = this.worker.prepare(snapshot);
+      await this.worker.complete(prepared);
+      this.#goOverTo(prepared);
     } catch (thrown) {
       this.#sockets.forget(opened);
       throw thrown;
@@ -76,12 +78,16 @@ export class OneProcess implements DataPlane {
 
   /** Goes over to another snapshot, whole or not at all: throws the ProxyError of what cannot be built or bound, and then nothing has changed. */
   apply(snapshot: Snapshot): void {
+    this.#goOverTo(this.worker.prepare(snapshot));
+  }
+
+  #goOverTo(prepared: Prepared): void {
     const { worker } = this;
+    const { snapshot } = prepared;
     // What drains is held to new rules, but listens nowhere any more.
     const opened = this.#draining ? [] : this.#sockets.open(snapshot.listeners);
     const shares = new Map<string, BoundSocket>();
     try {
-      const prepared = worker.prepare(snapshot);
       for (const spec of snapshot.listeners)
         if (opened.includes(placeOf(spec))) shares.set(placeOf(spec), this.#sockets.of(spec).share());
       worker.commit(prepared, (spec) => shares.get(placeOf(spec)) ?? this.#sockets.of(spec).share());

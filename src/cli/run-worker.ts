@@ -6,8 +6,8 @@ import type { Prepared, Sockets } from "../proxy/worker.ts";
 import { Worker } from "../proxy/worker.ts";
 import type { BoundSocket, Channel, Passed, Processes, Runtime } from "../runtime/runtime.ts";
 import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
-import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
-import { placeOf } from "../snapshot/snapshot.ts";
+import { type FromWorker, Joiner, type PassedQueue, type ToWorker } from "../snapshot/messages.ts";
+import { placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { WorkerLog } from "./worker-log.ts";
@@ -47,6 +47,8 @@ class WorkerRole {
   readonly #log = this.#lines.log;
   #started: Start | null = null;
   #output: AccessLogOutput | null = null;
+  /** Of the snapshot that is coming. */
+  readonly #pieces = new Joiner();
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
   readonly #queues = new Map<string, BoundSocket>();
@@ -97,13 +99,15 @@ class WorkerRole {
 
   #act(message: ToWorker, passed: Passed): void {
     switch (message.kind) {
+      case "pieces":
+        this.#pieces.add(message.pieces);
+        break;
       case "start":
         this.#start(message, passed);
         break;
       case "prepare":
         this.#keep(message.queues, passed, 0);
-        this.#prepared = this.#serving.prepare(message.snapshot);
-        this.#send({ kind: "prepared" });
+        this.#prepare(this.#pieces.join(message.snapshot));
         break;
       case "commit":
         if (this.#prepared === null) break;
@@ -136,6 +140,14 @@ class WorkerRole {
     }
   }
 
+  #prepare(snapshot: Snapshot): void {
+    const prepared = this.#serving.prepare(snapshot);
+    this.#prepared = prepared;
+    void this.#serving.complete(prepared).then(() => {
+      if (this.#prepared === prepared) this.#send({ kind: "prepared" });
+    });
+  }
+
   get #serving(): Worker {
     if (this.#worker === null) throw new ProxyError("EPROTO", "a worker is started first");
     return this.#worker;
@@ -165,7 +177,7 @@ class WorkerRole {
     const { accessLog } = this.#output;
     this.#keep(message.queues, passed, 1);
     if (message.user !== null) runtime.dropPrivileges(message.user);
-    const { snapshot } = message;
+    const snapshot = this.#pieces.join(message.snapshot);
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
     this.#stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.table.noteLag(counts.number, ms));
     this.#inspector = new Inspector(this.#worker, message.worker);

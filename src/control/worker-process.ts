@@ -4,7 +4,7 @@ import { ProxyError } from "../base/errors.ts";
 import type { LogFile } from "../runtime/logs.ts";
 import type { BoundSocket, ChildProcess, Passable, Processes } from "../runtime/runtime.ts";
 import type { Question } from "../snapshot/inspection.ts";
-import type { FromWorker, PassedQueue, ToWorker } from "../snapshot/messages.ts";
+import { type FromWorker, type PassedQueue, type ToWorker, takeApart } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 
 /** How long a worker is waited for. One that is waited for longer hangs, and is ended. */
@@ -86,7 +86,8 @@ export class WorkerProcess {
       // Nobody could tell it anything any more.
       end: () => this.kill(),
     });
-    this.#send({ kind: "start", ...start, queues: described(queues) }, [memory, ...queues.values()]);
+    const snapshot = this.#sendAhead(start.snapshot);
+    this.#send({ kind: "start", ...start, snapshot, queues: described(queues) }, [memory, ...queues.values()]);
     this.#ping = setInterval(() => this.#checkOn(), patience.pingMs);
     void this.#child.exited.then(({ code, signal }) => {
       clearInterval(this.#ping);
@@ -107,7 +108,8 @@ export class WorkerProcess {
 
   /** Has it build a snapshot. "" or why it cannot; null when it ends without an answer. */
   prepare(snapshot: Snapshot, queues: ReadonlyMap<string, BoundSocket>): Promise<string | null> {
-    this.#send({ kind: "prepare", snapshot, queues: described(queues) }, [...queues.values()]);
+    const rest = this.#sendAhead(snapshot);
+    this.#send({ kind: "prepare", snapshot: rest, queues: described(queues) }, [...queues.values()]);
     return new Promise((resolve) => {
       const tooLong = setTimeout(() => this.#endHung("it did not answer to a snapshot"), this.#patience.answerMs);
       this.#answer = (problem) => {
@@ -160,6 +162,13 @@ export class WorkerProcess {
 
   kill(): void {
     this.#child.kill("SIGKILL");
+  }
+
+  /** Most of a snapshot, and gives back the rest of it for a message of its own. */
+  #sendAhead(snapshot: Snapshot): Snapshot {
+    const { ahead, rest } = takeApart(snapshot);
+    for (const message of ahead) this.#send(message);
+    return rest;
   }
 
   #send(message: ToWorker, passes: readonly Passable[] = []): void {

@@ -74,6 +74,11 @@ export class Backend {
     this.#balancer = this.#newBalancer(options);
   }
 
+  /** Makes another piece of what is costly to build. Whether there is more; who picks before that is made waits for it. */
+  makeSome(): boolean {
+    return this.#balancer instanceof SourceHash && this.#balancer.makeSome();
+  }
+
   /**
    * The index of an endpoint that may take a connection from this source and is not in `tried`, or -1: of the first group that has one. The pick is not
    * counted: `acquire` is.

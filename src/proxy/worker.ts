@@ -108,6 +108,8 @@ export class Worker {
     this.#enforcement = new Enforcement(runtime);
     this.pending = new Pending(runtime.clock);
     this.#built = this.#build(snapshot, null);
+    // There is nobody yet who would have to wait.
+    for (const backend of this.#built.backends) while (backend.makeSome());
     this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
     this.#onDown.follow(snapshot.backends);
     this.#byteSweep = new ByteSweep(runtime.clock, this.#connections);
@@ -210,6 +212,12 @@ export class Worker {
   /** Builds another snapshot, and changes nothing. Throws the ProxyError of what cannot be built. */
   prepare(snapshot: Snapshot): Prepared {
     return this.#build(snapshot, this.#built.parts);
+  }
+
+  /** Makes the rest of what was prepared, in pieces, so that the relay hardly waits. Not to be waited for: then who comes first does. */
+  async complete({ backends }: Prepared): Promise<void> {
+    await nextTurn();
+    for (const backend of backends) while (backend.makeSome()) await nextTurn();
   }
 
   #build(snapshot: Snapshot, served: Parts | null): Prepared {
@@ -350,6 +358,11 @@ export class Worker {
   #updateAccepting(): void {
     for (const listener of this.#listeners) listener.updateAccepting();
   }
+}
+
+/** Of the event loop: whoever has something to relay comes first. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function possibleConnections(descriptorLimit: number): number {

@@ -2,7 +2,7 @@
 
 import type { Address } from "../base/address.ts";
 import type { Question } from "./inspection.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { BackendSpec, EndpointSpec, Snapshot } from "./snapshot.ts";
 
 /** A queue that is passed along with a message. Those of one message come in the order of its list. */
 export interface PassedQueue {
@@ -12,8 +12,13 @@ export interface PassedQueue {
   readonly address: Address;
 }
 
+/** A backend, or an endpoint of the last one. */
+export type Piece = { readonly backend: Omit<BackendSpec, "endpoints"> } | { readonly endpoint: EndpointSpec };
+
 export type ToWorker =
-  /** The first message. Passed with it: the table of counts, then the queues of all listeners. */
+  /** Some of the snapshot that comes next. Not answered. */
+  | { readonly kind: "pieces"; readonly pieces: readonly Piece[] }
+  /** The first message but for `pieces`. Passed with it: the table of counts, then the queues of all listeners. */
   | {
       readonly kind: "start";
       readonly version: string;
@@ -98,4 +103,46 @@ export interface NotTakenOver {
   readonly kind: "not taken over";
   /** Why. */
   readonly problem: string;
+}
+
+/** Of one message: to read it takes a fraction of a millisecond. */
+const MOST_PIECES = 200;
+
+/** A snapshot on its way to a worker. */
+export interface TakenApart {
+  /** To be sent before the rest, in this order. */
+  readonly ahead: readonly Extract<ToWorker, { kind: "pieces" }>[];
+  readonly rest: Snapshot;
+}
+
+/** Takes a snapshot apart, so that no message is long: a worker reads one at a time, and whoever has something to relay comes between two. */
+export function takeApart(snapshot: Snapshot): TakenApart {
+  const pieces = snapshot.backends.flatMap(({ endpoints, ...backend }): Piece[] => [
+    { backend },
+    ...endpoints.map((endpoint) => ({ endpoint })),
+  ]);
+  const ahead = Array.from({ length: Math.ceil(pieces.length / MOST_PIECES) }, (_, at) => ({
+    kind: "pieces" as const,
+    pieces: pieces.slice(at * MOST_PIECES, (at + 1) * MOST_PIECES),
+  }));
+  return { ahead, rest: { ...snapshot, backends: [] } };
+}
+
+/** Puts snapshots together again. */
+export class Joiner {
+  #backends: (Omit<BackendSpec, "endpoints"> & { readonly endpoints: EndpointSpec[] })[] = [];
+
+  add(pieces: readonly Piece[]): void {
+    for (const piece of pieces) {
+      if ("backend" in piece) this.#backends.push({ ...piece.backend, endpoints: [] });
+      else this.#backends.at(-1)?.endpoints.push(piece.endpoint);
+    }
+  }
+
+  /** The snapshot that all this belongs to. The next one begins with nothing. */
+  join(rest: Snapshot): Snapshot {
+    const backends = this.#backends;
+    this.#backends = [];
+    return { ...rest, backends };
+  }
 }

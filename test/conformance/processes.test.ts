@@ -14,6 +14,7 @@ test("a channel carries messages in order, hundreds of queues, memory, and the n
     answers: [
       { kind: "queues", count: 450 },
       { kind: "large", length: 5_000_000 },
+      { kind: "pieces", isInTurns: true },
       { kind: "counted", inOrder: 2000 },
     ],
     shared: 4711,

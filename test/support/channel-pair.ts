@@ -9,6 +9,7 @@ import type { BoundSocket, Channel } from "../../src/runtime/runtime.ts";
 const QUEUES = 450;
 const MESSAGES = 2000;
 const LARGE = 5_000_000;
+const PIECES = 100;
 const LOOPBACK: Address = { kind: "tcp", host: "127.0.0.1", port: 0 };
 
 const { processes } = runtime;
@@ -34,6 +35,7 @@ async function parent(): Promise<void> {
   for (let count = 0; count < MESSAGES; count++) channel.send({ kind: "count", count });
   channel.send({ kind: "queues", addresses: queues.map(({ address }) => address) }, [memory, ...queues]);
   channel.send({ kind: "large", text: "x".repeat(LARGE) });
+  for (let count = 0; count < PIECES; count++) channel.send({ kind: "piece", text: "x".repeat(LARGE / PIECES) });
   channel.send({ kind: "one more queue", address: queues[0]?.address }, [queues[0] as BoundSocket]);
   await counted.promise;
   const shared = Atomics.load(new Int32Array(memory.map(0, 4096)), 7);
@@ -60,6 +62,12 @@ async function parent(): Promise<void> {
 
 function child(channel: Channel): void {
   let inOrder = 0;
+  let pieces = 0;
+  let turns = 0;
+  const countTurns = (): void => {
+    if (pieces < PIECES) turns++;
+    if (pieces < PIECES) setImmediate(countTurns);
+  };
   channel.listen({
     message(received, passed) {
       const message = received as { kind: string; count: number; text: string; addresses: Address[]; address: Address };
@@ -79,6 +87,11 @@ function child(channel: Channel): void {
         channel.send({ kind: "queues", count: queues.length, limit: descriptorLimit() });
       }
       if (message.kind === "large") channel.send({ kind: "large", length: message.text.length });
+      if (message.kind === "piece") {
+        if (++pieces === 1) countTurns();
+        // Five megabytes in short messages: whoever receives them turns to other sockets in between.
+        if (pieces === PIECES) channel.send({ kind: "pieces", isInTurns: turns > 5 });
+      }
       if (message.kind === "one more queue") {
         passed.socket(0, message.address).close();
         channel.send({ kind: "counted", inOrder });

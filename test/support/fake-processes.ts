@@ -2,12 +2,12 @@
 // it does not obey, and then speaks and ends for it.
 
 import type { ChannelHandlers, ChildProcess, Passable, Processes } from "../../src/runtime/runtime.ts";
-import type { FromWorker, ToWorker } from "../../src/snapshot/messages.ts";
+import { type FromWorker, Joiner, type ToWorker } from "../../src/snapshot/messages.ts";
 
 /** A worker that a supervisor has started. */
 export class FakeWorker {
   readonly pid: number;
-  /** What it was told, pings left out. */
+  /** What it was told, pings left out and snapshots whole. */
   readonly told: ToWorker[] = [];
   /** What was passed with each of these. */
   readonly passed: (readonly Passable[])[] = [];
@@ -16,6 +16,7 @@ export class FakeWorker {
   /** How it ended; null while it lives. */
   ended: { readonly code: number | null; readonly signal: string | null } | null = null;
   #generation = 0;
+  readonly #pieces = new Joiner();
   #handlers: ChannelHandlers | null = null;
   readonly #exit = Promise.withResolvers<{ readonly code: number | null; readonly signal: string | null }>();
 
@@ -54,8 +55,14 @@ export class FakeWorker {
     };
   }
 
-  #receive(message: ToWorker, passes: readonly Passable[]): void {
+  #receive(sent: ToWorker, passes: readonly Passable[]): void {
     if (this.ended !== null) return;
+    if (sent.kind === "pieces") {
+      this.#pieces.add(sent.pieces);
+      return;
+    }
+    const hasSnapshot = sent.kind === "start" || sent.kind === "prepare";
+    const message = hasSnapshot ? { ...sent, snapshot: this.#pieces.join(sent.snapshot) } : sent;
     if (message.kind !== "ping") {
       this.told.push(message);
       this.passed.push(passes);

@@ -4,7 +4,7 @@
 import type { EndpointSpec } from "../../snapshot/snapshot.ts";
 import type { Asker, Balancer, Group } from "./balancer.ts";
 import type { Candidates } from "./candidates.ts";
-import { hashBytes, maglevTable } from "./maglev.ts";
+import { hashBytes, MaglevTable } from "./maglev.ts";
 
 /** Entries of the table that are looked at before the endpoints themselves: enough unless nearly none may take a connection. */
 const MOST_ENTRIES = 200;
@@ -14,7 +14,7 @@ export class SourceHash implements Balancer {
   readonly chosenActive = -1;
   readonly #random: () => number;
   /** By the start of a group; entries are places, counted from it. */
-  readonly #tables = new Map<number, { readonly words: string; readonly table: Uint16Array }>();
+  readonly #tables = new Map<number, { readonly words: string; readonly table: MaglevTable }>();
 
   /** Takes over the tables of `previous` for groups that have the same endpoints: a large one takes tens of milliseconds to make. */
   constructor(candidates: Candidates, endpoints: readonly EndpointSpec[], options: SourceHashOptions) {
@@ -28,12 +28,18 @@ export class SourceHash implements Balancer {
         .map((index) => endpoints[index] as EndpointSpec)
         .map(({ name, weight }) => ({ name, weight }));
       const words = JSON.stringify(entries);
-      this.#tables.set(start, { words, table: known.get(words) ?? maglevTable(entries) });
+      this.#tables.set(start, { words, table: known.get(words) ?? new MaglevTable(entries) });
     }
   }
 
+  /** Makes another piece of the tables. Whether there is more to make; who chooses before waits for it. */
+  makeSome(): boolean {
+    // Not the next one in the same piece.
+    return [...this.#tables.values()].some(({ table }) => table.makeSome());
+  }
+
   choose(candidates: Candidates, { start, end }: Group, { source }: Asker): number {
-    const table = this.#tables.get(start)?.table as Uint16Array;
+    const table = this.#tables.get(start)?.table.whole as Uint16Array;
     // Who has no address, on a unix socket, goes anywhere.
     const hash = source.bytes === null ? Math.floor(this.#random() * 2 ** 32) : hashBytes(source.bytes);
     let at = hash % table.length;

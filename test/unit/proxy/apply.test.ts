@@ -196,6 +196,17 @@ describe("endpoints", () => {
     expect(sim.schedule.violations).toEqual([]);
   });
 
+  test("that take long to build for are built for in many turns of the event loop, and all is there before anybody goes by it", async () => {
+    const sim = new SimWorker();
+    const endpoints = Array.from({ length: 2000 }, (_, slot) => endpointSpec(slot, { name: `e${slot}` }));
+    const published = sim.plane.publish(next({ backends: [backendSpec({ balance: "source_hash", endpoints })] }));
+    let turns = 0;
+    for (; sim.worker.generation === 1; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(turns).toBeGreaterThan(10);
+    await published;
+    expect(sim.worker.backendNamed("backend")?.makeSome()).toBe(false);
+  });
+
   test("are chosen by the new snapshot from the next connection on, and a dial under way goes on to the old one", () => {
     const dials: string[] = [];
     const sim = new SimWorker({

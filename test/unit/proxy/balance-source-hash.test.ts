@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { maglevTable, TABLE_SIZES } from "../../../src/proxy/balance/maglev.ts";
+import { MaglevTable, TABLE_SIZES } from "../../../src/proxy/balance/maglev.ts";
 import { Backend } from "../../../src/proxy/balance.ts";
 import { privateCounts } from "../../../src/snapshot/counts.ts";
 import type { EndpointSpec } from "../../../src/snapshot/snapshot.ts";
@@ -34,18 +34,25 @@ describe("a table", () => {
     }
     const entries = (count: number) => Array.from({ length: count }, (_, index) => ({ name: `${index}`, weight: 1 }));
     for (const count of [1, 655, 656, 2000])
-      expect(maglevTable(entries(count)).length).toBeGreaterThanOrEqual(100 * count);
-    expect(maglevTable(entries(20_000)).length).toBe(TABLE_SIZES.at(-1) as number);
+      expect(new MaglevTable(entries(count)).whole.length).toBeGreaterThanOrEqual(100 * count);
+    expect(new MaglevTable(entries(20_000)).whole.length).toBe(TABLE_SIZES.at(-1) as number);
   });
 
   test("gives entries by weight, to less than a hundredth", () => {
     const entries = [1, 2, 3, 10, 1000].map((weight) => ({ name: `w${weight}`, weight }));
-    const table = maglevTable(entries);
+    const table = new MaglevTable(entries).whole;
     for (const [index, { weight }] of entries.entries())
       expect(
         Math.abs(table.filter((entry) => entry === index).length / table.length / (weight / 1016) - 1),
       ).toBeLessThan(0.01);
   });
+});
+
+test("a table is the same whether it is made in pieces or at once", () => {
+  const entries = Array.from({ length: 3000 }, (_, index) => ({ name: `e${index}`, weight: 1 + (index % 3) }));
+  const pieces = new MaglevTable(entries);
+  while (pieces.makeSome());
+  expect(pieces.whole).toEqual(new MaglevTable(entries).whole);
 });
 
 describe("source_hash", () => {
@@ -122,16 +129,20 @@ describe("source_hash", () => {
     expect(picks.filter((index) => index === 0).length / picks.length).toBeCloseTo(0.5, 1);
   });
 
-  test("takes its tables over from the backend before it where the endpoints are the same", () => {
+  test("has its tables made in pieces, takes them over where the endpoints are the same, and needs no more to choose", () => {
     const endpoints = endpointsOf(Array.from({ length: 2000 }, (_, slot) => ({ name: `e${slot}` })));
     const counts = privateCounts();
     const spec = backendSpec({ balance: "source_hash", endpoints });
-    const timeOf = (previous: Backend | null): number => {
-      const startedAt = performance.now();
-      new Backend({ ...spec, connectAttempts: 7 }, { counts, previous });
-      return performance.now() - startedAt;
-    };
-    const previous = new Backend(spec, { counts });
-    expect(Math.min(timeOf(previous), timeOf(previous)) * 3).toBeLessThan(Math.min(timeOf(null), timeOf(null)));
+    const made = new Backend(spec, { counts });
+    let pieces = 1;
+    while (made.makeSome()) pieces++;
+    expect(pieces).toBeGreaterThan(10);
+    const other = { ...spec, connectAttempts: 7 };
+    expect(new Backend(other, { counts, previous: made }).makeSome()).toBe(false);
+    // Whoever chooses in the middle of it waits for the rest.
+    const begun = new Backend(other, { counts });
+    expect(begun.makeSome()).toBe(true);
+    expect(namesOf(begun)).toEqual(namesOf(made));
+    expect(begun.makeSome()).toBe(false);
   });
 });
