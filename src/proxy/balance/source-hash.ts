@@ -16,7 +16,7 @@ export class SourceHash implements Balancer {
   /** By the start of a group; entries are places, counted from it. */
   readonly #tables = new Map<number, { readonly words: string; readonly table: MaglevTable }>();
 
-  /** Takes over the tables of `previous` for groups that have the same endpoints: a large one takes tens of milliseconds to make. */
+  /** Takes over the tables of `previous` for groups that have the same endpoints: a large one takes a tenth of a second to make. */
   constructor(candidates: Candidates, endpoints: readonly EndpointSpec[], options: SourceHashOptions) {
     this.#random = options.random;
     const { previous } = options;
