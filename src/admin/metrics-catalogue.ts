@@ -94,11 +94,14 @@ export const CATALOGUE: readonly Metric[] = [
     type: "gauge",
     labels: ["used_by", "role", "file", "subject"],
     help: "When a certificate or revocation list ends that a listener or backend uses; of authorities and lists, those that end first.",
-    read: ({ status: { certificates } }) =>
-      certificates.map(({ used_by, role, file, subject, not_after }) => ({
-        labels: { used_by, role, file, subject },
-        value: Date.parse(not_after) / 1000,
-      })),
+    read: ofCertificates(({ not_after }) => not_after),
+  },
+  {
+    name: "certificate_not_before_timestamp_seconds",
+    type: "gauge",
+    labels: ["used_by", "role", "file", "subject"],
+    help: "When the same begins to be valid: what lives for a day is not late with less than a week left.",
+    read: ofCertificates(({ not_before }) => not_before),
   },
   {
     name: "worker_restarts_total",
@@ -265,6 +268,14 @@ export const CATALOGUE: readonly Metric[] = [
 
 function plain(value: number): readonly Sample[] {
   return [{ labels: {}, value }];
+}
+
+function ofCertificates(moment: (certificate: Status["certificates"][number]) => string): Metric["read"] {
+  return ({ status: { certificates } }) =>
+    certificates.map((each) => {
+      const { used_by, role, file, subject } = each;
+      return { labels: { used_by, role, file, subject }, value: Date.parse(moment(each)) / 1000 };
+    });
 }
 
 function ofListeners(value: (listener: Status["listeners"][number]) => number): Metric["read"] {

@@ -61,7 +61,7 @@ export function policyStatus(meters: Meters, { name, mode, meter }: PolicySpec):
 
 /** What ends when, as of a moment in ms since 1970. */
 export function certificateStatus(
-  { usedBy, role, file, subject, names, notAfterMs }: ServedCertificate,
+  { usedBy, role, file, subject, names, notBeforeMs, notAfterMs }: ServedCertificate,
   nowMs: number,
 ): CertificateStatus {
   return {
@@ -70,6 +70,7 @@ export function certificateStatus(
     file,
     subject,
     names,
+    not_before: new Date(notBeforeMs).toISOString(),
     not_after: new Date(notAfterMs).toISOString(),
     days_left: Math.floor(((notAfterMs - nowMs) / DAY_MS) * 10) / 10,
   };

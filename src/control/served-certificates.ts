@@ -4,7 +4,8 @@ import type { Config } from "../config/schema.ts";
 import type { Expiring } from "./findings.ts";
 
 /** One of them, in the words of the status. */
-export interface ServedCertificate extends Pick<Expiring, "role" | "file" | "subject" | "names" | "notAfterMs"> {
+export interface ServedCertificate
+  extends Pick<Expiring, "role" | "file" | "subject" | "names" | "notBeforeMs" | "notAfterMs"> {
   /** `listener edge`, `backend db`. */
   readonly usedBy: string;
 }
@@ -26,12 +27,12 @@ export function servedCertificates(found: readonly ExpiringAt[], { listeners }: 
   for (const { section, entry, expiring } of found) {
     const isListener = section === "listeners";
     const usedBy = isListener ? `listener ${listeners[Number(entry)]?.name}` : `backend ${entry}`;
-    const { role, file, subject, names, notAfterMs } = expiring;
+    const { role, file, subject, names, notBeforeMs, notAfterMs } = expiring;
     const ofUser = users.get(usedBy) ?? new Map<string, ServedCertificate>();
     users.set(usedBy, ofUser);
     const key = JSON.stringify([role, file, subject]);
     if ((ofUser.get(key)?.notAfterMs ?? 0) < notAfterMs)
-      ofUser.set(key, { usedBy, role, file, subject, names, notAfterMs });
+      ofUser.set(key, { usedBy, role, file, subject, names, notBeforeMs, notAfterMs });
   }
   return [...users.values()].flatMap((ofUser) => {
     const all = [...ofUser.values()];

@@ -106,6 +106,7 @@ export interface CertificateStatus {
   readonly subject: string;
   /** What one that is shown is for. */
   readonly names: readonly string[];
+  readonly not_before: string;
   readonly not_after: string;
   /** With one decimal; below 0 when it has ended. */
   readonly days_left: number;

@@ -80,6 +80,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
         file: "/etc/bunnel/edge.pem",
         subject: "CN=edge.internal",
         names: ["edge.internal"],
+        not_before: "2026-09-22T01:00:00.000Z",
         not_after: "2026-12-21T01:00:00.000Z",
         days_left: 30,
       },
