@@ -122,6 +122,7 @@ const CertificateStatus = describes<status.CertificateStatus>()(
     file: z.string(),
     subject: z.string(),
     names: z.array(z.string()),
+    not_before: time,
     not_after: time,
     days_left: z.number(),
   }),

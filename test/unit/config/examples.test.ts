@@ -1,15 +1,15 @@
 // Every example in config/ passes `bunnel check`, without a warning.
 
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { check } from "../../../src/cli/check.ts";
 import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
+import { exampleConfigs } from "../../support/example-configs.ts";
 
 const directory = join(import.meta.dir, "../../../config");
-const examples = readdirSync(directory).filter((name) => name.endsWith(".yaml"));
+const examples = exampleConfigs();
 
 test("there are examples", () => expect(examples.length).toBeGreaterThanOrEqual(8));
 
