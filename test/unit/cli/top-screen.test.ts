@@ -294,6 +294,7 @@ test("what is wrong stands above the table, in capitals, and is cut short", () =
         file: "edge.pem",
         subject: "",
         names: [],
+        not_before: "2026-09-01T00:00:00.000Z",
         not_after: "",
         days_left: 3.2,
       },
