@@ -49,9 +49,11 @@ export function causeOf(close: CloseLine): string {
 function causesOf(close: CloseLine): readonly string[] {
   const [detail, error] = [text(close, "detail"), text(close, "error")];
   const [policy, rule] = [text(close, "policy"), text(close, "policy_rule")];
+  // A denial's detail is its rule.
+  const said = detail === rule ? "" : detail;
   return [
-    detail === "" || error === "" || detail.includes(error) ? detail || error : `${detail} (${error})`,
-    policy === "" ? "" : `policy ${policy}${rule === "" ? "" : `: ${rule}`}`,
+    said === "" || error === "" || said.includes(error) ? said || error : `${said} (${error})`,
+    policy === "" ? "" : `policy ${policy}${rule === "" ? "" : `: ${rule === "default" ? "no rule matches" : rule}`}`,
     triedOf(close),
   ].filter((part) => part !== "");
 }

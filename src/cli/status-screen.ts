@@ -9,8 +9,8 @@ import { type Column, table } from "./table.ts";
 /** Rows of one list; what is beyond is counted. */
 const MOST_ROWS = 20;
 const LABEL_COLUMNS = 14;
-/** Certificates that end before are told in capitals. */
-export const SOON_DAYS = 14;
+/** Certificates that end before are told in capitals: time enough to act, and those that live for a week only have been renewed by then. */
+export const SOON_DAYS = 3;
 const WORKER_COLUMNS = columns("WORKER", "PID", "STATE", "GENERATION", ">UP", ">RESTARTS", ">CONNECTIONS", ">LAG");
 const LISTENER_COLUMNS = columns("LISTENER", "ADDRESS", ">CONNECTIONS", ">SINCE START", ">FAILED", ">UP", ">DOWN");
 const ENDPOINT_COLUMNS = columns("BACKEND", "ENDPOINT", ">CONNECTIONS", ">SINCE START", ">CONNECT FAILURES", "HEALTH");

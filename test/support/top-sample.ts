@@ -43,7 +43,8 @@ export function sampleClose(changes: Readonly<Record<string, unknown>> = {}): Cl
     close_reason: "policy_denied",
     phase: "handshake",
     policy: "db-clients",
-    policy_rule: "no rule allows it",
+    policy_rule: "default",
+    detail: "default",
     ...changes,
   };
 }

@@ -207,7 +207,7 @@ test.each([
   [
     "a policy",
     sampleClose(),
-    "2026-11-21 00:59:58Z  10.1.2.9:40022  edge  policy_denied: The policy of the route denied the identity or source; policy db-clients: no rule allows it; identity spiffe://prod/intern/laptop; sni orders.db.internal; id 9f3a21bc-12",
+    "2026-11-21 00:59:58Z  10.1.2.9:40022  edge  policy_denied: The policy of the route denied the identity or source; policy db-clients: no rule matches; identity spiffe://prod/intern/laptop; sni orders.db.internal; id 9f3a21bc-12",
   ],
   [
     "endpoints",
@@ -250,7 +250,7 @@ test("in a terminal it is folded, and a stranger's name is text", () => {
   expect(`\n${closeLines(sampleClose({ sni: "a\x1b[31m\nb" }), 60).join("\n")}\n`).toBe(`
 2026-11-21 00:59:58Z  10.1.2.9:40022  edge  policy_denied:
     The policy of the route denied the identity or source;
-    policy db-clients: no rule allows it; identity
+    policy db-clients: no rule matches; identity
     spiffe://prod/intern/laptop; sni a\\u{1b}[31m\\u{a}b; id
     9f3a21bc-12
 `);

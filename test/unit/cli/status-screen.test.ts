@@ -110,7 +110,7 @@ test("what has gone wrong since the start, and certificates that end soon, the s
   const text = screen({
     certificates: [
       certificate,
-      { ...certificate, file: "ca.pem", role: "authority", days_left: 3.9 },
+      { ...certificate, file: "ca.pem", role: "authority", days_left: 2.9 },
       { ...certificate, file: "", subject: "CN=old", days_left: -0.1 },
       { ...certificate, file: "today.pem", days_left: 0.4 },
     ],
@@ -122,7 +122,7 @@ test("what has gone wrong since the start, and certificates that end soon, the s
   expect(text).toContain(`
               CN=old (listener edge) HAS EXPIRED
               today.pem (listener edge) EXPIRES IN less than a day
-              authority ca.pem (listener edge) EXPIRES IN 3 days
+              authority ca.pem (listener edge) EXPIRES IN 2 days
 connections`);
   expect(text).toMatch(/\nedge +0.0.0.0:8443 +40 +1,234,567 +7 +1.3 MB +999 B\n/);
   expect(text).toContain("\n         1 TIME NO ENDPOINT\n         1,200 TIMES NO ROOM\n");

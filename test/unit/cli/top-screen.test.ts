@@ -190,7 +190,7 @@ bunnel 0.1.0  serving  gen 3  up 1d 1h  2 workers  lag 0.5 ms  127.0.0.1:9901
 
 listeners  backends  endpoints  connections  [failures]  workers  2
 TIME▼     CLIENT          REASON           WHERE                    IDENTITY                     WHY
-00:59:58  10.1.2.9:40022  policy_denied    edge                     spiffe://prod/intern/laptop  policy db-clients: no rule allows it
+00:59:58  10.1.2.9:40022  policy_denied    edge                     spiffe://prod/intern/laptop  policy db-clients: no rule matches
 00:58:00  10.1.2.9:40022  connect_refused  edge → db/10.0.0.2:5432  spiffe://prod/intern/laptop  every attempt failed (ECONNREFUSED)
 
 
@@ -296,7 +296,7 @@ test("what is wrong stands above the table, in capitals, and is cut short", () =
         names: [],
         not_before: "2026-09-01T00:00:00.000Z",
         not_after: "",
-        days_left: 3.2,
+        days_left: 2.2,
       },
     ],
   };
@@ -307,7 +307,7 @@ test("what is wrong stands above the table, in capitals, and is cut short", () =
 RELOAD REFUSED 10m ago: edge.yaml:3:14: listeners[0].address: no port: write
   host:port or unix:/path (and 1 more)
 WORKER 2 IS WAITING TO RESTART
-edge.pem (listener edge) EXPIRES IN 3 days
+edge.pem (listener edge) EXPIRES IN 2 days
 q quit  tab views  s sort  r reverse  / filter  p pause  ? help`);
   const trouble = "NO ANSWER, retrying: 127.0.0.1:9901 does not answer: ECONNREFUSED";
   const gone = lines({ changes, scene: { trouble } });
