@@ -156,6 +156,13 @@ describe("the relay's hot path", () => {
   });
 });
 
+test("OpenTelemetry is loaded by who exports only: one file imports it, and that is imported when it is asked for", () => {
+  expect(offenders(({ imports }) => imports.some((name) => name.startsWith("@opentelemetry/")))).toEqual([
+    "telemetry/otlp.ts",
+  ]);
+  expect(offenders(({ text }) => /from "[^"]*\/otlp\.ts"/.test(text))).toEqual([]);
+});
+
 describe("documents", () => {
   test("README.md lists every close reason as the table has it", () => {
     const rows = Object.entries(CLOSE_REASONS).map(

@@ -125,6 +125,13 @@ export const CATALOGUE: readonly Metric[] = [
     read: ({ status: { access_log } }) => plain(access_log.dropped_lines_total),
   },
   {
+    name: "telemetry_dropped_spans_total",
+    type: "counter",
+    labels: [],
+    help: "Spans that have not reached their collector.",
+    read: ({ status: { telemetry } }) => plain(telemetry.dropped_spans_total),
+  },
+  {
     name: "admin_streams_dropped_total",
     type: "counter",
     labels: [],

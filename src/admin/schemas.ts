@@ -140,6 +140,7 @@ const Status = describes<status.Status>()(
     config: ConfigStatus,
     connections: count,
     access_log: z.strictObject({ dropped_lines_total: count }),
+    telemetry: z.strictObject({ dropped_spans_total: count }),
     workers: z.array(WorkerStatus),
     worker_restarts: count,
     event_loop_lag_ms: milliseconds,

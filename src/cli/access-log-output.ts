@@ -2,7 +2,7 @@
 
 import type { LogFile, LogSink } from "../runtime/logs.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
+import { type CountRow, DAEMON_SLOT, DROPPED_LINES } from "../snapshot/counts.ts";
 import type { ToWorker } from "../snapshot/messages.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { watchDroppedLines } from "../telemetry/dropped-lines.ts";
@@ -34,7 +34,7 @@ export class AccessLogOutput {
   constructor({ output, ...rules }: AccessLogSettings, { runtime, log, counts, worker }: AccessLogParts) {
     this.#log = log;
     this.#sink = output === "off" ? null : runtime.openLogSink(output);
-    const dropped = (lines: number): void => counts.count(DAEMON_SLOT, "failed", lines);
+    const dropped = (lines: number): void => counts.count(DAEMON_SLOT, DROPPED_LINES, lines);
     this.#stopWatching = this.#sink === null ? () => {} : watchDroppedLines(this.#sink, { log, dropped });
     this.accessLog = this.#sink === null ? null : new AccessLog(this.#sink, runtime.clock, { ...rules, worker });
   }

@@ -18,7 +18,7 @@ import {
 import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
-import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
+import { type CountTable, DAEMON_SLOT, DROPPED_LINES, DROPPED_SPANS } from "../snapshot/counts.ts";
 import type { Answered, Question } from "../snapshot/inspection.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
@@ -217,7 +217,8 @@ export class Daemon implements Control {
       generation: snapshot.generation,
       config: liveConfig.status,
       connections: this.#connections,
-      access_log: { dropped_lines_total: counts.traffic(DAEMON_SLOT, "failed") },
+      access_log: { dropped_lines_total: counts.traffic(DAEMON_SLOT, DROPPED_LINES) },
+      telemetry: { dropped_spans_total: counts.traffic(DAEMON_SLOT, DROPPED_SPANS) },
       workers: plane.workers,
       worker_restarts: plane.restarts,
       event_loop_lag_ms: counts.lagMs(0),

@@ -9,7 +9,9 @@ import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import { type FromWorker, Joiner, type PassedQueue, type ToWorker } from "../snapshot/messages.ts";
 import { placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
+import type { SpanExport } from "../telemetry/span-export.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
+import { openSpans } from "./spans.ts";
 import { WorkerLog } from "./worker-log.ts";
 
 /** What a worker may touch. */
@@ -49,6 +51,7 @@ class WorkerRole {
   #output: AccessLogOutput | null = null;
   /** Of the snapshot that is coming. */
   readonly #pieces = new Joiner();
+  #spans: SpanExport | null = null;
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
   readonly #queues = new Map<string, BoundSocket>();
@@ -179,6 +182,9 @@ class WorkerRole {
     if (message.user !== null) runtime.dropPrivileges(message.user);
     const snapshot = this.#pieces.join(message.snapshot);
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
+    const { instanceId: instance } = this.#worker;
+    this.#spans = openSpans(message.otlp, { version, instance, worker, log: this.#log, counts });
+    this.#worker.spans = this.#spans;
     this.#stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.table.noteLag(counts.number, ms));
     this.#inspector = new Inspector(this.#worker, message.worker);
     runtime.giveBackMemory();
@@ -244,7 +250,7 @@ class WorkerRole {
       return;
     }
     void this.#worker.drain(others).then(async (aborted) => {
-      await this.#output?.close();
+      await Promise.all([this.#output?.close(), this.#spans?.close()]);
       this.#stopLagWatch();
       this.#send({ kind: "drained", aborted });
       this.#ended.resolve(0);

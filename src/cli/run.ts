@@ -13,17 +13,20 @@ import { LiveConfig } from "../control/live-config.ts";
 import { PidFile } from "../control/pid-file.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
+import type { Worker } from "../proxy/worker.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CountRow } from "../snapshot/counts.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
+import type { SpanExport } from "../telemetry/span-export.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
 import type { Quickstart } from "./quickstart.ts";
 import { reopenLog } from "./reopen-log.ts";
+import { openSpans } from "./spans.ts";
 import type { PassedSignal } from "./stand-in.ts";
 import { type Shared, shareState, startPlane, workerCount } from "./start-plane.ts";
 
@@ -84,7 +87,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     else inheritance.decline(thrown.message);
     return thrown.code === BAD_CONFIG ? EXIT_BAD_CONFIG : 1;
   }
-  const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, embedded, accessLog } = started;
+  const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, embedded, accessLog, spans } = started;
   let { admin } = started;
   daemon.onAbandoned = async () => {
     // A successor that was killed may have put its socket file in the place of ours, and nobody answers there.
@@ -121,7 +124,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   health.stop();
   stopLagWatch();
   await admin?.close();
-  await accessLog()?.close();
+  await Promise.all([accessLog()?.close(), spans()?.close()]);
   pidFile?.release();
   log.info({ aborted }, "stopped");
   const exitCode = aborted === 0 ? 0 : 1;
@@ -147,6 +150,8 @@ interface Started extends Shared {
   readonly embedded: Quickstart | null;
   /** Of this process, if it relays itself and keeps one. */
   readonly accessLog: () => AccessLogOutput | null;
+  /** The same. */
+  readonly spans: () => SpanExport | null;
 }
 
 /** From the config to a daemon that accepts. Throws the ProxyError of what cannot be, and then nothing is left open. */
@@ -189,10 +194,27 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
     accessLog = new AccessLogOutput(config.access_log, { runtime, log, counts: row, worker: 0 });
     return accessLog.accessLog;
   };
+  let spans: SpanExport | null = null;
+  const relays = (worker: Worker, row: CountRow): void => {
+    const { otlp = null } = config.telemetry;
+    spans = openSpans(otlp, { version, instance: worker.instanceId, worker: 0, log, counts: row });
+    worker.spans = spans;
+  };
   try {
     if (!isHeir) pidFile?.check();
     const accepting = (): void => (isHeir ? undefined : pidFile?.claim());
-    plane = await startPlane({ runtime, version, config, log, openAccessLog, snapshot, isHeir, accepting, ...shared });
+    plane = await startPlane({
+      runtime,
+      version,
+      config,
+      log,
+      openAccessLog,
+      relays,
+      snapshot,
+      isHeir,
+      accepting,
+      ...shared,
+    });
     const { processes } = runtime;
     const pid = processes?.pid ?? 0;
     const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
@@ -217,7 +239,7 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
       address === null ? null : await startAdmin({ address, control: daemon, runtime, takeOver, onDefect });
     const admin = await openAdmin({ takeOver: isHeir });
     const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, openAdmin, embedded };
-    return { ...shared, ...rest, accessLog: () => accessLog };
+    return { ...shared, ...rest, accessLog: () => accessLog, spans: () => spans };
   } catch (thrown) {
     pidFile?.release();
     // Workers of an heir may have clients of the daemon that goes on: they finish these when we are gone.

@@ -6,6 +6,7 @@ import type { DataPlane } from "../control/data-plane.ts";
 import type { Inheritance } from "../control/hand-over.ts";
 import { ListeningSockets } from "../control/listening-sockets.ts";
 import { Supervisor } from "../control/supervisor.ts";
+import type { Worker } from "../proxy/worker.ts";
 import type { Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountRow, CountTable, DAEMON_TABLE, privateMemory } from "../snapshot/counts.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
@@ -39,6 +40,8 @@ export interface PlaneParts extends Shared {
   readonly log: Log;
   /** Of this process, for when it relays itself. */
   readonly openAccessLog: (counts: CountRow) => AccessLog | null;
+  /** Called where this process relays itself. */
+  readonly relays: (worker: Worker, counts: CountRow) => void;
   readonly snapshot: Snapshot;
   /** A predecessor has the queues too. */
   readonly isHeir: boolean;
@@ -48,7 +51,8 @@ export interface PlaneParts extends Shared {
 
 /** Starts whatever relays. Opens what the predecessor has not left, and gives back to it what is not used. */
 export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
-  const { runtime, version, config, log, openAccessLog, snapshot, sockets, counts, memory, isHeir, accepting } = parts;
+  const { runtime, version, config, log, openAccessLog, relays, snapshot, sockets, counts, memory, isHeir, accepting } =
+    parts;
   const { processes } = runtime;
   // What is wrong with them is told now. Listeners get them by `bind`.
   runtime.inheritedSockets();
@@ -66,6 +70,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
       counts: row,
       log,
     });
+    relays(plane.worker, row);
     sockets.leaveUnused(snapshot.listeners);
     accepting();
     if (config.user !== undefined) runtime.dropPrivileges(config.user);
@@ -73,8 +78,9 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
   }
   if (processes === null || memory === null)
     throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
-  const { access_log: accessLog, user = null } = config;
-  const settings = { version, log: config.log, accessLog, user };
+  const { access_log: accessLog, telemetry, user = null } = config;
+  const { otlp = null } = telemetry;
+  const settings = { version, log: config.log, accessLog, otlp, user };
   const supervisor = new Supervisor({
     processes,
     log,

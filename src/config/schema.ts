@@ -7,6 +7,7 @@ import { health } from "./schema-health.ts";
 import { bandwidthLimits, connectionRates } from "./schema-limits.ts";
 import { accessLog, log } from "./schema-logs.ts";
 import { outliers } from "./schema-outliers.ts";
+import { telemetry } from "./schema-telemetry.ts";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
   adminAddress,
@@ -322,6 +323,7 @@ export const configSchema = z
       ),
     log: log.prefault({}),
     access_log: accessLog.prefault({}),
+    telemetry: telemetry.prefault({}),
     listeners: z
       .array(listener)
       .min(1, { error: "a config needs a listener" })

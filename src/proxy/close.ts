@@ -28,6 +28,7 @@ export function close(connection: Connection, ending: Ending): void {
   const record = recordOf(connection, ending);
   listener.worker.recorder.keep(record);
   listener.worker.accessLog?.write(record);
+  listener.worker.spans?.write(record);
   // A peek that still waits would wait for ever.
   connection.onHeld?.();
 }

@@ -7,7 +7,7 @@ import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
-import type { AccessLog } from "../telemetry/access-log.ts";
+import type { AccessLog, CloseRecord } from "../telemetry/access-log.ts";
 import { FlightRecorder } from "../telemetry/flight-recorder.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Policy } from "./authorize.ts";
@@ -64,6 +64,8 @@ export interface Prepared {
 export class Worker {
   readonly runtime: Runtime;
   readonly accessLog: AccessLog | null;
+  /** Where records go beside the access log; null when nowhere. */
+  spans: { write(record: CloseRecord): void } | null = null;
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
   readonly counts: CountRow;
@@ -119,7 +121,7 @@ export class Worker {
 
   /** For fingerprints in records; null when none are kept. */
   get sha256(): Runtime["sha256"] | null {
-    return this.accessLog === null ? null : this.runtime.sha256;
+    return this.accessLog === null && this.spans === null ? null : this.runtime.sha256;
   }
 
   get listeners(): readonly Listener[] {

@@ -12,12 +12,17 @@ import { addTo, METERS_BYTES, Meters, readFrom } from "./meters.ts";
 /** Slots of a daemon. Memory is taken for those that are used. */
 export const MAX_SLOTS = 65_536;
 
-/** The column of the daemon as a whole: the last one. What is counted there as `failed` are lines of the access log that were dropped. */
+/** The column of the daemon as a whole: the last one. */
 export const DAEMON_SLOT = MAX_SLOTS - 1;
 
 /** What is counted for each slot beside its active connections; it only ever grows. */
 export const TRAFFIC = ["opened", "failed"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
+
+/** As what lines of the access log that were dropped are counted, in the column of the daemon. */
+export const DROPPED_LINES: Traffic = "failed";
+/** And spans that have not reached their collector. */
+export const DROPPED_SPANS: Traffic = "opened";
 
 /** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
 const LAYOUT = 6;

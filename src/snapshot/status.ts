@@ -16,6 +16,7 @@ export interface Status {
   /** Of all workers. */
   readonly connections: number;
   readonly access_log: AccessLogStatus;
+  readonly telemetry: TelemetryStatus;
   readonly workers: readonly WorkerStatus[];
   /** Workers that died and were started anew, since the start. */
   readonly worker_restarts: number;
@@ -38,6 +39,11 @@ export interface AdminStatus {
   readonly streams: number;
   /** Streams that were ended as their readers were too slow, since the start. */
   readonly dropped_streams_total: number;
+}
+
+export interface TelemetryStatus {
+  /** Spans that have not reached their collector, since the start. */
+  readonly dropped_spans_total: number;
 }
 
 export interface ConfigStatus {

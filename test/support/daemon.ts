@@ -14,6 +14,7 @@ const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** A line of the JSON access log. Fields that say nothing of a connection are absent. */
 export interface AccessLine {
   readonly level: number;
+  readonly time: number;
   readonly id: string;
   readonly listener: string;
   readonly route?: string;

@@ -88,6 +88,7 @@ function statusOf(snapshot: Snapshot, meters: Meters): Status {
   const bytesMeters = bytesMetersOf(snapshot);
   return sampleStatus({
     access_log: { dropped_lines_total: 3 },
+    telemetry: { dropped_spans_total: 4 },
     listeners: snapshot.listeners.map((listener) => ({
       ...{ listener: listener.name, address: "0.0.0.0:8443", connections: 40, connections_total: 1_234_567 },
       ...listenerMeters(meters, listener),

@@ -46,6 +46,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
     },
     connections: 40,
     access_log: { dropped_lines_total: 0 },
+    telemetry: { dropped_spans_total: 0 },
     admin: { streams: 0, dropped_streams_total: 0 },
     workers: [
       { ...worker, worker: 1, pid: 101 },

@@ -54,6 +54,7 @@ test("the whole of it", async () => {
     'bunnel_event_loop_lag_seconds{worker="1"} 0.0005',
     'bunnel_event_loop_lag_seconds{worker="2"} 0.0005',
     "bunnel_access_log_dropped_lines_total 3",
+    "bunnel_telemetry_dropped_spans_total 4",
     "bunnel_admin_streams_dropped_total 0",
     'bunnel_connections_active{listener="edge"} 40',
     'bunnel_connections_opened_total{listener="edge"} 1234567',

@@ -83,3 +83,50 @@ describe("user", () => {
   for (const [written, message] of Object.entries(wrong))
     test(`: ${written}`, () => expect(problemOf(`user: ${written}`)).toBe(message));
 });
+
+describe("telemetry.otlp", () => {
+  const write = "is no URL of a collector: write http://HOST:PORT/v1/traces or https://…";
+  const offHost =
+    "is on another host, and would be sent spans as plaintext; write https://, or, if that is meant, say `allow_plaintext: true`";
+  const wrong: Readonly<Record<string, string>> = {
+    "127.0.0.1:4318": write,
+    "grpc://127.0.0.1:4317": write,
+    "http://": write,
+    "http://me:SECRET@127.0.0.1:4318/v1/traces": "a URL shows what it holds: put a password into `headers`",
+    "http://127.0.0.1:4318/v1/traces?key=SECRET": "a collector's URL has a path, and nothing behind it",
+    "http://collector.example/v1/traces": offHost,
+    "http://192.0.2.7:4318/v1/traces": offHost,
+  };
+  for (const [written, message] of Object.entries(wrong))
+    test(`endpoint: ${written}`, () => {
+      const problem = problemOf(`telemetry: { otlp: { endpoint: "${written}" } }`);
+      expect(problem).toBe(message);
+    });
+
+  const headers: readonly string[] = [
+    "{ x-key: 4711 }",
+    '{ x-key: "47\\n11" }',
+    '{ "x key": "4711" }',
+    '{ x-key: "" }',
+  ];
+  for (const written of headers)
+    test(`headers: ${written} is refused, and not repeated`, () => {
+      const problem = problemOf(`telemetry: { otlp: { endpoint: "http://127.0.0.1/", headers: ${written} } }`);
+      expect(problem).toMatch(/header/);
+      expect(problem).not.toContain("47");
+    });
+
+  test("what is on this host, or encrypted, or meant", () => {
+    const good = [
+      'endpoint: "http://127.0.0.1:4318/v1/traces"',
+      'endpoint: "http://[::1]:4318/v1/traces"',
+      'endpoint: "http://localhost/v1/traces"',
+      'endpoint: "https://collector.example/v1/traces", headers: { authorization: "Bearer x" }, sample: 5%',
+      'endpoint: "http://192.0.2.7:4318/v1/traces", allow_plaintext: true',
+    ];
+    for (const written of good) {
+      const loaded = loadConfig(`telemetry: { otlp: { ${written} } }\n${REST}`, { file: "f.yaml", environment: {} });
+      expect(loaded.ok ? [] : loaded.problems).toEqual([]);
+    }
+  });
+});
