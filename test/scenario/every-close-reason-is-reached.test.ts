@@ -2,12 +2,17 @@
 // had come in HAProxy's two characters, and why. Only `internal_error` is left out, which takes a defect.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { CATALOGUE } from "../../src/admin/metrics-catalogue.ts";
 import { CLOSE_REASONS, type CloseReason } from "../../src/telemetry/close-reason.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { type AccessLine, type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
+import { Samples } from "../support/metrics-samples.ts";
 import { opensslClient } from "../support/openssl.ts";
+import { missingPrograms } from "../support/programs.ts";
+import { checkMetrics } from "../support/promtool.ts";
 import { clientHello, send, tryOpenssl } from "../support/provoking.ts";
 import { unusedPort } from "../support/servers.ts";
 import { connectTo, type Endpoint, hold, startEndpoint, startUnansweringEndpoint } from "../support/tcp.ts";
@@ -31,6 +36,8 @@ interface Case {
   provoke(address: string): Promise<void>;
   readonly expected: Expected;
 }
+
+const missing = missingPrograms("promtool");
 
 let pki: TestPki;
 let daemon: Daemon;
@@ -97,7 +104,7 @@ backends:
   resetting: { endpoints: ["${resetting.address}"] }
   quiet: { idle_timeout: 1s, endpoints: ["${holding.address}"] }
   half-quiet: { half_close_idle_timeout: 1s, endpoints: ["${holding.address}"] }
-  short-lived: { max_lifetime: 1s, endpoints: ["${echo.address}"] }
+  short-lived: { max_lifetime: 1s, health: { type: tcp, interval: 1s }, endpoints: ["${echo.address}"] }
   tls-silent: { connect_timeout: 100ms, endpoints: ["${holding.address}"], ${verified} }
   tls-resetting: { endpoints: ["${resetting.address}"], ${verified} }
   tls-stranger: { endpoints: ["${stranger.address}"], ${verified} }
@@ -415,6 +422,59 @@ describe("a connection ends with", () => {
       reached.add(reason);
     });
   }
+
+  test("all of which the metrics count as the records tell it", async () => {
+    const samples = await eventually("the last end was counted, and nobody was on his way", async () => {
+      const found = new Samples(await (await fetch("http://bunnel/metrics", { unix: adminPath })).text());
+      const closed = found.sum("connections_closed_total", {});
+      return closed === daemon.records.length ? found : null;
+    });
+    const { records } = daemon;
+    for (const listener of new Set(records.map((record) => record.listener))) {
+      const own = records.filter((record) => record.listener === listener);
+      for (const reason of new Set(own.map(({ close_reason }) => close_reason))) {
+        const count = own.filter(({ close_reason }) => close_reason === reason).length;
+        expect([listener, reason, samples.sum("connections_closed_total", { listener, reason })]).toEqual([
+          ...[listener, reason, count],
+        ]);
+      }
+      const active = samples.sum("connections_active", { listener });
+      expect([listener, samples.sum("connections_opened_total", { listener })]).toEqual([
+        listener,
+        own.length + active,
+      ]);
+      if (active > 0) continue;
+      for (const direction of ["up", "down"] as const) {
+        const bytes = own.reduce((sum, record) => sum + record[`bytes_${direction}`], 0);
+        expect([listener, samples.sum("bytes_total", { listener, direction })]).toEqual([listener, bytes]);
+      }
+    }
+    const mtls = records.filter(({ listener }) => listener === "mtls");
+    const rejected = mtls.filter(({ close_reason }) => close_reason === "certificate_rejected").length;
+    expect(samples.sum("handshakes_total", { listener: "mtls", result: "certificate_rejected" })).toBe(rejected);
+    expect(samples.sum("policy_decisions_total", { policy: "clients", decision: "deny" })).toBe(
+      mtls.filter(({ close_reason }) => close_reason === "policy_denied").length,
+    );
+    for (const [backend, code] of [
+      ["refusing", "ECONNREFUSED"],
+      ["unanswering", "ETIMEDOUT"],
+      ["tls-stranger", "upstream_certificate_rejected"],
+    ] as const) {
+      const own = records.filter((record) => record.backend === backend);
+      const attempts = own.reduce((sum, record) => sum + (record.attempts ?? 0), 0);
+      expect([backend, samples.sum("endpoint_connect_failures_total", { backend, code })]).toEqual([backend, attempts]);
+      expect(attempts).toBeGreaterThan(0);
+    }
+    expect(samples.sum("connect_duration_seconds_count", { backend: "refusing" })).toBe(0);
+    expect(samples.sum("connect_duration_seconds_count", { backend: "resetting" })).toBeGreaterThan(0);
+    const expiry = samples.sum("certificate_expiry_timestamp_seconds", {
+      used_by: "listener mtls",
+      role: "certificate",
+    });
+    expect(expiry).toBe(Date.parse(new X509Certificate(pki.server.certificatePem).validTo) / 1000);
+    expect(CATALOGUE.map(({ name }) => name).filter((name) => !samples.has(name))).toEqual([]);
+    if (missing === "") expect(await checkMetrics(samples.text)).toBe("");
+  });
 
   test("drain_timeout: the process is stopped, and it does not end by itself", async () => {
     const address = await daemon.address("plain");
