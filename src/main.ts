@@ -24,7 +24,11 @@ const io = {
     write: print,
     onResize: (handler: () => void): void => void process.stdout.on("resize", handler),
     readKeys(handler: (keys: string) => void): void {
-      process.stdin.setRawMode(true).setEncoding("utf8").on("data", handler);
+      const { stdin } = process;
+      for (const event of ["data", "end"]) stdin.removeAllListeners(event);
+      // Twice: a shell that has had the terminal in between has changed it behind our back. The end of a terminal is as the key for it.
+      stdin.setRawMode(false).setRawMode(true).setEncoding("utf8");
+      stdin.on("data", handler).on("end", () => handler("\x04"));
     },
     restoreKeys: (): void => void (process.stdin.isRaw && process.stdin.setRawMode(false).pause()),
   },

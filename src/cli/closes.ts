@@ -64,15 +64,14 @@ Examples:
   bunnel closes --reason policy_denied --listener edge
   bunnel closes --json | jq -r .close_reason | sort | uniq -c
 
-The newest come first, of the last 1,000 that each worker remembers; the access log has all. In a terminal lines are folded to its width; elsewhere each
-connection is one line. --json prints the objects of the access log, one a line.`;
+The newest come first, of the last 1,000 that each worker remembers; the access log has all.
+In a terminal lines are folded to its width; elsewhere each connection is one line.
+--json prints the objects of the access log, one a line.`;
 
 /** Puts `closes` under `program`; `finish` is told its exit code. */
 export function registerCloses(program: Command, io: ListIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("closes"))
-    .description(
-      "tell why connections failed lately: who, where, the reason in words, the policy rule, the endpoints tried",
-    )
+    .description("tell why connections failed lately, in words")
     .option("--listener <name>", "only of this listener")
     .option("--backend <name>", "only to this backend")
     .option("--reason <reason>", "only with this close reason", parseReason)

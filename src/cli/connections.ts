@@ -107,8 +107,8 @@ Examples:
   bunnel connections --close 9f3a21bc-17                  ends it (close reason admin_closed)
   bunnel connections --json | jq -r 'select(.idle_ms > 60000) | .id'
 
-The newest come first. In a terminal the table is as wide as that; elsewhere it is whole. --json prints an object a line, as the access log does.
-Why connections that have ended did so is told by \`bunnel closes\`.`;
+The newest come first. In a terminal the table is as wide as that; elsewhere it is whole.
+--json prints an object a line. Why connections have ended is told by \`bunnel closes\`.`;
 
 /** Puts `connections` under `program`; `finish` is told its exit code. */
 export function registerConnections(program: Command, io: ListIo, finish: (exitCode: number) => void): void {

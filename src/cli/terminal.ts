@@ -16,7 +16,7 @@ export interface Terminal {
   /** Text for standard output as it is, control characters and all. */
   write(text: string): void;
   onResize(handler: () => void): void;
-  /** From now on keys come as they are pressed, unseen, and Ctrl-C as one of them (raw mode). */
+  /** From now on keys come as they are pressed, unseen, and Ctrl-C as one of them (raw mode). To be repeated after a stop (SIGCONT). */
   readKeys(handler: (keys: string) => void): void;
   /** Standard input is as it was before `readKeys`. Harmless when repeated. */
   restoreKeys(): void;

@@ -77,6 +77,7 @@ class Source {
       err: (line) => void this.troubles.push(line),
       // Where the daemon is does not change while its config is being edited.
       files: {
+        ...io.files,
         readText: (path) => {
           const text = texts.get(path) ?? io.files.readText(path);
           if (path === options.config) texts.set(path, text);
@@ -155,10 +156,12 @@ class Live {
     onDefect(fail);
     terminal.write(ENTER);
     try {
-      terminal.readKeys((sent) => this.#press(sent));
+      const readKeys = (): void => terminal.readKeys((sent) => this.#press(sent));
+      readKeys();
       terminal.onResize(() => this.#draw());
       // Who stopped us has had the terminal meanwhile.
       onSignal("SIGCONT", () => {
+        readKeys();
         terminal.write(ENTER);
         this.#drawAll();
       });

@@ -124,6 +124,28 @@ test.each([
 );
 
 test(
+  "it goes on after a stop, in which a shell had the terminal",
+  async () => {
+    await using daemon = fakeDaemon(() => sampleStatus());
+    await using top = topOf(daemon.admin);
+    await top.shows(/\[listeners\]/, PATIENCE_MS);
+    top.signal("SIGSTOP");
+    top.takeKeys();
+    top.screen.write("\x1b[?1049l$ fg\r\n");
+    expect(top.isRaw).toBe(false);
+    top.signal("SIGCONT");
+    await top.shows(/\[listeners\]/, PATIENCE_MS);
+    expect(top.isRaw).toBe(true);
+    top.press("e");
+    await top.shows(/\[endpoints\]/, PATIENCE_MS);
+    top.press("\x04");
+    expect(await top.ended()).toBe(0);
+    expectRestored(top);
+  },
+  SLOW_MS,
+);
+
+test(
   "the terminal is as it was after a defect, which is told there",
   async () => {
     let asked = 0;

@@ -52,6 +52,11 @@ export class TerminalProgram implements AsyncDisposable {
     return this.#terminal.localFlags !== this.#localFlags;
   }
 
+  /** Has the kernel treat keys as before, as a shell does that takes the terminal. */
+  takeKeys(): void {
+    this.#terminal.localFlags = this.#localFlags;
+  }
+
   press(keys: string): void {
     this.#terminal.write(keys);
   }

@@ -104,14 +104,13 @@ const CONTROLS: Readonly<Record<string, string>> = {
 
 /** What is chosen after a key; null: it ends. */
 export function afterKey(choice: Choice, key: string, extent: Extent): Choice | null {
-  if (key === "ctrl-c") return null;
+  if (key === "ctrl-c" || key === "ctrl-d") return null;
   if (choice.draft !== null) return afterDraftKey(choice, choice.draft, key);
   if (choice.showsHelp) return key === "q" ? null : { ...choice, showsHelp: false };
   const view = VIEW_OF_KEY.get(key);
   if (view !== undefined) return { ...choice, view, above: 0 };
   switch (key) {
     case "q":
-    case "ctrl-d":
       return null;
     case "tab":
       return neighbour(choice, 1);
