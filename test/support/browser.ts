@@ -5,7 +5,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from "p
 import { findProgram } from "./programs.ts";
 
 /** How long a page may take for what a test asks of it. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 4_500;
 
 /** A browser with one page. To be declared with `await using`. */
 export class PageInBrowser implements AsyncDisposable {

@@ -17,8 +17,8 @@ import { daysLevel } from "./node-tables.js";
  * @property {readonly string[]} [lines]
  */
 
-/** An event loop that is so late is felt by everybody who is relayed. */
-const LATE_MS = 50;
+/** An event loop that was held up for so long was felt by everybody whom it relays. */
+const LATE_MS = 200;
 /** More problems of a config are counted only. */
 const MOST_LINES = 20;
 /** More concerns than these are counted only. */
@@ -85,7 +85,7 @@ export function concernsOf(status, nowMs) {
       add(
         "warn",
         "workers",
-        `Worker ${worker.worker} is late by ${duration(worker.event_loop_lag_ms)}: it is overloaded or stalled.`,
+        `Worker ${worker.worker} was held up for ${duration(worker.event_loop_lag_ms)}: it is overloaded.`,
       );
   }
   return concerns.sort((a, b) => Number(b.level === "bad") - Number(a.level === "bad"));
@@ -162,7 +162,7 @@ export function factsView() {
       reloaded === null ? "none" : outcome,
       reloaded === null ? "" : `${clock(reloaded, nowMs)}, ${ago(reloaded, nowMs)}`,
     );
-    set("Generation", String(status.generation), some(status.workers.length, "process", "processes"));
+    set("Generation", String(status.generation), some(status.workers.length, "worker"));
     set("Config", config.file?.split("/").at(-1) ?? "embedded", config.file ?? "the default");
     set("Version", status.version, `${status.runtime}, pid ${status.pid}`);
   };

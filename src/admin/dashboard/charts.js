@@ -71,7 +71,8 @@ export function chart(place, kind, series) {
           ...axis,
           size: 28,
           space: 90,
-          values: (_, splits) => splits.map((time) => clock(time * 1000, time * 1000).slice(0, 5)),
+          values: (_, splits, __, ___, step) =>
+            splits.map((time) => clock(time * 1000, time * 1000).slice(0, step < 60 ? 8 : 5)),
         },
         { ...axis, size: kind === "bytes" ? 72 : 48, values: (_, splits) => splits.map((value) => format(value)) },
       ],

@@ -67,7 +67,9 @@ export function closeRecord(line, meanings) {
 
 /** @param {CloseLine} line */
 function fields(line) {
-  const names = [...new Set([...ORDER, ...Object.keys(line)])].filter((name) => !NOT_LISTED.has(name));
+  const isTold = (/** @type {string} */ name) =>
+    NOT_LISTED.has(name) || (name === "detail" && line.detail === line.error);
+  const names = [...new Set([...ORDER, ...Object.keys(line)])].filter((name) => !isTold(name));
   const list = make("dl", { class: "fields" });
   for (const [name, value] of [...identityFields(line), ...names.map((name) => [name, textOf(name, line[name])])])
     if (name !== undefined && value !== undefined && value !== "")

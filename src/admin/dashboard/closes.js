@@ -7,7 +7,7 @@
 import { get } from "./api.js";
 import { closeRecord } from "./close-record.js";
 import { find, make, setChoices, setText } from "./dom.js";
-import { field, reasonWords, triedOf, why } from "./explain.js";
+import { explain, field, inWords, reasonWords, triedOf, why } from "./explain.js";
 import { clock, count } from "./format.js";
 import { CLOSES_LENGTH, closeKey, mergeCloses } from "./model.js";
 import { Table } from "./table.js";
@@ -106,6 +106,8 @@ const NONE = "No connection has been refused or has failed. Those that are will 
 
 /** @param {Meanings} meanings */
 function tableOf(meanings) {
+  /** Of one that has nothing to tell beside its reason, what that means. @param {CloseLine} line */
+  const happened = (line) => why(line) || explain(line, meanings).meaning;
   return new Table(find("closes-table", HTMLElement), {
     label: "Refused and failed connections",
     empty: NONE,
@@ -119,7 +121,12 @@ function tableOf(meanings) {
       { title: "Listener", kind: "listener", text: (line) => field(line, "listener") },
       { title: "Route", kind: "spare", text: (line) => field(line, "route") || "–" },
       { title: "Reason", kind: "reason", text: (line) => reasonWords(field(line, "close_reason")) },
-      { title: "What happened", kind: "why", text: why, paint: paintWhy },
+      {
+        title: "What happened",
+        kind: "why",
+        text: happened,
+        paint: (cell, line) => paintWhy(cell, line, happened(line)),
+      },
     ],
   });
 }
@@ -141,15 +148,11 @@ function paintClient(cell, line) {
   );
 }
 
-/** @param {HTMLElement} cell @param {CloseLine} line */
-function paintWhy(cell, line) {
-  const tried = triedOf(line);
-  const code = field(line, "error") || field(line, "detail");
-  const words = why(line);
-  const more = [
-    code === words ? "" : code,
-    ...tried.map(({ endpoint, result }) => (result === code ? endpoint : `${endpoint} ${result}`)),
-  ];
+/** @param {HTMLElement} cell @param {CloseLine} line @param {string} words */
+function paintWhy(cell, line, words) {
+  const code = field(line, "error") || (inWords(field(line, "detail")) === words ? field(line, "detail") : "");
+  const tried = triedOf(line).map(({ endpoint, result }) => (result === code ? endpoint : `${endpoint} ${result}`));
+  const more = [code === words ? "" : code, ...tried];
   const rest = more.filter((part) => part !== "").join(" · ");
   cell.replaceChildren(
     make("span", {}, words || "–"),

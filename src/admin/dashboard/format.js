@@ -95,8 +95,7 @@ export function ago(time, now) {
  * One connection, 2 connections.
  * @param {number} number
  * @param {string} noun
- * @param {string} [plural]
  */
-export function some(number, noun, plural = `${noun}s`) {
-  return `${count(number)} ${number === 1 ? noun : plural}`;
+export function some(number, noun) {
+  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
