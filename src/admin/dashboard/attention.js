@@ -7,7 +7,7 @@ import { healthOf, usableOf } from "./backends.js";
 import { find, make, setText } from "./dom.js";
 import { inWords } from "./explain.js";
 import { ago, clock, count, duration, rate, some } from "./format.js";
-import { daysLevel } from "./node-tables.js";
+import { expiryLevel } from "./node-tables.js";
 
 /**
  * @typedef {object} Concern
@@ -68,15 +68,14 @@ export function concernsOf(status, nowMs) {
         lines,
       );
   }
-  for (const { days_left, names, subject, used_by, role } of certificates) {
-    const what = role.replace("_", " ");
-    const level = daysLevel(days_left);
+  for (const certificate of certificates) {
+    const { days_left, names, subject, used_by, role } = certificate;
+    const level = expiryLevel(certificate);
     if (level === "good") continue;
-    const left =
-      days_left < 0
-        ? "has expired"
-        : `expires in ${days_left < 1 ? duration(days_left * 86_400_000) : some(Math.floor(days_left), "day")}`;
-    add(level === "warn" ? "warn" : "bad", "certificates", `The ${what} ${names[0] ?? subject} of ${used_by} ${left}.`);
+    const inTime = days_left < 1 ? duration(days_left * 86_400_000) : some(Math.floor(days_left), "day");
+    const left = days_left < 0 ? "has expired" : `expires in ${inTime}`;
+    const text = `The ${role.replace("_", " ")} ${names[0] ?? subject} of ${used_by} ${left}.`;
+    add(level === "warn" ? "warn" : "bad", "certificates", text);
   }
   for (const worker of workers) {
     if (worker.state === "waiting to restart")
@@ -88,6 +87,12 @@ export function concernsOf(status, nowMs) {
         `Worker ${worker.worker} was held up for ${duration(worker.event_loop_lag_ms)}: it is overloaded.`,
       );
   }
+  if (status.access_log.dropped_lines_total > 0)
+    add(
+      "warn",
+      "facts",
+      `${some(status.access_log.dropped_lines_total, "line")} of the access log were dropped: what it is written to is slow or full.`,
+    );
   return concerns.sort((a, b) => Number(b.level === "bad") - Number(a.level === "bad"));
 }
 

@@ -12,8 +12,13 @@ import { Table } from "./table.js";
 
 const PEERS_EVERY_MS = 4000;
 const MOST_PEERS = 100;
-/** Days left from which on a certificate is coloured. */
-const DAYS = { warn: 30, soon: 7, now: 1 };
+const DAY_MS = 86_400_000;
+/** From so many days left on a certificate is coloured, or from so small a part of its life. */
+const EXPIRY = /** @type {const} */ ([
+  { level: "bad", days: 1, part: 1 / 10 },
+  { level: "alert", days: 7, part: 1 / 4 },
+  { level: "warn", days: 30, part: 1 / 3 },
+]);
 
 /** Asks by itself, while it is on the screen. */
 export function peersView() {
@@ -67,8 +72,9 @@ export function certificatesView() {
       {
         title: "Left",
         kind: "number",
-        text: ({ days_left }) => daysText(days_left),
-        paint: (cell, { days_left }) => cell.replaceChildren(pill(daysText(days_left), daysLevel(days_left))),
+        text: (certificate) => `${daysText(certificate.days_left)} ${expiryLevel(certificate)}`,
+        paint: (cell, certificate) =>
+          cell.replaceChildren(pill(daysText(certificate.days_left), expiryLevel(certificate))),
       },
       {
         title: "Certificate",
@@ -94,17 +100,17 @@ export function certificatesView() {
 /** @param {number} days */
 function daysText(days) {
   if (days < 0) return "expired";
-  return days < 1 ? duration(days * 86_400_000) : `${count(Math.floor(days))} ${days < 2 ? "day" : "days"}`;
+  return days < 1 ? duration(days * DAY_MS) : `${count(Math.floor(days))} ${days < 2 ? "day" : "days"}`;
 }
 
 /**
- * How near its end is.
- * @param {number} days
+ * How near the end of a certificate is: in days, but one that lives for a week only is not always near its end.
+ * @param {CertificateStatus} certificate
  */
-export function daysLevel(days) {
-  if (days <= DAYS.now) return "bad";
-  if (days <= DAYS.soon) return "alert";
-  return days <= DAYS.warn ? "warn" : "good";
+export function expiryLevel({ days_left, not_before, not_after }) {
+  const lifetime = (Date.parse(not_after) - Date.parse(not_before)) / DAY_MS;
+  const found = EXPIRY.find(({ days, part }) => days_left <= Math.min(days, lifetime * part));
+  return found?.level ?? "good";
 }
 
 /** @returns {(model: Model) => void} */
