@@ -9,9 +9,10 @@ import net from "node:net";
 import { join } from "node:path";
 import type { EndpointStatus, Status } from "../../src/snapshot/status.ts";
 import type { Peer } from "../conformance/peers.ts";
-import { testPki } from "../support/certificates.ts";
+import { type CertificateFiles, testPki } from "../support/certificates.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
+import { startOpensslServer } from "../support/openssl-server.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { type RealServer, startNginx, startRedis, unusedPort } from "../support/servers.ts";
 import { startSupervised } from "../support/supervised.ts";
@@ -24,7 +25,7 @@ const INTERVAL_MS = 200;
 /** For what the runtime and a busy host add. */
 const SLACK_MS = 500;
 const EACH = `interval: ${INTERVAL_MS}ms, timeout: ${INTERVAL_MS}ms`;
-const missing = missingPrograms("nginx", "redis-server", "redis-cli");
+const missing = missingPrograms("nginx", "openssl", "redis-server", "redis-cli");
 
 async function statusOf(daemon: Daemon): Promise<Status> {
   const response = await fetch("http://bunnel/api/v1/status", { unix: admins.get(daemon) ?? "" });
@@ -100,9 +101,15 @@ describe("what is found", () => {
       echo(peer);
     });
     resources.push(listening, nginx, redis, good, stranger, expired, silent, endless, resetting);
+    const choosy = await startOpensslServer(pki.server);
+    const alsoChoosy = await startOpensslServer(pki.server);
+    const thirdChoosy = await startOpensslServer(pki.server);
+    resources.push(choosy, alsoChoosy, thirdChoosy);
     const http = (path: string): string => `{ type: http, ${EACH}, http: { path: ${path} } }`;
     const tls = `tls: { ca: [${pki.authority.certificatePath}], server_name: localhost }`;
     const health = `health: { type: tls, ${EACH} }`;
+    const as = ({ certificatePath, keyPath }: CertificateFiles): string =>
+      tls.replace("tls: {", `tls: { cert: ${certificatePath}, key: ${keyPath},`);
     const ping = `health: { ${EACH}, send: 'PING\\r\\n', expect: "+PONG" }`;
     daemon = await startProbing(`
   web-up: { endpoints: ["${nginx.address}"], health: ${http("/up")} }
@@ -116,6 +123,9 @@ describe("what is found", () => {
   redis-tcp: { endpoints: ["${redis.address}"], health: { ${EACH} } }
   no-redis: { endpoints: ["${nginx.address}"], ${ping} }
   tls-up: { endpoints: ["${good.address}"], ${tls}, ${health} }
+  tls-lets-us-in: { endpoints: ["${choosy.address}"], ${as(pki.client)}, ${health} }
+  tls-refuses-us: { endpoints: ["${alsoChoosy.address}"], ${as(pki.wrongAuthority)}, ${health} }
+  tls-misses-us: { endpoints: ["${thirdChoosy.address}"], ${tls}, ${health} }
   tls-stranger: { endpoints: ["${stranger.address}"], ${tls}, ${health} }
   tls-expired: { endpoints: ["${expired.address}"], ${tls}, ${health} }
   tls-silent: { endpoints: ["${silent.address}"], ${tls}, ${health} }
@@ -129,7 +139,7 @@ describe("what is found", () => {
     for (const resource of resources.reverse()) await resource[Symbol.asyncDispose]();
   });
 
-  const WELL = ["tcp-up", "web-up", "redis-up", "redis-tcp", "tls-up"];
+  const WELL = ["tcp-up", "web-up", "redis-up", "redis-tcp", "tls-up", "tls-lets-us-in"];
   for (const backend of WELL)
     test.skipIf(missing !== "")(`${backend} is up ${missing}`, async () => {
       expect(await untilHealth(daemon, backend, "up")).toMatchObject({ reason: "", health_changes_total: 0 });
@@ -144,6 +154,9 @@ describe("what is found", () => {
     "web-speaks-tls": /TLS|without an answer|reset/,
     "no-redis": /^"\+PONG" was expected, and it said "HTTP\/1\.1 400 /,
     "tls-stranger": /^TLS: (UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN|.*ISSUER.*); subject /,
+    // By TLS 1.3 it says so after the handshake.
+    "tls-refuses-us": /^TLS: it reset the connection after the handshake, as one does that refuses our certificate/,
+    "tls-misses-us": /^TLS: it reset the connection after the handshake, as one does that refuses our certificate/,
     "tls-expired": /^TLS: CERT_HAS_EXPIRED; subject /,
     "tls-silent": /^TLS: the handshake did not end in time$/,
     "tls-plain": /^TLS: /,

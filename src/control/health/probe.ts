@@ -18,6 +18,12 @@ import type { ProbeTarget, ProbeTls } from "./target.ts";
 
 /** What a dial fails with when this process or this host has too little of something. It says nothing of the endpoint. */
 const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
+const REFUSES_US = ", as one does that refuses our certificate or misses one";
+/**
+ * After a handshake by TLS 1.3 the server has yet to look at our certificate, or to miss one, and only then refuses us. Whoever has said nothing for as long as it took
+ * to come so far, a round trip among it, and for no less than this, has let us in.
+ */
+const LEAST_QUIET_MS = 100;
 /** What an endpoint may send after the verdict; then we leave without waiting for its end. */
 const MOST_IGNORED_BYTES = 64 * 1024;
 const ENDED_AS: Readonly<Record<CloseCode, string>> = {
@@ -53,7 +59,7 @@ export class Probe {
   readonly #timer: Timer;
   readonly #dial: Dial<Probe>;
   #socket: StreamSocket<unknown> | null = null;
-  #doing: "connect" | "secure" | "ask" | "leave" = "connect";
+  #doing: "connect" | "secure" | "ask" | "listen" | "leave" = "connect";
   #isCancelled = false;
   #hasEnded = false;
   #hasShutDown = false;
@@ -84,6 +90,7 @@ export class Probe {
       this.#ignoredBytes += bytes.length;
       if (this.#ignoredBytes > MOST_IGNORED_BYTES) this.#socket?.terminate();
     } else if (this.#answer !== null) this.#heed(this.#answer.feed(bytes));
+    else this.#heed("");
   }
 
   ended(): void {
@@ -95,7 +102,11 @@ export class Probe {
 
   closed(code: CloseCode): void {
     // Whoever is asked nothing may end as soon as it likes.
-    this.#judge(code === "clean" ? (this.#answer?.end() ?? "") : ENDED_AS[code]);
+    if (code === "clean") this.#judge(this.#answer?.end() ?? "");
+    else
+      this.#judge(
+        this.#doing === "listen" ? `TLS: ${ENDED_AS[code]} after the handshake${REFUSES_US}` : ENDED_AS[code],
+      );
     this.#end();
   }
 
@@ -139,8 +150,20 @@ export class Probe {
       result.socket.terminate();
       return;
     }
-    this.#runtime.clock.arm(this.#timer, this.#leftMs);
-    this.#ask();
+    if (this.#answer === null && result.version === "TLSv1.3" && !this.#hasEnded) this.#listen();
+    else {
+      this.#runtime.clock.arm(this.#timer, this.#leftMs);
+      this.#ask();
+    }
+  }
+
+  /** For a word of the endpoint's, or none. */
+  #listen(): void {
+    const { clock } = this.#runtime;
+    if (this.#doing === "leave") return;
+    this.#doing = "listen";
+    const tookMs = this.#target.timeoutMs - this.#leftMs;
+    clock.arm(this.#timer, Math.min(this.#leftMs, Math.max(LEAST_QUIET_MS, tookMs)));
   }
 
   #ask(): void {
@@ -183,6 +206,11 @@ export class Probe {
   }
 
   #tooLate(): void {
+    if (this.#doing === "listen") {
+      this.#runtime.clock.arm(this.#timer, this.#leftMs);
+      this.#ask();
+      return;
+    }
     const within = `within ${formatDuration(this.#target.timeoutMs)}`;
     this.#judge(this.#answer === null ? `not done ${within}` : `no answer, or none that ended, ${within}`);
     this.#socket?.terminate();
