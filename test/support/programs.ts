@@ -17,6 +17,7 @@ const PROGRAMS = {
   haproxy: { package: "haproxy", paths: ["/usr/sbin/haproxy"] },
   ip: { package: "iproute2", paths: ["/usr/sbin/ip", "/sbin/ip"] },
   logrotate: { package: "logrotate", paths: ["/usr/sbin/logrotate"] },
+  nft: { package: "nftables", paths: ["/usr/sbin/nft"] },
   nginx: { package: "nginx", paths: ["/usr/sbin/nginx"] },
   "nginx-stream": { package: "libnginx-mod-stream", paths: ["/usr/lib/nginx/modules/ngx_stream_module.so"] },
   openssl: { package: "openssl" },

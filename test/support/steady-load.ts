@@ -14,8 +14,10 @@ const STOP_MS = 20_000;
 export class SteadyLoad implements AsyncDisposable {
   readonly child: Child;
 
-  constructor(options: LoadOptions) {
+  /** `under`: a command to start it with, such as one that puts it into a network namespace. */
+  constructor(options: LoadOptions, under: readonly string[] = []) {
     this.child = new Child([
+      ...under,
       process.execPath,
       join(import.meta.dir, "steady-load/generator.ts"),
       JSON.stringify(options),

@@ -48,6 +48,19 @@ export class Host {
     this.#environment = { HOME: this.directory, PATH: path };
   }
 
+  /** What a command is put behind to run on this host. */
+  get under(): readonly string[] {
+    return this.#inside([]);
+  }
+
+  /** Its firewall: runs nft with these rules (nft(8)). */
+  nft(rules: string): string {
+    const [program, ...parameters] = this.#inside([findProgram("nft") ?? "nft", "-f", "-"]) as [string, ...string[]];
+    const { status, stdout, stderr } = spawnSync(program, parameters, { input: `${rules}\n`, encoding: "utf8" });
+    if (status !== 0) throw new Error(`nft: ${stderr}`);
+    return stdout;
+  }
+
   /** Starts a program on this host. To be declared with `await using`. */
   start(command: readonly string[], options: ChildOptions = {}): Child {
     return new Child(this.#inside(command), this.#at(options));
@@ -144,6 +157,15 @@ export class TwoHosts implements AsyncDisposable {
       host.ip("address", "add", `${host.address}/24`, "dev", LINK);
       for (const link of ["lo", LINK]) host.ip("link", "set", link, "up");
     }
+  }
+
+  /** A second cable, on which packets take `delayMs` from one end to the other: to this address of host B. To be declared with `await using`. */
+  async slowCable(addresses: { readonly a: string; readonly b: string }, delayMs: number): Promise<Child> {
+    const [a = "", b = ""] = this.#namespaces;
+    const program = join(import.meta.dir, "slow-cable.ts");
+    const cable = new Child([process.execPath, program, a, b, addresses.a, addresses.b, String(delayMs)]);
+    await cable.says("ready");
+    return cable;
   }
 
   /** Pulls the cable: packets are lost from now on, and neither side is told. */
