@@ -44,7 +44,7 @@ test(
   async () => {
     const admin = `unix:${join(temporaryDirectory("bunnel-top-"), "admin.sock")}`;
     await using endpoint = await startEndpoint(echo);
-    const first = await daemonAt(admin, endpoint.address);
+    await using first = await daemonAt(admin, endpoint.address);
     const address = await first.address("edge");
     const open = await talking(address);
     await using top = topOf(admin);
