@@ -1,11 +1,14 @@
 // The admin API at its address. What it answers is app.ts's, which is loaded only where it is served: neither workers nor commands need it.
 
 import type { Address } from "../base/address.ts";
+import type { AdminAccess } from "../control/admin-access.ts";
 import type { Control } from "../control/control.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 
 export interface AdminOptions {
   readonly address: Address;
+  /** Who is answered. */
+  readonly access: AdminAccess;
   readonly control: Control;
   readonly runtime: Pick<Runtime, "http" | "files" | "sha256">;
   /** Whether a process that has the address is about to leave it to us. Default false. */
@@ -18,6 +21,8 @@ export interface AdminOptions {
 export interface Admin {
   /** As bound. */
   readonly address: Address;
+  /** Serves it anew at the same address, to those whom this access is for; whoever is being answered has a second. Rejects as `startAdmin` does. Harmless once closed. */
+  reopen(access: AdminAccess): Promise<void>;
   /** Takes no more requests, and gives those that are being answered a second. */
   close(): Promise<void>;
 }
@@ -26,14 +31,35 @@ const PATIENCE_MS = 1000;
 
 /** Serves the API. Rejects with a ProxyError (EADDRINUSE …) that names the address when it cannot be had. */
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
-  const { address, control, runtime, takeOver = false, onDefect } = options;
+  let served = await serve(options);
+  let isClosed = false;
+  return {
+    address: served.address,
+    async reopen(access) {
+      // Somebody else may have the address by now.
+      if (isClosed) return;
+      const before = served;
+      served = await serve({ ...options, address: before.address, access, takeOver: true });
+      await before.close();
+    },
+    close() {
+      isClosed = true;
+      return served.close();
+    },
+  };
+}
+
+async function serve(options: AdminOptions): Promise<Pick<Admin, "address" | "close">> {
+  const { address, access, control, runtime, takeOver = false, onDefect } = options;
   const { adminApp, MAX_BODY_BYTES } = await import("./app.ts");
+  const { gateFor } = await import("./gate.ts");
   const { EventStreams } = await import("./events.ts");
   const streams = new EventStreams(control, onDefect);
-  const app = adminApp({ control, runtime, kind: address.kind, streams, onDefect });
+  const app = adminApp({ control, runtime, gate: gateFor(address, access, runtime), streams, onDefect });
   const server = runtime.http.serve({
     address,
     takeOver,
+    tls: access.tls,
     // The app tells of it in words; this is for what it does not look at.
     maxBodyBytes: 4 * MAX_BODY_BYTES,
     handle: (request) => app.fetch(request),

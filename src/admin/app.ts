@@ -5,7 +5,7 @@ import { bodyLimit } from "hono/body-limit";
 import type { Control } from "../control/control.ts";
 import { type DashboardRuntime, dashboardRoutes } from "./dashboard.ts";
 import type { EventStreams } from "./events.ts";
-import { refuse } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import { Problem } from "./problem.ts";
 import { mount, pathsOf, type Route, route } from "./route.ts";
 import { connectionRoutes } from "./routes-connections.ts";
@@ -19,8 +19,7 @@ export interface AppOptions {
   readonly control: Control;
   /** Where the files of the dashboard are read. */
   readonly runtime: DashboardRuntime;
-  /** What requests come over. */
-  readonly kind: "tcp" | "unix";
+  readonly gate: Gate;
   readonly streams: EventStreams;
   /** Tells of a defect. The client learns nothing of it. */
   onDefect(thrown: unknown): void;
@@ -35,7 +34,7 @@ const HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** Answers requests for the API. */
-export function adminApp({ control, runtime, kind, streams, onDefect }: AppOptions): Hono {
+export function adminApp({ control, runtime, gate, streams, onDefect }: AppOptions): Hono {
   const app = new Hono();
   app.use(async (context, next) => {
     await next();
@@ -43,7 +42,7 @@ export function adminApp({ control, runtime, kind, streams, onDefect }: AppOptio
       if (!context.res.headers.has(name)) context.res.headers.set(name, value);
   });
   app.use(async (context, next) => {
-    refuse(kind, context.req.raw);
+    gate.refuse(context.req.raw);
     await next();
   });
   app.use(
@@ -55,7 +54,7 @@ export function adminApp({ control, runtime, kind, streams, onDefect }: AppOptio
   const api: readonly Route[] = [
     ...daemonRoutes(control),
     ...connectionRoutes(control),
-    ...eventRoutes(streams),
+    ...eventRoutes(streams, gate),
     route({
       method: "GET",
       path: "/api/v1/openapi.json",

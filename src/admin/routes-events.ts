@@ -1,11 +1,11 @@
 // The path by which a dashboard follows the daemon.
 
 import type { EventStreams } from "./events.ts";
-import { refuseForeign } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import { type Route, route } from "./route.ts";
 
 /** The stream of events. */
-export function eventRoutes(streams: EventStreams): readonly Route[] {
+export function eventRoutes(streams: EventStreams, gate: Gate): readonly Route[] {
   return [
     route({
       method: "GET",
@@ -16,7 +16,7 @@ export function eventRoutes(streams: EventStreams): readonly Route[] {
       problems: [403, 503],
       answer({ request }) {
         // There are so few that a page of somebody else could take them all.
-        refuseForeign(request);
+        gate.refuseForeign(request);
         if (request.method === "HEAD") return new Response(null, { headers: { "Content-Type": "text/event-stream" } });
         return streams.open();
       },

@@ -3,13 +3,16 @@
 import type { Command } from "commander";
 import { type Address, formatAddress } from "../base/address.ts";
 import { codeOf, messageOf } from "../base/errors.ts";
+import { withAdminPaths } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import { configSchema } from "../config/schema.ts";
+import type { AdminConfig } from "../config/schema-admin.ts";
 import type { Environment } from "../config/substitute.ts";
 import { adminAddress } from "../config/values.ts";
 import { readYaml } from "../config/yaml.ts";
+import { pemBytes, splitPem } from "../protocol/pem.ts";
 import type { Files } from "../runtime/files.ts";
-import type { HttpAnswer } from "../runtime/http.ts";
+import type { FetchHttpOptions, HttpAnswer, HttpClientTls } from "../runtime/http.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { printable } from "./printable.ts";
@@ -32,6 +35,9 @@ export interface AskOptions {
   readonly config?: string;
   /** The address itself, as in `admin.address`. */
   readonly admin?: string;
+  /** PEM files of the certificate that is shown where `admin.tls.client_ca` asks for one. Default: those of `admin.tls`. */
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 export interface Question {
@@ -51,17 +57,19 @@ export interface Told {
 export function withAskOptions(command: Command): Command {
   return command
     .option("-c, --config <file>", "the config of the daemon (default: the embedded one)")
-    .option("--admin <address>", "where its admin API is, instead of what the config says");
+    .option("--admin <address>", "where its admin API is, instead of what the config says")
+    .option("--cert <file>", "the certificate to show there, instead of that of admin.tls")
+    .option("--key <file>", "its private key");
 }
 
 /** Asks the daemon. A number is the exit code of a question that has no answer; why has been printed then. */
 export async function ask(io: AskIo, options: AskOptions, question: Question): Promise<Told | number> {
-  const address =
-    options.admin === undefined ? addressOfConfig(io, options.config) : addressOfOption(io, options.admin);
-  if (typeof address === "number") return address;
+  const target = targetOf(io, options);
+  if (typeof target === "number") return target;
+  const { address } = target;
   let answer: HttpAnswer;
   try {
-    answer = await io.runtime.http.fetch({ address, ...question });
+    answer = await io.runtime.http.fetch({ ...target, ...question });
   } catch (thrown) {
     io.err(`${messageOf(thrown)}${advice(codeOf(thrown), options)}`);
     return 1;
@@ -77,52 +85,113 @@ export async function ask(io: AskIo, options: AskOptions, question: Question): P
   return 1;
 }
 
+type Target = Pick<FetchHttpOptions, "address" | "headers" | "tls">;
+
+/** What there is to be told about a question that cannot be asked, with the exit code. */
+class Refusal extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode = EXIT_BAD_CONFIG) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+function targetOf(io: AskIo, options: AskOptions): Target | number {
+  try {
+    const { address: written, token_file, tls } = adminOf(io, options);
+    const address = options.admin === undefined ? written : addressOfOption(options.admin);
+    if (address === null)
+      throw new Refusal(
+        `${options.config}: admin.address is off: the daemon cannot be asked. SIGHUP reloads it, SIGTERM drains it`,
+        1,
+      );
+    const token = token_file === undefined ? null : read(io, token_file).trim();
+    return {
+      address: reachable(address),
+      ...(token !== null && { headers: { Authorization: `Bearer ${token}` } }),
+      ...(tls !== undefined && address.kind === "tcp" && { tls: clientTls(io, tls, options) }),
+    };
+  } catch (thrown) {
+    if (!(thrown instanceof Refusal)) throw thrown;
+    io.err(thrown.message);
+    return thrown.exitCode;
+  }
+}
+
+/** Where `--admin` says where to ask, what is wrong with the config does not matter: then there is nothing more to be known from it. */
+function adminOf(io: AskIo, { config, admin }: AskOptions): AdminConfig {
+  try {
+    return adminOfConfig(io, config);
+  } catch (thrown) {
+    if (admin === undefined || !(thrown instanceof Refusal)) throw thrown;
+    return adminOfConfig(io, undefined);
+  }
+}
+
 /**
  * Only this one field is looked at: to ask the daemon must be possible most of all when the file is being changed and all else in it is wrong.
  */
-function addressOfConfig(io: AskIo, path: string | undefined): Address | number {
-  const problem = (message: string): number => {
-    io.err(message);
-    return EXIT_BAD_CONFIG;
-  };
+function adminOfConfig(io: AskIo, path: string | undefined): AdminConfig {
   let written: unknown;
   if (path !== undefined) {
-    let text: string;
-    try {
-      text = io.files.readText(path);
-    } catch (thrown) {
-      return problem(`${path}: ${messageOf(thrown)}`);
-    }
-    const { value, problems } = readYaml(text, path, io.environment);
+    const { value, problems } = readYaml(read(io, path), path, io.environment);
     const about = problems.find((each) => value === null || each.path[0] === "admin");
-    if (about !== undefined) return problem(formatProblem(about));
+    if (about !== undefined) throw new Refusal(formatProblem(about));
     if (value !== null && typeof value === "object" && !Array.isArray(value)) written = value.admin;
   }
   const parsed = configSchema.shape.admin.safeParse(written);
-  if (!parsed.success) return problem(`${path}: admin: ${parsed.error.issues[0]?.message}; --admin asks elsewhere`);
-  const { address } = parsed.data;
-  if (address === null) {
-    io.err(`${path}: admin.address is off: the daemon cannot be asked. SIGHUP reloads it, SIGTERM drains it`);
-    return 1;
+  if (!parsed.success) throw new Refusal(`${path}: admin: ${parsed.error.issues[0]?.message}; --admin asks elsewhere`);
+  return withAdminPaths(parsed.data, path ?? "");
+}
+
+/** The one certificate that the daemon shows is known, and what is shown to it. */
+function clientTls(io: AskIo, tls: NonNullable<AdminConfig["tls"]>, { cert, key }: AskOptions): HttpClientTls {
+  const [leaf] = splitPem(read(io, tls.cert), "CERTIFICATE");
+  const serverCertificate = leaf === undefined ? null : pemBytes(leaf);
+  if (serverCertificate === null) throw new Refusal(`${tls.cert}: there is no certificate in it`);
+  const isAsked = cert !== undefined || tls.client_ca.length > 0;
+  if (!isAsked) return { serverCertificate, chainPem: "", keyPem: "" };
+  return { serverCertificate, chainPem: read(io, cert ?? tls.cert), keyPem: read(io, key ?? tls.key) };
+}
+
+function read(io: AskIo, path: string): string {
+  try {
+    return io.files.readText(path);
+  } catch (thrown) {
+    throw new Refusal(`${path}: ${messageOf(thrown)}`);
   }
-  return reachable(io, address);
 }
 
-function addressOfOption(io: AskIo, written: string): Address | number {
+function addressOfOption(written: string): Address {
   const parsed = adminAddress.safeParse(written);
-  if (parsed.success && parsed.data !== null) return reachable(io, parsed.data);
-  io.err(`--admin: ${parsed.success ? `"${written}" is not an address` : parsed.error.issues[0]?.message}`);
-  return 2;
+  if (parsed.success && parsed.data !== null) return parsed.data;
+  throw new Refusal(
+    `--admin: ${parsed.success ? `"${written}" is not an address` : parsed.error.issues[0]?.message}`,
+    2,
+  );
 }
 
-function reachable(io: AskIo, address: Address): Address | number {
-  if (address.kind === "unix" || address.port !== 0) return address;
-  io.err(`${formatAddress(address)} means any free port: the daemon's log says which it is; give it with --admin`);
-  return 1;
+/** Where to dial what it listens on. */
+function reachable(address: Address): Address {
+  if (address.kind === "unix") return address;
+  if (address.port === 0) {
+    const told = `${formatAddress(address)} means any free port: the daemon's log says which it is; give it with --admin`;
+    throw new Refusal(told, 1);
+  }
+  const loopback = LOOPBACK.get(address.host);
+  return loopback === undefined ? address : { ...address, host: loopback };
 }
+
+/** What stands for all addresses of this host. */
+const LOOPBACK: ReadonlyMap<string, string> = new Map([
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
 
 function advice(code: string, { config, admin }: AskOptions): string {
   if (code === "ETIMEDOUT") return "; is the daemon stopped, or its supervisor busy?";
+  if (code === "EBADPEER") return "; whoever answers there is sent nothing";
   if (code === "EACCES" || code === "EPERM") return ": ask as the user that the daemon runs as, or as root";
   if (code !== "ECONNREFUSED" && code !== "ENOENT") return "";
   const other =

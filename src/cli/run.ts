@@ -6,12 +6,14 @@ import { messageOf, ProxyError } from "../base/errors.ts";
 import { type LoadedConfig, type LoadResult, loadConfigFile } from "../config/load.ts";
 import { formatProblem, type PlacedProblem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
+import { OPEN_ACCESS } from "../control/admin-access.ts";
 import type { DataPlane } from "../control/data-plane.ts";
 import { type Inheritance, takeOver } from "../control/hand-over.ts";
 import { HealthChecks } from "../control/health/health-checks.ts";
 import { LiveConfig } from "../control/live-config.ts";
 import { PidFile } from "../control/pid-file.ts";
 import { sweepRows } from "../control/row-sweep.ts";
+import { sameData } from "../control/same-data.ts";
 import { ServiceNotices } from "../control/service-manager.ts";
 import type { Worker } from "../proxy/worker.ts";
 import type { Files } from "../runtime/files.ts";
@@ -88,19 +90,9 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     return thrown.code === BAD_CONFIG ? EXIT_BAD_CONFIG : 1;
   }
   const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, embedded, accessLog, spans } = started;
-  let { admin } = started;
-  daemon.onAbandoned = async () => {
-    // A successor that was killed may have put its socket file in the place of ours, and nobody answers there.
-    if (admin?.address.kind !== "unix") return;
-    const before = admin;
-    try {
-      admin = await started.openAdmin({ takeOver: true });
-    } catch (thrown) {
-      log.error({ problem: messageOf(thrown) }, "the admin API cannot be reached any more");
-      return;
-    }
-    await before.close();
-  };
+  const { admin } = started;
+  // A successor that was killed may have put its socket file in the place of ours, and nobody answers there.
+  if (admin?.address.kind === "unix") daemon.onAbandoned = started.reopenAdmin;
   runtime.giveBackMemory();
   daemon.announce();
   const stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.noteLag(0, ms));
@@ -146,7 +138,8 @@ interface Started extends Shared {
   readonly log: Log;
   readonly pidFile: PidFile | null;
   readonly admin: Admin | null;
-  openAdmin(options: { readonly takeOver: boolean }): Promise<Admin | null>;
+  /** At the same address. */
+  readonly reopenAdmin: () => void;
   readonly embedded: Quickstart | null;
   /** Of this process, if it relays itself and keeps one. */
   readonly accessLog: () => AccessLogOutput | null;
@@ -164,6 +157,13 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
 
   let plane: DataPlane | null = null;
   let health: HealthChecks | null = null;
+  let admin: Admin | null = null;
+  let access = OPEN_ACCESS;
+  const reopenAdmin = (): void => {
+    const failed = (thrown: unknown): void =>
+      log.error({ problem: messageOf(thrown) }, "the admin API cannot be reached any more");
+    void admin?.reopen(access).catch(failed);
+  };
   const liveConfig = new LiveConfig(loaded, {
     runtime,
     log,
@@ -173,7 +173,15 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
       await plane?.publish(snapshot);
       health?.adopt(snapshot);
     },
-    adopted: ({ workers }) => plane?.resize(workerCount(runtime, workers)),
+    adopted(now, nowAccess) {
+      plane?.resize(workerCount(runtime, now.workers));
+      // Another address takes a restart, and so does what is to be known there; files are followed.
+      if (!sameData(now.admin, config.admin) || sameData(nowAccess, access)) return;
+      access = nowAccess;
+      if (admin === null) return;
+      log.info("the admin API goes by the token and the certificates that lie on the disk now");
+      reopenAdmin();
+    },
     ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
   });
   const compiled = await liveConfig.compileFirst();
@@ -235,10 +243,9 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
       log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
     io.onDefect(onDefect);
     const { address } = config.admin;
-    const openAdmin = async ({ takeOver }: { readonly takeOver: boolean }): Promise<Admin | null> =>
-      address === null ? null : await startAdmin({ address, control: daemon, runtime, takeOver, onDefect });
-    const admin = await openAdmin({ takeOver: isHeir });
-    const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, openAdmin, embedded };
+    if (address !== null)
+      admin = await startAdmin({ address, access, control: daemon, runtime, takeOver: isHeir, onDefect });
+    const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, reopenAdmin, embedded };
     return { ...shared, ...rest, accessLog: () => accessLog, spans: () => spans };
   } catch (thrown) {
     pidFile?.release();

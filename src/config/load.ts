@@ -6,6 +6,7 @@ import { formatPath, type Path, type PlacedProblem, samePath, sortProblems } fro
 import type { Finding } from "./report.ts";
 import { applyRules, type WrittenNames } from "./rules.ts";
 import type { BackendTlsConfig, Config, TlsConfig } from "./schema.ts";
+import type { AdminConfig } from "./schema-admin.ts";
 import { readShape } from "./shape.ts";
 import type { Environment } from "./substitute.ts";
 import { type Places, type PlainValue, readYaml } from "./yaml.ts";
@@ -102,6 +103,17 @@ export function pathBeside(file: string, path: string): string {
   return directory + (path.startsWith("./") ? path.slice(2) : path);
 }
 
+/** The same for all files of the admin API. */
+export function withAdminPaths(admin: AdminConfig, file: string): AdminConfig {
+  const { token_file, tls } = admin;
+  const beside = (path: string): string => pathBeside(file, path);
+  return {
+    ...admin,
+    ...(token_file !== undefined && { token_file: beside(token_file) }),
+    ...(tls && { tls: { cert: beside(tls.cert), key: beside(tls.key), client_ca: tls.client_ca.map(beside) } }),
+  };
+}
+
 interface TlsFiles {
   readonly certificates?: TlsConfig["certificates"] | undefined;
   readonly client_ca?: TlsConfig["client_ca"] | undefined;
@@ -136,6 +148,7 @@ function withPaths(config: Config, file: string): Config {
   const { output } = config.access_log;
   return {
     ...config,
+    admin: withAdminPaths(config.admin, file),
     ...(config.pid_file !== undefined && { pid_file: beside(config.pid_file) }),
     access_log: { ...config.access_log, output: output.includes("/") ? beside(output) : output },
     listeners: config.listeners.map((listener) => ({

@@ -8,6 +8,7 @@ import { didYouMean } from "./nearest.ts";
 import { formatPath, type Path } from "./problems.ts";
 import { earlierThatHides } from "./reach.ts";
 import { type Finding, Report } from "./report.ts";
+import { checkAdmin } from "./rules-admin.ts";
 import { checkBalance, checkOutliers, checkQueue } from "./rules-balance.ts";
 import { checkHealth } from "./rules-health.ts";
 import { checkBandwidth, checkConnectionRates } from "./rules-limits.ts";
@@ -25,6 +26,7 @@ export interface WrittenNames {
 export function applyRules(config: Config, names: WrittenNames): Finding[] {
   const report = new Report();
   const context = { config, names, report };
+  checkAdmin(report, config.admin);
   checkPolicyNames(context);
   for (const [index, listener] of config.listeners.entries()) checkListener(context, listener, index);
   for (const [policyName, policy] of Object.entries(config.policies)) checkPolicy(context, policyName, policy);

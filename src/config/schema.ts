@@ -3,6 +3,7 @@
 // What several fields must be to one another is in rules.ts.
 
 import { z } from "zod";
+import { admin } from "./schema-admin.ts";
 import { health } from "./schema-health.ts";
 import { bandwidthLimits, connectionRates } from "./schema-limits.ts";
 import { accessLog, log } from "./schema-logs.ts";
@@ -10,7 +11,6 @@ import { outliers } from "./schema-outliers.ts";
 import { telemetry } from "./schema-telemetry.ts";
 import { backendTls, listenerTls, routeTls } from "./schema-tls.ts";
 import {
-  adminAddress,
   alpnName,
   cidr,
   dnsPattern,
@@ -300,14 +300,7 @@ export const configSchema = z
       .describe(
         "A file that holds the process id of the supervisor while the program runs. Without it, none is written.",
       ),
-    admin: z
-      .strictObject({
-        address: adminAddress
-          .prefault("127.0.0.1:9901")
-          .describe("Where it listens. Other hosts cannot reach it, for it knows no passwords."),
-      })
-      .prefault({})
-      .describe("The admin API: status, metrics and probes."),
+    admin,
     drain_timeout: duration({ minMs: SECOND, maxMs: DAY, zero: "at once" })
       .prefault("30s")
       .describe(

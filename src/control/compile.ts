@@ -22,6 +22,7 @@ import type {
   RouteSpec,
   Snapshot,
 } from "../snapshot/snapshot.ts";
+import { type AdminAccess, readAdminAccess } from "./admin-access.ts";
 import type { Expiring } from "./findings.ts";
 import { type MaterialOptions, MaterialReader } from "./material.ts";
 import { type ServedCertificate, servedCertificates } from "./served-certificates.ts";
@@ -53,6 +54,8 @@ export type CompileResult =
       readonly stamps: ReadonlyMap<string, string>;
       /** Of the files that were read, for `served` of the next time. Never to be logged: keys are among them. */
       readonly texts: ReadonlyMap<string, string>;
+      /** Who may ask the admin API. */
+      readonly admin: AdminAccess;
     }
   | {
       readonly ok: false;
@@ -67,13 +70,14 @@ export type CompileResult =
  */
 export async function compile(loaded: LoadedConfig, options: CompileOptions): Promise<CompileResult> {
   const compiler = new Compiler(loaded, options);
+  const admin = readAdminAccess(compiler.material, loaded.config.admin, options.runtime);
   const snapshot = await compiler.compile();
   const { problems, warnings, expiring, expiringAt } = compiler.material.findings;
   const { stamps, texts } = compiler.material.files;
   if (problems.length > 0) return { ok: false, problems: sortProblems(problems), stamps };
   const certificates = servedCertificates(expiringAt, loaded.config);
   const allWarnings = sortProblems([...loaded.warnings, ...warnings]);
-  return { ok: true, snapshot, warnings: allWarnings, expiring, certificates, stamps, texts };
+  return { ok: true, snapshot, warnings: allWarnings, expiring, certificates, stamps, texts, admin };
 }
 
 /** The host names of the endpoints of a config, once each: what `resolve` will be asked. */

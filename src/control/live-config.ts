@@ -14,6 +14,7 @@ import { MeterBook } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { ConfigStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { AdminAccess } from "./admin-access.ts";
 import { type CompileResult, compile, hostNamesOf } from "./compile.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { changedAround, fixedChanges } from "./fixed-fields.ts";
@@ -50,7 +51,7 @@ export interface LiveConfigOptions {
   /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
   publish(snapshot: Snapshot): Promise<void>;
   /** A config was taken over, whether or not its snapshot is another one: for what is no part of that. */
-  adopted?(config: LoadedConfig["config"]): void;
+  adopted?(config: LoadedConfig["config"], admin: AdminAccess): void;
 }
 
 /** What each host name was resolved to, or the error. */
@@ -315,14 +316,14 @@ export class LiveConfig {
   /** What was compiled is what is served. */
   #adopt(
     loaded: LoadedConfig,
-    { snapshot, expiring, certificates, stamps, texts }: Compiled,
+    { snapshot, expiring, certificates, stamps, texts, admin }: Compiled,
     { answers, isNew }: { readonly answers: Answers; readonly isNew: boolean },
   ): void {
     // The number of the one that was published stays, when this one is the same.
     const served = isNew || !this.#served ? snapshot : this.#served.snapshot;
     this.#served = { loaded, answers, texts, certificates, snapshot: served };
     this.#expiry.replace(expiring);
-    this.#options.adopted?.(loaded.config);
+    this.#options.adopted?.(loaded.config, admin);
     this.#material.wasRead(stamps);
     this.#reasons = [];
   }

@@ -37,7 +37,7 @@ export class PemFiles {
 
   /** The blocks with this label of a file, which must have one and be sound base64. */
   blocks(file: string, label: string, path: Path): string[] {
-    const text = this.#text(file, path);
+    const text = this.text(file, path);
     if (text === null) return [];
     const blocks = splitPem(text, label);
     if (blocks.length === 0) this.#report(path, `${file}: expected a PEM block "${label}", found ${foundIn(text)}`);
@@ -53,7 +53,7 @@ export class PemFiles {
 
   /** The private key in a file; null when there is none that can be used. */
   key(file: string, path: Path): string | null {
-    const text = this.#text(file, path);
+    const text = this.text(file, path);
     if (text === null) return null;
     const key = KEY_LABELS.flatMap((label) => splitPem(text, label))[0];
     const encrypted = text.includes("BEGIN ENCRYPTED PRIVATE KEY") || key?.includes("Proc-Type: 4,ENCRYPTED") === true;
@@ -63,7 +63,8 @@ export class PemFiles {
     return encrypted ? null : (key ?? null);
   }
 
-  #text(file: string, path: Path): string | null {
+  /** All of a file; null when it cannot be read. */
+  text(file: string, path: Path): string | null {
     const known = this.texts.get(file);
     if (known !== undefined) return known;
     // Before it is read: what is written meanwhile counts as new.

@@ -6,13 +6,13 @@ import type { Expiring } from "./findings.ts";
 /** One of them, in the words of the status. */
 export interface ServedCertificate
   extends Pick<Expiring, "role" | "file" | "subject" | "names" | "notBeforeMs" | "notAfterMs"> {
-  /** `listener edge`, `backend db`. */
+  /** `listener edge`, `backend db`, `admin`. */
   readonly usedBy: string;
 }
 
 /** What was found at a place of the config. */
 export interface ExpiringAt {
-  /** `listeners` and an index, or `backends` and a name. */
+  /** `listeners` and an index, `backends` and a name, or `admin`. */
   readonly section: string | number | undefined;
   readonly entry: string | number | undefined;
   readonly expiring: Expiring;
@@ -25,8 +25,8 @@ const MOST_FOR_EACH = 10;
 export function servedCertificates(found: readonly ExpiringAt[], { listeners }: Config): readonly ServedCertificate[] {
   const users = new Map<string, Map<string, ServedCertificate>>();
   for (const { section, entry, expiring } of found) {
-    const isListener = section === "listeners";
-    const usedBy = isListener ? `listener ${listeners[Number(entry)]?.name}` : `backend ${entry}`;
+    const user = section === "listeners" ? `listener ${listeners[Number(entry)]?.name}` : `backend ${entry}`;
+    const usedBy = section === "admin" ? "admin" : user;
     const { role, file, subject, names, notBeforeMs, notAfterMs } = expiring;
     const ofUser = users.get(usedBy) ?? new Map<string, ServedCertificate>();
     users.set(usedBy, ofUser);

@@ -2,6 +2,23 @@
 
 import type { Address } from "../base/address.ts";
 
+/** What a server shows and demands, TLS 1.2 or later, as PEM texts. */
+export interface HttpServerTls {
+  readonly chainPem: string;
+  readonly keyPem: string;
+  /** One certificate each. When there are any, nobody is answered who does not show a certificate that they vouch for. */
+  readonly clientCaPem: readonly string[];
+}
+
+/** Who is asked, and what is shown. */
+export interface HttpClientTls {
+  /** DER of the one certificate that the server has to show; nothing is sent to any other one. */
+  readonly serverCertificate: Uint8Array;
+  /** PEM texts of what we show; both "" when that is nothing. */
+  readonly chainPem: string;
+  readonly keyPem: string;
+}
+
 export interface ServeHttpOptions {
   /** A "tcp" host must be an IP literal; port 0 takes a free one. */
   readonly address: Address;
@@ -10,6 +27,8 @@ export interface ServeHttpOptions {
    * closes. Whoever else is there stands in the way all the same, except at a socket file, which is taken. Default false.
    */
   readonly takeOver?: boolean;
+  /** Null: plain. Not on a unix socket. Default null. */
+  readonly tls?: HttpServerTls | null;
   /** A request body that is longer is refused (413). */
   readonly maxBodyBytes: number;
   /** Answers a request. One that throws or rejects is answered with an empty 500. */
@@ -32,6 +51,10 @@ export interface FetchHttpOptions {
   readonly method: "GET" | "POST" | "DELETE";
   /** With its slash: `/healthz`. */
   readonly path: string;
+  /** Beside Host. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Null: plain. Default null. */
+  readonly tls?: HttpClientTls | null;
   readonly timeoutMs: number;
 }
 
@@ -43,13 +66,13 @@ export interface HttpAnswer {
   readonly body: string;
 }
 
-/** HTTP/1.1 without TLS. */
+/** HTTP/1.1. */
 export interface Http {
   /**
    * Binds an address and answers requests there. A socket file is for this user alone (mode 0600); one that nobody answers at is replaced. Throws
-   * ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a message that names the address.
+   * ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a message that names the address, and BAD_TLS_MATERIAL.
    */
   serve(options: ServeHttpOptions): HttpServer;
-  /** Asks, straight and never through an HTTP proxy of the environment. Rejects with a ProxyError (ECONNREFUSED, ENOENT, ETIMEDOUT …). */
+  /** Asks, straight and never through an HTTP proxy of the environment. Rejects with a ProxyError (ECONNREFUSED, ENOENT, ETIMEDOUT …, EBADPEER when it is not who is meant). */
   fetch(options: FetchHttpOptions): Promise<HttpAnswer>;
 }

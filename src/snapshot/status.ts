@@ -103,7 +103,7 @@ export interface PolicyStatus {
 
 /** A certificate, or a revocation list, that ends. Of authorities and lists of one user, those that end first. */
 export interface CertificateStatus {
-  /** `listener edge`, `backend db`. */
+  /** `listener edge`, `backend db`, `admin`. */
   readonly used_by: string;
   /** `certificate`: one that is shown, `intermediate`: another of its chain. */
   readonly role: "certificate" | "intermediate" | "authority" | "revocation_list";

@@ -13,6 +13,7 @@ import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
 import { httpConformance } from "./serving-http.ts";
+import { httpsConformance } from "./serving-https.ts";
 import { socketStateConformance } from "./socket-state.ts";
 import { streamConformance } from "./streams.ts";
 import { tlsHandshakeConformance } from "./tls-handshake.ts";
@@ -39,4 +40,5 @@ export function runtimeConformance(runtime: Runtime): void {
   transferConformance(runtime);
   socketStateConformance(runtime);
   httpConformance(runtime);
+  httpsConformance(runtime);
 }

@@ -62,6 +62,8 @@ async function make(): Promise<Map<string, string>> {
   files.set("garbage.pem", "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n");
   files.set("not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
   files.set("empty.pem", "");
+  files.set("admin-token", "a-token-of-the-examples\n");
+  files.set("short-token", "too-short\n");
   await addSpiffeFolders(files);
   return files;
 }

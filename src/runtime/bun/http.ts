@@ -1,23 +1,23 @@
-// HTTP on Bun: Bun.serve, bound with the manners of bound.ts. Bun's own client is not used: it asks the proxies of the environment also for
-// 127.0.0.1, and cannot be told not to.
+// HTTP on Bun: Bun.serve, bound with the manners of bound.ts. The asking side is in http-client.ts.
 
 import { chmodSync, lstatSync, renameSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Address } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
-import type { FetchHttpOptions, Http, HttpAnswer, HttpServer, ServeHttpOptions } from "../http.ts";
+import type { Http, HttpServer, HttpServerTls, ServeHttpOptions } from "../http.ts";
 import { cannotListen } from "./bound.ts";
+import { fetch } from "./http-client.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
+import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
 
 /** A client that asks nothing for so long is cut. */
 const IDLE_TIMEOUT_SECONDS = 30;
 /** The longest that Bun knows. On a unix socket it cannot tell one that asks nothing from one that waits for its answer. */
 const UNIX_IDLE_TIMEOUT_SECONDS = 255;
-/** Longest answer that is read; 64 MiB is a status of some 300,000 endpoints. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** The kernel's limit (unix(7)) without the final NUL. */
 const UNIX_PATH_MAX_BYTES = 107;
+const TLS_1_2 = 0x0303;
 
 /** See runtime/http.ts. */
 export const http: Http = { serve, fetch };
@@ -40,6 +40,7 @@ function serveTcp(options: ServeHttpOptions): HttpServer {
     port: address.port,
     reusePort: true,
     idleTimeout: IDLE_TIMEOUT_SECONDS,
+    ...(options.tls && { tls: tlsOptions(options.tls) }),
   });
   const bound: Address = { kind: "tcp", host: address.host, port: server.port ?? address.port };
   return { address: bound, close: (patienceMs) => stop(server, patienceMs) };
@@ -49,6 +50,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
   const { address, takeOver = false } = options;
   if (address.kind !== "unix") throw new TypeError("a unix address");
   const { path } = address;
+  if (options.tls) throw new ProxyError("EINVAL", `cannot listen on ${formatAddress(address)} with TLS`);
   if (path.startsWith("@"))
     throw new ProxyError(
       "EINVAL",
@@ -78,9 +80,38 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
   return { address, close };
 }
 
+/**
+ * Bun would serve in plaintext, or ask nobody for a certificate, when one of these were missing: so all of them are said, and the material has been judged
+ * by then. Without tickets nobody resumes a session whose certificate has expired since.
+ */
+function tlsOptions({ chainPem, keyPem, clientCaPem }: HttpServerTls): Bun.TLSOptions {
+  const asksClients = clientCaPem.length > 0;
+  const clientAuth = asksClients ? "required" : "none";
+  const rest = { clientCrlPem: [], minVersion: "1.2", alpn: [], sessionTickets: false } as const;
+  serverContext({ chainPem, keyPem, clientCaPem, clientAuth, ...rest });
+  const options = {
+    cert: chainPem,
+    key: keyPem,
+    ...(asksClients && { ca: [...clientCaPem] }),
+    requestCert: asksClients,
+    rejectUnauthorized: asksClients,
+    minVersion: TLS_1_2,
+    ciphers: TLS12_AEAD_SUITES,
+    secureOptions: SERVER_OPTIONS,
+  };
+  // Bun knows `minVersion`; its types do not.
+  return options as Bun.TLSOptions;
+}
+
 type Target =
   | { readonly unix: string; readonly idleTimeout: number }
-  | { readonly hostname: string; readonly port: number; readonly reusePort: true; readonly idleTimeout: number };
+  | {
+      readonly hostname: string;
+      readonly port: number;
+      readonly reusePort: true;
+      readonly idleTimeout: number;
+      readonly tls?: Bun.TLSOptions;
+    };
 
 function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Target): Bun.Server<undefined> {
   const common = {
@@ -136,42 +167,4 @@ function unlinkQuietly(path: string): void {
   } catch {
     // Already gone, which is all that was wanted.
   }
-}
-
-async function fetch({ address, method, path, timeoutMs }: FetchHttpOptions): Promise<HttpAnswer> {
-  // Only commands ask, and it takes some memory.
-  const { request } = await import("node:http");
-  const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-  const where =
-    address.kind === "tcp" ? { host: address.host, port: address.port } : { socketPath: socketPath(address.path) };
-  const failed = (code: string, detail = code): void =>
-    reject(new ProxyError(code, `${formatAddress(address)} does not answer: ${detail}`));
-  const asked = request({ ...where, method, path, agent: false }, (answer) => {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    answer.on("data", (chunk: Uint8Array) => {
-      chunks.push(chunk);
-      length += chunk.length;
-      if (length <= MAX_ANSWER_BYTES) return;
-      failed("EMSGSIZE", `its answer is longer than ${MAX_ANSWER_BYTES} bytes`);
-      asked.destroy();
-    });
-    answer.on("error", (thrown) => failed(codeOf(thrown) || "ECONNRESET"));
-    answer.on("aborted", () => failed("ECONNRESET"));
-    answer.on("end", () => {
-      const body = Buffer.concat(chunks).toString("utf8");
-      resolve({ status: answer.statusCode ?? 0, contentType: answer.headers["content-type"] ?? "", body });
-    });
-  });
-  const timer = setTimeout(() => {
-    failed("ETIMEDOUT", `nothing came for ${timeoutMs / 1000} s`);
-    asked.destroy();
-  }, timeoutMs);
-  asked.on("error", (thrown) => failed(codeOf(thrown) || "ECONNRESET", codeOf(thrown) || messageOf(thrown)));
-  asked.end();
-  return await promise.finally(() => clearTimeout(timer));
-}
-
-function socketPath(path: string): string {
-  return path.startsWith("@") ? `\0${path.slice(1)}` : path;
 }

@@ -7,8 +7,8 @@ import type { ClientContext, ClientIdentity, ServerContext, ServerIdentity } fro
 import { earliestNextUpdateMs } from "./crl-expiry.ts";
 import { reasonOf } from "./tls-upgrade.ts";
 
-// The suites of TLS 1.2 that have forward secrecy and an AEAD (RFC 9325, 4.2). Those of TLS 1.3 are all fit and not for us to choose.
-const TLS12_AEAD_SUITES = [
+/** The suites of TLS 1.2 that have forward secrecy and an AEAD (RFC 9325, 4.2). Those of TLS 1.3 are all fit and not for us to choose. */
+export const TLS12_AEAD_SUITES = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
   "ECDHE-RSA-AES128-GCM-SHA256",
   "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -18,6 +18,8 @@ const TLS12_AEAD_SUITES = [
 ].join(":");
 const SSL_OP_NO_TICKET = 0x4000;
 const SSL_OP_CIPHER_SERVER_PREFERENCE = 0x400000;
+/** Of a server that lets nobody resume a session. */
+export const SERVER_OPTIONS = SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET;
 const KEY_MISMATCH: readonly string[] = ["KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"];
 
 /** A context with Bun's own handle to the built SSL_CTX. */
@@ -46,7 +48,7 @@ export function serverContext(identity: ServerIdentity): ServerContext {
       key: keyPem,
       ...verification(clientCaPem, clientCrlPem),
       minVersion: `TLSv${minVersion}`,
-      secureOptions: SSL_OP_CIPHER_SERVER_PREFERENCE | (identity.sessionTickets ? 0 : SSL_OP_NO_TICKET),
+      secureOptions: identity.sessionTickets ? SSL_OP_CIPHER_SERVER_PREFERENCE : SERVER_OPTIONS,
     }),
     revocationEndsMs: earliestNextUpdateMs(clientCrlPem),
   };

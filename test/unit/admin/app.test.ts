@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { type Admin, startAdmin } from "../../../src/admin/admin.ts";
 import { adminApp } from "../../../src/admin/app.ts";
 import { EventStreams } from "../../../src/admin/events.ts";
+import { gateFor } from "../../../src/admin/gate.ts";
 import type { Address } from "../../../src/base/address.ts";
+import { type AdminAccess, OPEN_ACCESS } from "../../../src/control/admin-access.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
 import type { Answered, Question } from "../../../src/snapshot/inspection.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -26,8 +28,8 @@ beforeEach(async () => {
 });
 afterEach(() => admin.close());
 
-async function start(address: Address): Promise<void> {
-  admin = await startAdmin({ address, control, runtime, onDefect: (thrown) => defects.push(thrown) });
+async function start(address: Address, access: AdminAccess = OPEN_ACCESS): Promise<void> {
+  admin = await startAdmin({ address, access, control, runtime, onDefect: (thrown) => defects.push(thrown) });
 }
 
 interface Answer {
@@ -292,6 +294,7 @@ test("a drain that ends the daemon at once is still answered", async () => {
   control.onDrain = () => closing.resolve(ending.close());
   const ending = await startAdmin({
     address: { kind: "tcp", host: "127.0.0.1", port: 0 },
+    access: OPEN_ACCESS,
     control,
     runtime,
     onDefect: () => {},
@@ -303,7 +306,13 @@ test("a drain that ends the daemon at once is still answered", async () => {
 
 test("the API describes each of its paths and methods, and no others", async () => {
   const streams = new EventStreams(control, () => {});
-  const app = adminApp({ control, runtime, kind: "unix", streams, onDefect: () => {} });
+  const app = adminApp({
+    control,
+    runtime,
+    gate: gateFor({ kind: "unix", path: "/s" }, OPEN_ACCESS, runtime),
+    streams,
+    onDefect: () => {},
+  });
   const served = app.routes.filter(({ method, path }) => method !== "ALL" && path !== "/*");
   const described = (await (await app.request("/api/v1/openapi.json")).json()) as {
     readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly operationId: string }>>>>;

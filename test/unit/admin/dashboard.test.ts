@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Admin, startAdmin } from "../../../src/admin/admin.ts";
+import { OPEN_ACCESS } from "../../../src/control/admin-access.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
 import { CLOSE_REASONS } from "../../../src/telemetry/close-reason.ts";
 import { SimControl } from "../../support/sim-control.ts";
@@ -15,7 +16,13 @@ let admin: Admin;
 beforeEach(async () => {
   const control = new SimControl();
   const address = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
-  admin = await startAdmin({ address, control, runtime, onDefect: (thrown) => console.error(thrown) });
+  admin = await startAdmin({
+    access: OPEN_ACCESS,
+    address,
+    control,
+    runtime,
+    onDefect: (thrown) => console.error(thrown),
+  });
 });
 afterEach(() => admin.close());
 

@@ -43,7 +43,8 @@ describe("workers", () => {
 });
 
 describe("admin.address", () => {
-  const offHost = "can be reached from other hosts, and the admin API knows no passwords: use 127.0.0.1 or unix:/path";
+  const offHost =
+    "can be reached from other hosts, and whoever reaches it commands the daemon: give `tls` with `client_ca`, or `token_file` with `tls`; or use 127.0.0.1 or unix:/path";
   const wrong: Readonly<Record<string, string>> = {
     "0.0.0.0:9901": `0.0.0.0:9901 ${offHost}`,
     "[::]:9901": `[::]:9901 ${offHost}`,
