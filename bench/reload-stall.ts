@@ -7,44 +7,23 @@
 //
 //   bun bench/reload-stall.ts [endpoints] [rounds] [balance] [workers: 1 or 0]     default 10000 10 least_connections 1
 
-import { dlopen, FFIType, ptr } from "bun:ffi";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Status } from "../src/snapshot/status.ts";
+import { nowMs, type Span, spread, TICK_MS, type Turn, turnOf, waitedMs, watchLoop } from "./loop-turns.ts";
 
 /** Reloads in a round. */
 const RELOADS = 5;
 /** After each, so that garbage is collected and old parts are gone before the next one. */
 const PAUSE_MS = 400;
-const TICK_MS = 1;
 const NEWCOMER_MS = 20;
-/** Shorter turns of the loop are not told. */
-const TOLD_MS = 2;
 const BOUNDS_MS = [2, 5, 10, 20];
 const START_LOOKS = 300;
 const LOOK_MS = 100;
-const LINE = "loop held ";
-const CLOCK_THREAD_CPUTIME_ID = 3;
-
-/** Something that took time, in ms. */
-interface Span {
-  /** Its end, since 1970. */
-  readonly atMs: number;
-  readonly wallMs: number;
-  /** Of that, ready to run but without a CPU. */
-  readonly waitMs: number;
-}
-
-/** A turn of the event loop. */
-interface Turn extends Span {
-  readonly pid: number;
-  /** On a CPU. */
-  readonly cpuMs: number;
-}
 
 interface Seen {
   readonly roundTrips: readonly Span[];
@@ -70,28 +49,6 @@ if (process.argv[2] === "run" || process.argv[2] === "worker") {
   process.exit(0);
 }
 
-/** Tells of the long turns of this process. */
-function watchLoop(): void {
-  const libc = dlopen("libc.so.6", { clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 } });
-  const timespec = new BigInt64Array(2);
-  const look = () => {
-    libc.symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, ptr(timespec));
-    return {
-      atMs: nowMs(),
-      cpuMs: Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6,
-      waitMs: waitedMs(process.pid),
-    };
-  };
-  let last = look();
-  setInterval(() => {
-    const { atMs, cpuMs, waitMs } = look();
-    const wallMs = atMs - last.atMs;
-    const turn: Turn = { pid: process.pid, atMs, wallMs, cpuMs: cpuMs - last.cpuMs, waitMs: waitMs - last.waitMs };
-    last = { atMs, cpuMs, waitMs };
-    if (wallMs > TOLD_MS) process.stdout.write(`${LINE}${JSON.stringify(turn)}\n`);
-  }, TICK_MS);
-}
-
 async function measure(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), "bunnel-reload-stall-"));
   // All of 127.0.0.0/8 is here.
@@ -108,7 +65,8 @@ async function measure(): Promise<void> {
   try {
     const turns: Turn[] = [];
     createInterface(daemon.stdout).on("line", (line) => {
-      if (line.startsWith(LINE)) turns.push(JSON.parse(line.slice(LINE.length)));
+      const turn = turnOf(line);
+      if (turn !== null) turns.push(turn);
     });
     const { pid, port } = await startOf(daemon, admin);
     // Of the worker only the thread of its loop: those that help it go where there is room.
@@ -240,21 +198,4 @@ function report(trials: readonly Trial[], { roundTrips, turns }: Seen): void {
     console.log(`longest wait for a CPU    ${most(turns, ({ waitMs }) => waitMs)}`);
     console.log(`of ${gaps.length} round trips   ${over} ms or more`);
   }
-}
-
-function spread(values: readonly number[]): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (part: number): string =>
-    (sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0).toFixed(1);
-  return `${at(0.5)} / ${at(0.9)} / ${at(1)}`;
-}
-
-/** Milliseconds since 1970, finely, and the same in all processes. */
-function nowMs(): number {
-  return performance.timeOrigin + performance.now();
-}
-
-/** For how long the first thread of a process has been ready to run but without a CPU. */
-function waitedMs(pid: number): number {
-  return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "latin1").split(" ")[1]) / 1e6;
 }
