@@ -33,18 +33,27 @@ const PATIENCE_MS = 1000;
 export async function startAdmin(options: AdminOptions): Promise<Admin> {
   let served = await serve(options);
   let isClosed = false;
+  /** One after the other: each closes the one before. */
+  let reopening: Promise<unknown> = Promise.resolve();
+  const { address } = served;
+  const replace = async (access: AdminAccess): Promise<void> => {
+    // Somebody else may have the address by now.
+    if (isClosed) return;
+    const before = served;
+    served = await serve({ ...options, address, access, takeOver: true });
+    await before.close();
+  };
   return {
-    address: served.address,
-    async reopen(access) {
-      // Somebody else may have the address by now.
-      if (isClosed) return;
-      const before = served;
-      served = await serve({ ...options, address: before.address, access, takeOver: true });
-      await before.close();
+    address,
+    reopen(access) {
+      const reopened = reopening.then(() => replace(access));
+      reopening = reopened.catch(() => {});
+      return reopened;
     },
-    close() {
+    async close() {
       isClosed = true;
-      return served.close();
+      await reopening;
+      await served.close();
     },
   };
 }

@@ -1,7 +1,7 @@
 // How commands ask the daemon that runs: where its admin API is by the config, and what to tell when nobody answers there.
 
 import type { Command } from "commander";
-import { type Address, formatAddress } from "../base/address.ts";
+import { type Address, formatAddress, isOnHost } from "../base/address.ts";
 import { codeOf, messageOf } from "../base/errors.ts";
 import { withAdminPaths } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
@@ -99,7 +99,7 @@ class Refusal extends Error {
 
 function targetOf(io: AskIo, options: AskOptions): Target | number {
   try {
-    const { address: written, token_file, tls } = adminOf(io, options);
+    const { address: written, token_file, tls, allow_plaintext } = adminOf(io, options);
     const address = options.admin === undefined ? written : addressOfOption(options.admin);
     if (address === null)
       throw new Refusal(
@@ -107,6 +107,9 @@ function targetOf(io: AskIo, options: AskOptions): Target | number {
         1,
       );
     const token = token_file === undefined ? null : read(io, token_file).trim();
+    const isOpen = tls === undefined && !allow_plaintext && !isOnHost(reachable(address));
+    if (token !== null && isOpen)
+      throw new Refusal(`the token is not sent to ${formatAddress(address)} in plaintext: give the config admin.tls`);
     return {
       address: reachable(address),
       ...(token !== null && { headers: { Authorization: `Bearer ${token}` } }),

@@ -371,3 +371,30 @@ test("answers of several processes are put together: newest first, peers of the 
     matching: 2,
   });
 });
+
+test("HEAD of the events opens no stream", async () => {
+  const { status, headers, text } = await ask("HEAD", "/api/v1/events");
+  expect([status, headers["content-type"], text]).toEqual([200, "text/event-stream", ""]);
+  expect(control.streams.open).toBe(0);
+});
+
+describe("served anew", () => {
+  const access = { token: "a-token-of-16-or-more", tls: null };
+
+  test("it goes by the new token at the same address, however often that is asked for at once", async () => {
+    const { address } = admin;
+    await Promise.all([admin.reopen(OPEN_ACCESS), admin.reopen(access), admin.reopen(access)]);
+    expect(admin.address).toEqual(address);
+    for (let round = 0; round < 20; round++) expect((await ask("GET", "/healthz")).status).toBe(401);
+    const headers = { Authorization: `Bearer ${access.token}` };
+    expect((await ask("GET", "/healthz", headers)).status).toBe(200);
+  });
+
+  test("not once it was closed: the address may be somebody else's", async () => {
+    const reopened = admin.reopen(access);
+    await admin.close();
+    await reopened;
+    await admin.reopen(access);
+    await expect(ask("GET", "/healthz")).rejects.toThrow();
+  });
+});

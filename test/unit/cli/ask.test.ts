@@ -109,3 +109,32 @@ test("a reload that is refused prints each problem on standard error", async () 
     err: ["a:1:1: x", "a:2:1: y", "the reload was refused, and nothing has changed"],
   });
 });
+
+const TOKEN_CONFIG = "admin: { token_file: t, address: '127.0.0.1:5'";
+
+test("the token of the config is sent, and never in plaintext to another host", async () => {
+  const sent: (Readonly<Record<string, string>> | undefined)[] = [];
+  const io = made({}, `${TOKEN_CONFIG} }`);
+  const files = { readText: (path: string) => (path === "d/t" ? "the-token-of-the-file\n" : io.files.readText()) };
+  const fetch = (options: FetchHttpOptions): Promise<HttpAnswer> => {
+    sent.push(options.headers);
+    return io.runtime.http.fetch(options);
+  };
+  const asking = { ...io, files, runtime: { http: { ...io.runtime.http, fetch } } };
+  await ask(asking, { config: "d/c" }, QUESTION);
+  expect(sent).toEqual([{ Authorization: "Bearer the-token-of-the-file" }]);
+  expect(await ask(asking, { config: "d/c", admin: "192.0.2.7:9901" }, QUESTION)).toBe(78);
+  expect(io.printed.err).toEqual(["the token is not sent to 192.0.2.7:9901 in plaintext: give the config admin.tls"]);
+  expect(sent).toHaveLength(1);
+});
+
+test("what listens on all addresses is asked on loopback", async () => {
+  for (const [written, asked] of [
+    ["0.0.0.0:9", "127.0.0.1:9"],
+    ["[::]:9", "[::1]:9"],
+  ] as const) {
+    const io = made({}, `admin: { address: '${written}' }`);
+    await ask(io, { config: "c" }, QUESTION);
+    expect(io.asked).toEqual([`GET ${asked} /api/v1/status`]);
+  }
+});
