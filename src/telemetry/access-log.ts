@@ -3,7 +3,7 @@
 // the most expensive thing in a connection's life. The text format resembles HAProxy's tcplog.
 
 import { type Clock, Timer } from "../base/clock.ts";
-import { CLOSE_REASONS, type CloseReason, type CloseSide, type Phase } from "./close-reason.ts";
+import { type CloseReason, type CloseSide, isFailure, type Phase } from "./close-reason.ts";
 
 /** One attempt at an endpoint. */
 export interface TriedEndpoint {
@@ -131,7 +131,7 @@ export class AccessLog {
 
 /** Whether nothing went wrong: it ended well, and the first endpoint took it. Others are of level `warn`. */
 export function wentWell({ closeReason, tried }: Pick<CloseRecord, "closeReason" | "tried">): boolean {
-  return CLOSE_REASONS[closeReason].level === "info" && tried.length === 0;
+  return !isFailure(closeReason) && tried.length === 0;
 }
 
 /** One JSON object and a newline. Fields that say nothing of this connection are left out. */
@@ -192,9 +192,8 @@ export function formatText(record: CloseRecord): string {
   const error = record.error === "" ? "" : ` error=${record.error}`;
   const tried = record.tried.map(({ endpoint, result, ms }) => `${word(endpoint)}:${result}/${Math.round(ms)}`);
   const attempts = tried.length === 0 ? "" : ` tried=${tried.join(",")}`;
-  const detail = [record.detail, record.refusedCertificate]
-    .filter((part) => part !== "" && part !== record.error)
-    .join("; ");
+  const known = ["", record.error, record.policyRule];
+  const detail = [record.detail, record.refusedCertificate].filter((part) => !known.includes(part)).join("; ");
   return (
     `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +
     `${Math.round(record.connectMs)}/${Math.round(record.durationMs)} ${record.bytesUp}/${record.bytesDown} ` +

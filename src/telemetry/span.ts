@@ -2,7 +2,7 @@
 // server.*, network.*, tls.*, error.type) and under `bunnel.` where they have none. Plain data, without the SDK.
 
 import { type CloseRecord, wentWell } from "./access-log.ts";
-import { CLOSE_REASONS } from "./close-reason.ts";
+import { isFailure } from "./close-reason.ts";
 
 type AttributeValue = string | number | boolean | string[];
 
@@ -20,7 +20,6 @@ export interface ConnectionSpan {
 
 /** The span of an ended connection. `worker` is the process that relayed it; 0 = there is one. */
 export function spanOf(record: CloseRecord, worker: number): ConnectionSpan {
-  const { level } = CLOSE_REASONS[record.closeReason];
   const attributes: Record<string, AttributeValue> = {
     "network.transport": record.downstreamDirect === "unix" ? "unix" : "tcp",
     "bunnel.connection.id": record.id,
@@ -54,7 +53,7 @@ export function spanOf(record: CloseRecord, worker: number): ConnectionSpan {
       ({ endpoint, result, ms }) => `${endpoint} ${result} ${Math.round(ms)} ms`,
     );
   if (!wentWell(record)) attributes["error.type"] = record.error === "" ? record.closeReason : record.error;
-  const failure = level === "info" ? null : record.detail === "" ? record.closeReason : record.detail;
+  const failure = !isFailure(record.closeReason) ? null : record.detail === "" ? record.closeReason : record.detail;
   const { timeMs: startMs, durationMs } = record;
   return { name: `connection ${record.listener}`, startMs, endMs: startMs + durationMs, attributes, failure };
 }
