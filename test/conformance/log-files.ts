@@ -47,6 +47,19 @@ export function logFileConformance(runtime: Runtime): void {
       assert.ok(all.every((value, index) => value === index));
     });
 
+    test("a write that has just begun goes to the file before, whole", async () => {
+      const sink = runtime.openLogSink(at("begun.log"));
+      const lines = `${"y".repeat(99)}\n`.repeat(5000);
+      for (let move = 0; move < MOVES; move++) {
+        sink.write(lines);
+        sink.moveTo(runtime.openLogFile(at(`begun.log.${move}`)));
+        await sink.flush();
+        const file = move === 0 ? "begun.log" : `begun.log.${move - 1}`;
+        assert.equal(readFileSync(at(file), "utf8").length, lines.length);
+      }
+      assert.equal(sink.droppedLines, 0);
+    });
+
     test("what it has left is closed", async () => {
       const sink = runtime.openLogSink(at("first.log"));
       const open = (): number => readdirSync("/proc/self/fd").length;
