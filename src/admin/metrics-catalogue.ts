@@ -39,7 +39,8 @@ export interface Metric {
   /** Those of a histogram without `le`. */
   readonly labels: readonly string[];
   readonly help: string;
-  read(source: MetricsSource): readonly Sample[];
+  /** Those of endpoints, of which there may be many, one after the other: nobody has to wait for all of them. */
+  read(source: MetricsSource): Iterable<Sample>;
 }
 
 /** What the names begin with. */
@@ -297,13 +298,13 @@ function byName(counts: Readonly<Record<string, number>>, listener: string, labe
 function ofEndpoints(
   value: (endpoint: Status["backends"][number]["endpoints"][number]) => number | null,
 ): Metric["read"] {
-  return ({ status: { backends } }) =>
-    backends.flatMap(({ backend, endpoints }) =>
-      endpoints.flatMap((each) => {
+  return function* ({ status: { backends } }) {
+    for (const { backend, endpoints } of backends)
+      for (const each of endpoints) {
         const read = value(each);
-        return read === null ? [] : [{ labels: { backend, endpoint: each.endpoint }, value: read }];
-      }),
-    );
+        if (read !== null) yield { labels: { backend, endpoint: each.endpoint }, value: read };
+      }
+  };
 }
 
 /** Of two workers of one number, one of which finishes what it has, the longer. */
@@ -327,16 +328,15 @@ function readBytes({ snapshot, meters }: MetricsSource): readonly Sample[] {
   });
 }
 
-function readFailures({ status, snapshot, meters }: MetricsSource): readonly Sample[] {
-  return snapshot.backends.flatMap(({ name: backend, endpoints }, index) =>
-    endpoints.flatMap(({ name: endpoint, meter }, place) => {
-      if (status.backends[index]?.endpoints[place]?.connect_failures_total === 0) return [];
-      return CONNECT_FAILURES.flatMap((code, at) => {
+function* readFailures({ status, snapshot, meters }: MetricsSource): Iterable<Sample> {
+  for (const [index, { name: backend, endpoints }] of snapshot.backends.entries())
+    for (const [place, { name: endpoint, meter }] of endpoints.entries()) {
+      if (status.backends[index]?.endpoints[place]?.connect_failures_total === 0) continue;
+      for (const [at, code] of CONNECT_FAILURES.entries()) {
         const value = meters.read(meter + ENDPOINT_METERS.failures + at);
-        return value === 0 ? [] : [{ labels: { backend, endpoint, code }, value }];
-      });
-    }),
-  );
+        if (value > 0) yield { labels: { backend, endpoint, code }, value };
+      }
+    }
 }
 
 function ofBackends(source: MetricsSource, offset: number, bounds: Bounds): readonly Sample[] {

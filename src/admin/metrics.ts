@@ -1,15 +1,15 @@
 // GET /metrics: the catalogue in the text format 0.0.4 of Prometheus. It is written in slices: with `workers: 0` connections are relayed by the same process.
 
 import Registry from "prom-client/lib/registry.js";
-import { CATALOGUE, type MetricsSource, PREFIX } from "./metrics-catalogue.ts";
+import { CATALOGUE, type MetricsSource, PREFIX, type Sample } from "./metrics-catalogue.ts";
 
 /** What the text is to be served as. */
 export const METRICS_CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 
 /** Others have their turn after so long. */
 const SLICE_MS = 2;
-/** Lines that are written between two looks at the time: less than a millisecond's. */
-const PIECE_SAMPLES = 500;
+/** Lines that are written between two looks at the time. */
+const PIECE_SAMPLES = 100;
 
 /** All metrics of this moment, as text. */
 export async function metricsText(source: MetricsSource): Promise<string> {
@@ -18,16 +18,21 @@ export async function metricsText(source: MetricsSource): Promise<string> {
   let sinceMs = performance.now();
   for (const { name: suffix, type, help, read } of CATALOGUE) {
     const name = `${PREFIX}${suffix}`;
-    const values = read(source).map((sample) => ({ ...sample, metricName: `${name}${sample.suffix ?? ""}` }));
     const pieces: string[] = [];
-    for (let first = 0; first === 0 || first < values.length; first += PIECE_SAMPLES) {
-      const piece = { name, type, help, values: values.slice(first, first + PIECE_SAMPLES) };
-      const text = await registry.getMetricsAsString({ get: () => piece });
-      pieces.push(first === 0 ? text : withoutHead(text));
-      if (performance.now() - sinceMs < SLICE_MS) continue;
+    let values: (Pick<Sample, "labels" | "value"> & { readonly metricName: string })[] = [];
+    const write = async (): Promise<void> => {
+      const text = await registry.getMetricsAsString({ get: () => ({ name, type, help, values }) });
+      pieces.push(pieces.length === 0 ? text : withoutHead(text));
+      values = [];
+      if (performance.now() - sinceMs < SLICE_MS) return;
       await othersHadTheirTurn();
       sinceMs = performance.now();
+    };
+    for (const sample of read(source)) {
+      if (values.length === PIECE_SAMPLES) await write();
+      values.push({ labels: sample.labels, value: sample.value, metricName: `${name}${sample.suffix ?? ""}` });
     }
+    await write();
     families.push(pieces.join("\n"));
   }
   return `${families.join("\n\n")}\n`;

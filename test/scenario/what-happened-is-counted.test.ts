@@ -6,10 +6,16 @@ import tls from "node:tls";
 import type { Status } from "../../src/snapshot/status.ts";
 import { type CertificateFiles, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { Samples } from "../support/metrics-samples.ts";
+import { missingPrograms } from "../support/programs.ts";
+import { checkMetrics } from "../support/promtool.ts";
 import { unusedPort } from "../support/servers.ts";
 import { type Supervised, startSupervised } from "../support/supervised.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
 
+const missing = missingPrograms("promtool");
+/** For so long a worker is stopped. */
+const HELD_MS = 500;
 const MESSAGE = "x".repeat(1000);
 
 test("by two workers, one of which is killed, and by the program that takes over", async () => {
@@ -109,10 +115,32 @@ ${more}`;
   const reloaded = await untilStatus(running, (status) => backendOf(status, "more")?.bytes_down === 3);
   expect(backendOf(reloaded, "echo")).toMatchObject({ bytes_up: 11_000, bytes_down: 11_000 });
 
+  // A worker that is held up, here by a stop, says for how long.
+  const [stopped] = running.workers;
+  if (stopped === undefined) throw new Error("there are two");
+  process.kill(stopped, "SIGSTOP");
+  await Bun.sleep(HELD_MS);
+  process.kill(stopped, "SIGCONT");
+  await untilStatus(running, ({ workers }) =>
+    workers.some(({ pid, event_loop_lag_ms: ms }) => pid === stopped && ms > HELD_MS / 2),
+  );
+  const metrics = async (): Promise<Samples> =>
+    new Samples(await (await fetch("http://bunnel/metrics", { unix: running.adminPath })).text());
+  const lag = (await metrics()).sum("event_loop_lag_seconds", {});
+  expect(lag).toBeGreaterThan(HELD_MS / 2000);
+
   await running.upgrade();
   const upgraded = await running.untilServing(2);
   expect(edge(upgraded)).toMatchObject(afterKill);
   expect(backendOf(upgraded, "more")).toMatchObject({ bytes_up: 3, bytes_down: 3 });
+  const samples = await metrics();
+  for (const [reason, count] of Object.entries(expected.closed))
+    expect(samples.sum("connections_closed_total", { listener: "edge", reason })).toBe(count);
+  expect(samples.sum("handshake_duration_seconds_count", { listener: "edge" })).toBe(10);
+  expect(samples.sum("bytes_total", { listener: "edge", backend: "echo", direction: "up" })).toBe(7000);
+  expect(samples.sum("policy_decisions_total", { policy: "lenient", decision: "shadow_deny" })).toBe(4);
+  for (const worker of ["0", "1", "2"]) expect(samples.count("event_loop_lag_seconds", { worker })).toBe(1);
+  if (missing === "") expect(await checkMetrics(samples.text)).toBe("");
 }, 30_000);
 
 function listenerOf(status: Status, name: string): Status["listeners"][number] | undefined {

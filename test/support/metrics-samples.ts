@@ -22,14 +22,24 @@ export class Samples {
 
   /** The sum of those that have all of these labels; 0 when there are none. */
   sum(name: string, labels: Readonly<Record<string, string>>): number {
-    const fits = (line: Line): boolean =>
-      line.name === name && Object.entries(labels).every(([label, value]) => line.labels.get(label) === value);
-    return this.#lines.filter(fits).reduce((sum, { value }) => sum + value, 0);
+    return this.#find(name, labels).reduce((sum, { value }) => sum + value, 0);
+  }
+
+  /** How many have all of these labels. */
+  count(name: string, labels: Readonly<Record<string, string>>): number {
+    return this.#find(name, labels).length;
   }
 
   /** Whether there are any of that metric. */
   has(name: string): boolean {
     return this.#lines.some((line) => line.name === name || line.name === `${name}_count`);
+  }
+
+  #find(name: string, labels: Readonly<Record<string, string>>): readonly Line[] {
+    return this.#lines.filter(
+      (line) =>
+        line.name === name && Object.entries(labels).every(([label, value]) => line.labels.get(label) === value),
+    );
   }
 }
 

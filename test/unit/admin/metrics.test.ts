@@ -100,7 +100,7 @@ test("every sample has the labels that the catalogue says, and no name stands th
   const source = metricsSample();
   expect(new Set(CATALOGUE.map(({ name }) => name)).size).toBe(CATALOGUE.length);
   for (const { name, type, labels, read } of CATALOGUE) {
-    const found = read(source);
+    const found = [...read(source)];
     expect([name, found.length > 0]).toEqual([name, true]);
     for (const sample of found) {
       const expected = sample.suffix === "_bucket" ? [...labels, "le"] : labels;
@@ -170,7 +170,7 @@ describe("200 listeners and 1,000 endpoints", () => {
     expect(heads.length).toBe(CATALOGUE.length);
     const values = lines.filter((line) => line !== "" && !line.startsWith("#"));
     const source = metricsSample({}, LARGE);
-    expect(values.length).toBe(CATALOGUE.reduce((sum, { read }) => sum + read(source).length, 0));
+    expect(values.length).toBe(CATALOGUE.reduce((sum, { read }) => sum + [...read(source)].length, 0));
     expect(new Set(values).size).toBe(values.length);
     expect(text.endsWith("\n")).toBe(true);
   });

@@ -2,6 +2,7 @@
 // with looks that the test takes; certificates and their judgement are real.
 
 import { afterEach, beforeAll, beforeEach, describe, expect, setSystemTime, spyOn, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
 import { messageOf, ProxyError } from "../../../src/base/errors.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { formatProblem } from "../../../src/config/problems.ts";
@@ -153,6 +154,21 @@ describe("files", () => {
     await looks(4);
     expect(said()).toEqual(["info: certificates replaced"]);
     expect(published.map(({ generation }) => generation)).toEqual([2]);
+  });
+
+  test("are told with who uses them and when they end, as they are served", async () => {
+    const followed = await start();
+    const shown = (): unknown => followed.certificates.filter(({ role }) => role === "certificate");
+    const endOf = ({ certificatePem }: KeyPair): number => Date.parse(new X509Certificate(certificatePem).validTo);
+    const edge = { usedBy: "listener in", file: "edge.pem", notAfterMs: endOf(pki.server) };
+    expect(shown()).toMatchObject([{ ...edge, names: expect.arrayContaining(["localhost"]) }]);
+    expect(followed.certificates.map(({ role, file }) => [role, file])).toContainEqual(["authority", "ca.pem"]);
+    files.write("edge.key", renewed.keyPem);
+    await looks(3);
+    expect(shown()).toMatchObject([edge]);
+    install(renewed);
+    await looks(3);
+    expect(shown()).toMatchObject([{ ...edge, notAfterMs: endOf(renewed) }]);
   });
 
   test("key and certificate written one after the other are never served or refused half", async () => {
