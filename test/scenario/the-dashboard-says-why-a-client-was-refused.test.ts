@@ -140,6 +140,13 @@ withBrowser(
     );
     await page.getByRole("button", { name: "Show all" }).click();
 
+    // What is being read is not pushed away by what comes.
+    const late = await refused();
+    await page.getByText(/; 1 newer when the record is closed$/).waitFor();
+    expect(await row.filter({ hasText: late }).count()).toBe(0);
+    await row.filter({ hasText: named }).click();
+    await row.filter({ hasText: late }).waitFor();
+
     // From the listener's own count to those that it counts.
     const chip = page.locator("#listeners-table button.chip", { hasText: "certificate rejected" }).first();
     await chip.click();
@@ -271,7 +278,8 @@ withBrowser(
     for (const load of loads) await load[Symbol.asyncDispose]();
     await daemon.stop("SIGKILL");
     await page.locator("#lost", { hasText: "Connection lost, retrying" }).waitFor();
-    expect(await textOf(page.getByRole("status").first())).toBe("Connection lost, retrying.");
+    expect(await textOf(page.locator("#said"))).toBe("Connection lost, retrying.");
+    await page.locator("#state", { hasText: "not known" }).waitFor();
     await daemon[Symbol.asyncDispose]();
     daemon = await startDaemon(config);
     await page.getByText("live", { exact: true }).waitFor({ timeout: 10_000 });

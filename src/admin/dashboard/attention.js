@@ -145,8 +145,8 @@ export function factsView() {
     const { status, nowMs, latest } = model;
     if (status === null) return;
     const { config } = status;
-    setText(state, status.state);
-    state.dataset.level = status.state === "serving" ? "good" : "warn";
+    setText(state, model.isLive ? status.state : "not known");
+    state.dataset.level = !model.isLive ? "none" : status.state === "serving" ? "good" : "warn";
     document.title = `${status.state === "serving" ? "" : `${status.state} · `}bunnel · ${location.host}`;
     set("Connections", count(status.connections), `at ${some(status.listeners.length, "listener")}`);
     set(

@@ -39,6 +39,8 @@ export function closesView(meanings, renderSoon) {
   const table = tableOf(meanings);
   /** Older ones that the daemon has found for the filter. @type {readonly CloseLine[]} */
   let found = [];
+  /** What is shown: while a record is open the list stands still, so that it is not pushed away. @type {readonly CloseLine[]} */
+  let held = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -82,17 +84,24 @@ export function closesView(meanings, renderSoon) {
         (model.status?.listeners ?? []).map((each) => each.listener),
       );
       setChoices(reason, [...new Set(model.closes.map((line) => field(line, "close_reason")))].sort(), reasonWords);
+      if (!table.hasOpen) held = model.closes;
+      const [newest] = held;
+      const newer = newest === undefined ? 0 : model.closes.indexOf(newest);
       const wanted = text.value.trim().toLowerCase();
-      const rows = mergeCloses(model.closes, found).filter(
+      const rows = mergeCloses(held, found).filter(
         (line) =>
           (reason.value === "" || line.close_reason === reason.value) &&
           (listener.value === "" || line.listener === listener.value) &&
           (wanted === "" || searchText(line).includes(wanted)),
       );
       clear.hidden = !isFiltered();
-      table.render(rows, isFiltered() ? "None of the last failures fits the filter." : NONE);
-      const total = count(model.closes.length);
-      setText(counted, isFiltered() ? `${count(rows.length)} that fit` : rows.length === 0 ? "" : `the last ${total}`);
+      table.render(rows, isFiltered() ? "None of the last failures fits the filter." : emptyOf(model));
+      const shown = isFiltered()
+        ? `${count(rows.length)} that fit`
+        : rows.length === 0
+          ? ""
+          : `the last ${count(held.length)}`;
+      setText(counted, newer > 0 ? `${shown}; ${count(newer)} newer when the record is closed` : shown);
     },
     show(filter) {
       set(filter.reason, filter.listener);
@@ -103,6 +112,12 @@ export function closesView(meanings, renderSoon) {
 }
 
 const NONE = "No connection has been refused or has failed. Those that are will stand here, with the reason.";
+
+/** @param {Model} model */
+function emptyOf({ closesProblem }) {
+  if (closesProblem === null) return "Looking …";
+  return closesProblem === "" ? NONE : `The last failures are not known, retrying: ${closesProblem}`;
+}
 
 /** @param {Meanings} meanings */
 function tableOf(meanings) {

@@ -80,7 +80,8 @@ export function connectionPanel(say) {
     const show = async () => {
       try {
         detail = await get(`/api/v1/connections/${encodeURIComponent(id)}`);
-        if (detail !== null) content.replaceChildren(...groupsOf(detail));
+        // What is being selected, to be copied, stays.
+        if (detail !== null && getSelection()?.isCollapsed !== false) content.replaceChildren(...groupsOf(detail));
         end.disabled = false;
       } catch (thrown) {
         const isGone = thrown instanceof ApiError && thrown.status === 404;
@@ -130,7 +131,7 @@ function groupsOf(detail) {
       ["fingerprint", detail.peer_fingerprint],
       ["TLS", [detail.tls_version, detail.tls_cipher, detail.tls_resumed ? "resumed" : ""].filter(Boolean).join(" · ")],
     ]),
-    group("Way", [
+    group("Path", [
       ["listener", detail.listener],
       ["route", detail.route],
       ["policy", [detail.policy, detail.policy_rule].filter(Boolean).join(": ")],
@@ -146,8 +147,8 @@ function groupsOf(detail) {
       ["idle for", duration(detail.idle_ms)],
       ["up", bytes(detail.bytes_up)],
       ["down", bytes(detail.bytes_down)],
-      ["ends when idle, in", left(timers.idle_timeout_in_ms)],
-      ["ends at the latest in", left(timers.max_lifetime_in_ms)],
+      ["idle timeout in", left(timers.idle_timeout_in_ms)],
+      ["max lifetime in", left(timers.max_lifetime_in_ms)],
       [
         "certificate expires in",
         timers.certificate_expires_in_ms === null ? "" : left(timers.certificate_expires_in_ms),

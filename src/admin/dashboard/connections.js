@@ -31,7 +31,7 @@ export function connectionsView(panel) {
     const isFiltered = Object.values(filter).some((value) => value !== "");
     try {
       const answer = await get("/api/v1/connections", { ...filter, limit: MOST_ROWS });
-      table.render(answer.connections, isFiltered ? "No live connection fits the filter." : "No connection is open.");
+      table.render(answer.connections, isFiltered ? "No live connection fits the filter." : undefined);
       const shown = answer.connections.length;
       const { matching, total } = answer;
       const of = isFiltered ? `${count(matching)} of ${count(total)} fit` : `${count(total)} open`;
@@ -69,7 +69,7 @@ function tableOf(panel) {
   /** @type {Table<ConnectionRow>} */
   const table = new Table(find("connections-table", HTMLElement), {
     label: "Live connections",
-    empty: "Looking …",
+    empty: "No connection is open.",
     key: ({ id }) => id,
     opens: ({ downstream, id }) => `Connection ${id} of ${downstream}: details`,
     open: ({ id }) => panel.open(id),

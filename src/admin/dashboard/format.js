@@ -26,12 +26,13 @@ export function bytes(value) {
 }
 
 /**
- * 12 or 1.4: what happens in a second; a dash where nothing is known yet.
+ * 12, 3 or 1.4: what happens in a second; a dash where nothing is known yet.
  * @param {number | null} value
  */
 export function rate(value) {
   if (value === null) return "–";
-  return value >= 10 || value === 0 ? count(Math.round(value)) : value.toFixed(1);
+  const whole = Math.round(value);
+  return value >= 10 || Math.abs(value - whole) < 0.05 ? count(whole) : value.toFixed(1);
 }
 
 /**

@@ -26,12 +26,15 @@ const say = (text) => setText(said, text);
 /** So many are asked for at first; a filter finds older ones. */
 const FIRST_CLOSES = 100;
 
+const RETRY_MS = 2000;
+
 let isScheduled = false;
 const renderSoon = () => {
   if (isScheduled) return;
   isScheduled = true;
   requestAnimationFrame(() => {
     isScheduled = false;
+    if (model.status === null) return;
     for (const render of views) {
       // A defect in one table must not hide the others.
       try {
@@ -94,12 +97,24 @@ async function showStream(isLive) {
     const since = model.status === null ? "" : ` What is shown is as of ${clock(model.nowMs)}.`;
     setText(lost, `Connection lost, retrying.${since}`);
     say("Connection lost, retrying.");
+    renderSoon();
     return;
   }
   say("Connected.");
-  // The stream tells of what fails from now on; what has failed before is asked for.
-  const answer = await get("/api/v1/closes", { failed: "true", limit: FIRST_CLOSES }).catch(() => null);
-  if (answer !== null) model.takeCloses(answer.closes);
+  await loadCloses();
+}
+
+/** The stream tells of what fails from now on; what has failed before is asked for. */
+async function loadCloses() {
+  try {
+    const { closes } = await get("/api/v1/closes", { failed: "true", limit: FIRST_CLOSES });
+    model.takeCloses(closes);
+    model.closesProblem = "";
+  } catch (thrown) {
+    model.closesProblem = thrown instanceof Error ? thrown.message : String(thrown);
+    if (!find("lost", HTMLElement).hidden) return;
+    setTimeout(loadCloses, RETRY_MS);
+  }
   renderSoon();
 }
 

@@ -19,6 +19,8 @@ const UNKNOWN = { opened: null, up: null, down: null };
 export class Model {
   /** @type {Status | null} */
   status = null;
+  /** Whether that is what is true now. */
+  isLive = false;
   /** The daemon's clock at the last event, in ms since 1970. */
   nowMs = 0;
   /** By second, oldest first: time in s since 1970, then what happened per second; null is a gap. */
@@ -34,6 +36,11 @@ export class Model {
    * @type {readonly CloseLine[]}
    */
   closes = [];
+  /**
+   * Why those before the page was opened are not known; "" when they are, null before they have been asked for.
+   * @type {string | null}
+   */
+  closesProblem = null;
   /** @type {Meanings} */
   #meanings;
   /** @type {Map<string, Totals>} */
@@ -57,11 +64,13 @@ export class Model {
       this.#rates.clear();
     }
     this.status = status;
+    this.isLive = true;
     this.nowMs = Date.parse(status.started_at) + status.uptime_s * 1000;
   }
 
   /** The stream has broken off: the charts get a gap, and rates start anew. */
   lost() {
+    this.isLive = false;
     this.#totals.clear();
     this.#rates.clear();
   }

@@ -26,7 +26,7 @@ export function peersView() {
   /** @type {Table<PeerRow>} */
   const table = new Table(find("peers-table", HTMLElement), {
     label: "Who talks to whom",
-    empty: "Looking …",
+    empty: "Nobody is connected.",
     key: ({ identity, listener, backend }) => `${identity}\n${listener}\n${backend}`,
     columns: [
       {
@@ -35,8 +35,8 @@ export function peersView() {
         text: ({ identity }) => identity || "without a certificate",
         paint: paintIdentity,
       },
-      { title: "Listener", text: ({ listener }) => listener },
-      { title: "Backend", text: ({ backend }) => `→ ${backend || "none yet"}` },
+      { title: "Listener", kind: "word", text: ({ listener }) => listener },
+      { title: "Backend", kind: "word", text: ({ backend }) => `→ ${backend || "none yet"}` },
       { title: "Open", kind: "number", text: ({ connections }) => count(connections) },
       { title: "Up", kind: "number spare", text: ({ bytes_up }) => bytes(bytes_up) },
       { title: "Down", kind: "number spare", text: ({ bytes_down }) => bytes(bytes_down) },
@@ -45,7 +45,7 @@ export function peersView() {
   poll(find("peers", HTMLElement), PEERS_EVERY_MS, async () => {
     try {
       const { peers, matching } = await get("/api/v1/peers", { limit: MOST_PEERS });
-      table.render(peers, "Nobody is connected.");
+      table.render(peers);
       setText(counted, peers.length < matching ? `the first ${count(peers.length)} of ${count(matching)}` : "");
     } catch (thrown) {
       setText(counted, `not up to date: ${thrown instanceof Error ? thrown.message : thrown}`);

@@ -19,7 +19,7 @@ import { make, setText } from "./dom.js";
  * @property {string} label Names it for those who do not see it.
  * @property {readonly Column<Row>[]} columns
  * @property {(row: Row) => string} key
- * @property {string} empty What is said instead of rows.
+ * @property {string} empty What is said instead of rows when there are none.
  * @property {(row: Row) => string} [rowClass]
  * @property {(row: Row) => string} [opens] Names what a row's button opens. There is a button in the first cell when this is given and not "".
  * @property {(row: Row) => Node} [detail] What is shown below a row while it is open.
@@ -53,12 +53,12 @@ export class Table {
    */
   constructor(place, options) {
     this.#options = options;
-    const { columns, label, empty } = options;
+    const { columns, label } = options;
     const head = columns.map(({ title, hint = null, kind = "" }) =>
       make("th", { scope: "col", class: kind, title: hint }, title),
     );
     this.#none.colSpan = columns.length;
-    this.#none.textContent = empty;
+    this.#none.textContent = "Looking …";
     place.setAttribute("role", "region");
     place.setAttribute("aria-label", label);
     // What scrolls must be reachable for those who have no wheel.
@@ -71,12 +71,17 @@ export class Table {
     });
   }
 
+  /** Whether a row of these is open. */
+  get hasOpen() {
+    return [...this.#entries.values()].some(({ detail }) => detail !== null);
+  }
+
   /**
    * @param {readonly Row[]} rows
-   * @param {string} [empty] What is said when there are none; default: what was said before.
+   * @param {string} [empty] What is said when there are none.
    */
-  render(rows, empty) {
-    if (empty !== undefined) setText(this.#none, empty);
+  render(rows, empty = this.#options.empty) {
+    setText(this.#none, empty);
     const focused = document.activeElement;
     const at = focused === null ? -1 : this.#buttons().indexOf(/** @type {HTMLButtonElement} */ (focused));
     const keys = new Set(rows.map(this.#options.key));

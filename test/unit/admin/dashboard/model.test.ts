@@ -161,7 +161,7 @@ test("numbers are written as people read them", () => {
     "2 h 10 min",
     "3 d 4 h",
   ]);
-  expect([null, 0, 0.25, 9.96, 1234.5].map(rate)).toEqual(["–", "0", "0.3", "10.0", "1,235"]);
+  expect([null, 0, 0.25, 9.96, 1234.5].map(rate)).toEqual(["–", "0", "0.3", "10", "1,235"]);
   const noon = new Date(2026, 10, 21, 12, 1, 2).getTime();
   expect([clock(noon, noon), clock(noon, noon + 86_400_000), clock("?", noon)]).toEqual([
     "12:01:02",
