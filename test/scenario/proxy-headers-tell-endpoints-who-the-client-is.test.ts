@@ -266,6 +266,8 @@ describe.skipIf(missingHaproxy !== "")(`HAProxy ${missingHaproxy}`.trim(), () =>
       expect(secure).toMatch(
         new RegExp(`^127\\.0\\.0\\.1 \\d+ 127\\.0\\.0\\.1 ${tls} authority=${authority} id=${id}$`),
       );
+      const record = await daemon.record(({ listener }) => listener === `tls-${kind}`);
+      if (kind === "v2-tls") expect(secure).toEndWith(`id=${record.id}`);
     }
   });
 
