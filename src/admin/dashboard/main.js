@@ -14,6 +14,7 @@ import { clock } from "./format.js";
 import { listenersView } from "./listeners.js";
 import { Model } from "./model.js";
 import { certificatesView, peersView, policiesView, workersView } from "./node-tables.js";
+import { onScreen } from "./on-screen.js";
 import { follow } from "./stream.js";
 
 /** @type {Meanings} */
@@ -59,8 +60,8 @@ const views = [
     { label: "failed/s", color: "ink-bad", of: "failed" },
   ]),
   closes.render,
-  listenersView(closes.show),
-  backendsView(),
+  onScreen(find("listeners", HTMLElement), listenersView(closes.show)),
+  onScreen(find("backends", HTMLElement), backendsView()),
   connectionsView(connectionPanel(say)),
   certificatesView(),
   workersView(),
