@@ -5,8 +5,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { once } from "node:events";
 import { join } from "node:path";
 import type { Locator, Page } from "playwright-core";
+import type { Status } from "../../src/snapshot/status.ts";
 import { issueCertificate } from "../../src/tls-tools/tls-tools.ts";
-import { type PageInBrowser, startBrowser } from "../support/browser.ts";
+import { heapBytes, type PageInBrowser, startBrowser } from "../support/browser.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
@@ -271,6 +272,53 @@ withBrowser(
   },
   90_000,
 );
+
+withBrowser(
+  title("half an hour of events leaves the page as small as the last ten minutes of them"),
+  async () => {
+    const status = (await (await fetch(`http://${admin}/api/v1/status`)).json()) as Status;
+    const other = await page.context().newPage();
+    await other.route("**/api/v1/events", (route) =>
+      route.fulfill({ contentType: "text/event-stream", body: halfAnHour(status) }),
+    );
+    await other.goto(`http://${admin}/`);
+    await other.locator("#closes-count", { hasText: "the last 500" }).waitFor();
+    expect(await textOf(other.locator("#bytes-chart .note"))).toBe("last 9 min 59 s");
+    expect(await other.locator("#closes-table tbody tr").count()).toBe(500);
+    expect(await heapBytes(other)).toBeLessThan(20e6);
+    await other.close();
+  },
+  20_000,
+);
+
+/** As the daemon tells it, with five failures in each second. */
+function halfAnHour(status: Status): string {
+  const events: string[] = [];
+  const tell = (event: string, data: object): number =>
+    events.push(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  tell("status", status);
+  const startMs = Date.now();
+  for (let second = 1; second <= 1800; second++) {
+    const time = new Date(startMs + second * 1000).toISOString();
+    const listeners = status.listeners.map((row) => ({
+      ...row,
+      connections_total: row.connections_total + second * 9,
+    }));
+    tell("tick", { ...status, time, listeners });
+    const closes = [1, 2, 3, 4, 5].map((nth) => ({
+      ...{
+        seq: second * 5 + nth,
+        id: `a-${second * 5 + nth}`,
+        ended_at: time,
+        listener: "edge",
+        downstream: "192.0.2.1:4",
+      },
+      ...{ close_reason: "policy_denied", policy: "billing-clients", policy_rule: "default" },
+    }));
+    tell("closes", { closes });
+  }
+  return events.join("");
+}
 
 withBrowser(
   title("a daemon that has gone is noticed, and so is one that is back"),

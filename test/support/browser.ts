@@ -28,15 +28,6 @@ export class PageInBrowser implements AsyncDisposable {
     });
   }
 
-  /** Of all scripts, after a collection. */
-  async heapBytes(): Promise<number> {
-    const session = await this.page.context().newCDPSession(this.page);
-    await session.send("HeapProfiler.collectGarbage");
-    const { usedSize } = await session.send("Runtime.getHeapUsage");
-    await session.detach();
-    return usedSize;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#browser.close();
   }
@@ -49,5 +40,15 @@ export async function startBrowser(options: BrowserContextOptions = {}): Promise
   // Its sandbox does not work for root, and only pages of ours are loaded.
   const args = ["--no-sandbox", "--disable-dev-shm-usage", "--js-flags=--max-old-space-size=256"];
   const browser = await chromium.launch({ executablePath, args, headless: true });
-  return new PageInBrowser(browser, await browser.newPage({ viewport: { width: 1400, height: 1000 }, ...options }));
+  const context = await browser.newContext({ viewport: { width: 1400, height: 1000 }, ...options });
+  return new PageInBrowser(browser, await context.newPage());
+}
+
+/** What the scripts of a page hold, after a collection. */
+export async function heapBytes(page: Page): Promise<number> {
+  const session = await page.context().newCDPSession(page);
+  await session.send("HeapProfiler.collectGarbage");
+  const { usedSize } = await session.send("Runtime.getHeapUsage");
+  await session.detach();
+  return usedSize;
 }

@@ -110,6 +110,8 @@ function tableOf(panel) {
               {
                 type: "button",
                 class: "danger",
+                // For the pointer: by keyboard it is reached in the panel, and a hundred rows are one tab stop.
+                tabindex: "-1",
                 "aria-label": `Close connection ${row.id} of ${row.downstream}`,
                 onclick: () => panel.ask(row),
               },
