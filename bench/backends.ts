@@ -3,7 +3,7 @@
 import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Certificates } from "./certificates.ts";
-import { nginxPreamble } from "./contenders.ts";
+import { nginxPreamble } from "./contenders/nginx.ts";
 import { accepts, eventually, LabError, type Placement, type Processes, type RunningProcess } from "./processes.ts";
 
 /** Ports of the services, on 127.0.0.1. */
@@ -13,6 +13,8 @@ export interface BackendPorts {
   readonly https: readonly [number, number];
   readonly iperf: number;
   readonly ping: number;
+  readonly redis: number;
+  readonly postgres: number;
   /** Where nginx tells its own counts; no proxy leads here. */
   readonly status: number;
 }
@@ -136,15 +138,19 @@ export async function withPingServer<T>(port: number, processes: Processes, body
   return withServer({ name: "sockperf-server", command, place: "load", ready: "to block on socket" }, processes, body);
 }
 
-interface ServerOptions {
-  readonly name: string;
-  readonly command: readonly string[];
-  readonly place: keyof Placement;
-  /** What it prints once it listens: trying a connection would count as a test. */
-  readonly ready: string;
+/** Runs `body` with a fresh Redis that keeps nothing on disk. */
+export async function withRedis<T>(port: number, processes: Processes, body: () => Promise<T>): Promise<T> {
+  const quiet = ["--save", "", "--appendonly", "no", "--maxclients", "5000"];
+  const command = ["redis-server", "--bind", "127.0.0.1", "--port", String(port), ...quiet];
+  return withServer(
+    { name: "redis-server", command, place: "load", ready: "eady to accept connections" },
+    processes,
+    body,
+  );
 }
 
-async function withServer<T>(options: ServerOptions, processes: Processes, body: () => Promise<T>): Promise<T> {
+/** Runs `body` with a fresh server. */
+export async function withServer<T>(options: ServerOptions, processes: Processes, body: () => Promise<T>): Promise<T> {
   const server = processes.start({ name: options.name, command: options.command, place: options.place });
   try {
     await eventually(`${options.name} listens`, () => server.output().includes(options.ready), { owner: server });
@@ -152,4 +158,12 @@ async function withServer<T>(options: ServerOptions, processes: Processes, body:
   } finally {
     await server.stop();
   }
+}
+
+interface ServerOptions {
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly place: keyof Placement;
+  /** What it prints once it listens: trying a connection would count as a test. */
+  readonly ready: string;
 }

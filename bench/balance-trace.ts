@@ -10,9 +10,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mulberry32 } from "../test/support/sim-schedule.ts";
-import { missingProgram, NGINX_STREAM_MODULE, nginxPreamble } from "./contenders.ts";
+import { missingProgram } from "./contenders/contender.ts";
+import { NGINX_STREAM_MODULE, nginxPreamble } from "./contenders/nginx.ts";
 import { eventually, freePorts, LabError, Processes, tail } from "./processes.ts";
-import { renderTable } from "./report.ts";
+import { renderTable } from "./tables.ts";
 
 const MAIN = join(import.meta.dir, "../src/main.ts");
 const ENDPOINTS = 100;

@@ -1,14 +1,23 @@
 // Runs workloads against contenders: who is started when, in which order the rounds go, and what is kept of each. Within a
 // round the contenders follow each other at once, and the order rotates from round to round, so that neither a slow
-// minute of the machine nor a favoured place in the order decides a ratio.
+// minute of the machine nor a favoured place in the order decides a ratio. A round begins and ends with the same stream without a
+// proxy, which tells whether the machine was the same all the while.
 import { join } from "node:path";
-import { type BackendPorts, startHttpBackend } from "./backends.ts";
+import { type BackendPorts, startHttpBackend, withIperfServer } from "./backends.ts";
 import { makeCertificates } from "./certificates.ts";
-import { type BenchListener, type Contender, missingProgram, startContender } from "./contenders.ts";
+import {
+  type BenchListener,
+  type Contender,
+  missingProgram,
+  startContender,
+  USUAL_CONNECTIONS,
+} from "./contenders/contender.ts";
 import { layOut, PORTS_AT_MOST } from "./hops.ts";
 import { cpuSeconds, processTree, residentBytes } from "./measure.ts";
+import { isBusyRound, type Noise, noiseMark, noiseSince } from "./noise.ts";
 import { accepts, eventually, freePorts, LabError, type Processes, type RunningProcess, tail } from "./processes.ts";
-import { type Failure, gatherFigure, type Skipped, type WorkloadResult } from "./report.ts";
+import { type Failure, gatherFigure, type Skipped, type WorkloadResult } from "./results.ts";
+import { parseIperf } from "./workloads/bulk.ts";
 import type { Bench, Figures, Subject, Workload } from "./workloads/workload.ts";
 
 /** The contender that is no program: load goes to the endpoint itself. */
@@ -25,7 +34,13 @@ export interface LabOptions {
   readonly contenders: readonly Contender[];
   /** True: the workloads that can be are also run without a proxy. */
   readonly direct: boolean;
-  readonly reference: string;
+  /**
+   * When it should be over, as `performance.now()` counts: rounds are left out so that all workloads fit, but none below
+   * ROUNDS_AT_LEAST, and then whole workloads. Default: never.
+   */
+  readonly deadlineMs?: number;
+  /** Told of each workload once it is done. */
+  readonly done?: (result: LabResult) => void;
   /** Says what is being done, a line at a time. */
   readonly progress: (line: string) => void;
 }
@@ -48,7 +63,17 @@ interface Entrant {
   failed: boolean;
 }
 
+interface RoundOptions {
+  readonly round: number;
+  readonly entrants: readonly Entrant[];
+  readonly samples: ReadonlyMap<string, Map<number, Figures>>;
+}
+
+/** Below it there is no spread to speak of. */
+export const ROUNDS_AT_LEAST = 3;
 const WARM_UP_SCALE = 0.25;
+const YARDSTICK_BYTES = 2 * 1024 ** 3;
+const YARDSTICK_LIMIT_SECONDS = 30;
 const TREE_LOOK_MS = 200;
 const TREE_LOOKS_MAX = 25;
 
@@ -57,12 +82,20 @@ export async function runLab(options: LabOptions, processes: Processes): Promise
   const lab = new Lab(options, processes);
   await lab.setUp();
   const results: WorkloadResult[] = [];
-  for (const workload of options.workloads) {
+  const soFar = (): LabResult => ({ workloads: results, skipped: lab.skipped, failures: lab.failures });
+  const deadlineMs = options.deadlineMs ?? Number.POSITIVE_INFINITY;
+  for (const [index, workload] of options.workloads.entries()) {
     const missing = workload.programs.map(missingProgram).find((why) => why !== undefined);
-    if (missing === undefined) results.push(await lab.runWorkload(workload));
-    else lab.skipped.push({ what: workload.name, why: missing });
+    const leftMs = deadlineMs - performance.now();
+    if (missing !== undefined) lab.skipped.push({ what: workload.name, why: missing });
+    else if (leftMs <= 0) lab.skipped.push({ what: workload.name, why: "no time was left for it" });
+    else {
+      const share = leftMs / (options.workloads.length - index);
+      results.push(await lab.runWorkload(workload, performance.now() + share));
+      options.done?.(soFar());
+    }
   }
-  return { workloads: results, skipped: lab.skipped, failures: lab.failures };
+  return soFar();
 }
 
 class Lab {
@@ -85,18 +118,20 @@ class Lab {
   async setUp(): Promise<void> {
     const { folder, scale } = this.options;
     const certificates = await makeCertificates(folder, this.processes);
-    const [plain1 = 0, plain2 = 0, tls1 = 0, tls2 = 0, iperf = 0, ping = 0, status = 0] = await freePorts(7);
-    const ports: BackendPorts = { http: [plain1, plain2], https: [tls1, tls2], iperf, ping, status };
+    const [plain1 = 0, plain2 = 0, tls1 = 0, tls2 = 0, ...others] = await freePorts(9);
+    const [iperf = 0, ping = 0, redis = 0, postgres = 0, status = 0] = others;
+    const ports: BackendPorts = { http: [plain1, plain2], https: [tls1, tls2], iperf, ping, redis, postgres, status };
     const http = join(folder, "http");
     await startHttpBackend({ folder: http, ports, certificates }, this.processes);
-    this.bench = { processes: this.processes, ports, certificates, largeFile: join(http, "large"), scale };
+    this.bench = { processes: this.processes, ports, certificates, folder, largeFile: join(http, "large"), scale };
     for (const contender of this.options.contenders) {
       const why = contender.missing();
       if (why !== undefined) this.skipped.push({ what: contender.name, why });
     }
   }
 
-  async runWorkload(workload: Workload): Promise<WorkloadResult> {
+  /** Runs the rounds of one workload, as many as there is time for until `untilMs`. */
+  async runWorkload(workload: Workload, untilMs: number): Promise<WorkloadResult> {
     this.options.progress(`${workload.name}: ${workload.about}`);
     const entrants = this.entrantsOf(workload);
     const samples = new Map<string, Map<number, Figures>>(entrants.map((entrant) => [entrant.name, new Map()]));
@@ -109,25 +144,62 @@ class Lab {
         });
       }
     }
+    const noise: Noise[] = [];
     for (let round = 0; round < this.options.rounds; round += 1) {
-      for (const entrant of rotated(entrants, round)) {
-        if (entrant.failed) continue;
-        await this.attempt(workload, entrant, round, async (bench) => {
-          if (workload.fresh) await this.bring(workload, entrant);
-          const figures = await measure(workload, entrant, bench);
-          samples.get(entrant.name)?.set(round, figures);
-          this.options.progress(`  round ${round + 1} ${entrant.name}: ${describe(workload, figures)}`);
-        });
-        if (workload.fresh) await this.dismiss(entrant);
-      }
+      const startedAt = performance.now();
+      noise.push(await this.round(workload, { round, entrants, samples }));
+      const endsAt = performance.now() + (performance.now() - startedAt);
+      if (noise.length >= ROUNDS_AT_LEAST && endsAt > untilMs) break;
     }
     for (const entrant of entrants) {
       await this.dismiss(entrant);
       // A contender that failed once has no value here: what is left of its rounds may be its good luck.
       if (entrant.failed) samples.delete(entrant.name);
     }
-    const figures = workload.figures.map((figure) => gatherFigure(figure, samples, this.options.reference));
-    return { name: workload.name, about: workload.about, figures };
+    const figures = workload.figures.map((figure) => gatherFigure(figure, samples));
+    return { name: workload.name, about: workload.about, figures, noise };
+  }
+
+  private async round(workload: Workload, { round, entrants, samples }: RoundOptions): Promise<Noise> {
+    const mark = noiseMark();
+    const first = await this.yardstick();
+    for (const entrant of rotated(entrants, round)) {
+      if (entrant.failed) continue;
+      await this.attempt(workload, entrant, round, async (bench) => {
+        if (workload.fresh) await this.bring(workload, entrant);
+        const figures = await measure(workload, entrant, bench);
+        samples.get(entrant.name)?.set(round, figures);
+        this.options.progress(`  round ${round + 1} ${entrant.name}: ${describe(workload, figures)}`);
+      });
+      if (workload.fresh) await this.dismiss(entrant);
+    }
+    const last = await this.yardstick();
+    const noise = noiseSince(mark, first === undefined || last === undefined ? undefined : { first, last });
+    if (isBusyRound(noise)) {
+      const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+      const drift = noise.drift === undefined ? "" : `, the yardstick moved by ${percent(noise.drift)}`;
+      this.options.progress(
+        `  round ${round + 1} was BUSY: other programs used ${percent(noise.others)} of all CPU time, ${percent(noise.stolen)} was stolen${drift}`,
+      );
+    }
+    return noise;
+  }
+
+  /** Seconds that a stream without a proxy takes, from the contender's CPU to the load's; undefined where that cannot be measured. */
+  private async yardstick(): Promise<number | undefined> {
+    if (this.bench === undefined || missingProgram("iperf3") !== undefined) return undefined;
+    const { ports, scale } = this.bench;
+    const bytes = Math.round(YARDSTICK_BYTES * scale);
+    try {
+      return await withIperfServer({ port: ports.iperf }, this.processes, async () => {
+        const command = ["iperf3", "-c", "127.0.0.1", "-p", String(ports.iperf), "-n", String(bytes), "--json"];
+        const { stdout } = await this.processes.run(command, YARDSTICK_LIMIT_SECONDS, { place: "contender" });
+        const report = parseIperf(stdout);
+        return report === undefined ? undefined : report.receivedBytes / report.bytesPerSecond;
+      });
+    } catch {
+      return undefined; // It only tells of noise: what it disturbs fails by itself.
+    }
   }
 
   private entrantsOf(workload: Workload): Entrant[] {
@@ -136,11 +208,22 @@ class Lab {
       entrants.push({ name, contender, subject: undefined, processes: [], failed: false });
     };
     if (this.options.direct && workload.direct) enter(DIRECT, undefined);
+    const free = Array.from({ length: PORTS_AT_MOST }, (_, index) => index + 1);
+    const listeners = layOut(workload.listeners, this.ports(), free).flat();
     for (const contender of this.options.contenders) {
-      const wanted = contender.extra !== true || workload.extraContenders.includes(contender.name);
-      if (wanted && contender.missing() === undefined) enter(contender.name, contender);
+      const isWanted = contender.extra !== true || workload.extraContenders?.includes(contender.name);
+      const can = listeners.every((listener) => contender.serves?.(listener) ?? true);
+      if (!isWanted || !can || contender.missing() !== undefined) continue;
+      const why = workload.without?.[contender.name];
+      if (why === undefined) enter(contender.name, contender);
+      else this.skipped.push({ what: `${contender.name} in ${workload.name}`, why });
     }
     return entrants;
+  }
+
+  private ports(): BackendPorts {
+    if (this.bench === undefined) throw new LabError("the lab was not set up");
+    return this.bench.ports;
   }
 
   /** Runs one step for one entrant; a failure is recorded with both log tails and takes the entrant out of the workload. */
@@ -174,21 +257,23 @@ class Lab {
       entrant.subject = directSubject(ports);
       return;
     }
-    const hops = layOut(workload.topology, ports, await freePorts(PORTS_AT_MOST));
+    const hops = layOut(workload.listeners, ports, await freePorts(PORTS_AT_MOST));
     // The hop next to the endpoint comes first, or the one before it would find nobody.
     for (const listeners of [...hops].reverse()) {
       this.started += 1;
       const folder = join(this.options.folder, `${this.started}-${entrant.name}`);
       const place = listeners === hops[0] ? "contender" : "far";
-      const input = { folder, listeners, certificates };
-      const process = startContender(entrant.contender, input, { processes: this.processes, place });
-      entrant.processes = [process, ...entrant.processes];
+      const connections = workload.connections ?? USUAL_CONNECTIONS;
+      const input = { folder, listeners, certificates, connections };
+      const started = startContender(entrant.contender, input, { processes: this.processes, place });
+      entrant.processes = [...started, ...entrant.processes];
       for (const { name, port } of listeners) {
-        await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), { owner: process });
+        const owner = started.find((process) => process.exitCode() !== null) ?? started[0];
+        await eventually(`${entrant.name} listens for ${name}`, () => accepts(port), owner ? { owner } : {});
       }
     }
     for (const process of entrant.processes) await settle(process);
-    entrant.subject = proxySubject(entrant.name, entrant.processes, hops[0] ?? []);
+    entrant.subject = proxySubject(entrant.contender, entrant.processes, hops[0] ?? []);
   }
 
   private async dismiss(entrant: Entrant): Promise<void> {
@@ -222,17 +307,19 @@ async function settle(process: RunningProcess): Promise<void> {
 }
 
 function proxySubject(
-  name: string,
+  { name, forks }: Contender,
   processes: readonly RunningProcess[],
   listeners: readonly BenchListener[],
 ): Subject {
-  const livingPids = (): readonly number[] => processes.flatMap(({ pid }) => processTree(pid));
+  const roots = processes.map(({ pid }) => pid);
+  const livingPids = (): readonly number[] => roots.flatMap(processTree);
   const pids = livingPids();
   const samePids = (): readonly number[] => {
-    // A worker that dies takes its CPU time with it, and a cost measured without it would look like a gain.
+    // A worker that dies may be replaced by one that has to warm up again, and takes its memory with it.
     const now = livingPids();
-    if (now.join() !== pids.join()) throw new LabError(`the processes of ${name} changed: ${pids} became ${now}`);
-    return pids;
+    if (forks !== true && now.join() !== pids.join())
+      throw new LabError(`the processes of ${name} changed: ${pids} became ${now}`);
+    return now;
   };
   return {
     name,
@@ -241,7 +328,10 @@ function proxySubject(
       if (port === undefined) throw new LabError(`${name} has no listener ${wanted}`);
       return port;
     },
-    cpuSeconds: () => cpuSeconds(samePids()),
+    cpuSeconds: () => {
+      samePids();
+      return cpuSeconds(roots);
+    },
     residentBytes: () => residentBytes(samePids()),
   };
 }
@@ -251,7 +341,7 @@ function directSubject(ports: BackendPorts): Subject {
     name: DIRECT,
     port: (wanted) => {
       if (wanted === "http") return ports.http[0];
-      if (wanted === "iperf" || wanted === "ping") return ports[wanted];
+      if (wanted === "iperf" || wanted === "ping" || wanted === "redis" || wanted === "postgres") return ports[wanted];
       throw new LabError(`${wanted} is nothing without a proxy`);
     },
     cpuSeconds: () => undefined,

@@ -1,6 +1,6 @@
 // What a process tree has cost: CPU time and resident memory, read from the kernel and never from the program measured.
 // CPU comes from the per-process CPU clock of clock_getcpuclockid(3): nanoseconds, all threads, those that have ended
-// included. /proc/PID/stat counts in ticks of 10 ms and /proc/PID/task/*/schedstat forgets a thread that has ended, which
+// included. Children that have ended are in their parent's line of /proc/PID/stat. That counts in ticks of 10 ms, and /proc/PID/task/*/schedstat forgets a thread that has ended, which
 // the helper threads of a JavaScript engine do.
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readdirSync, readFileSync } from "node:fs";
@@ -15,6 +15,8 @@ export interface ProcessStat {
   readonly parentPid: number;
   /** User and system time of the process and of its children that have been waited for, in ticks. */
   readonly ticks: number;
+  /** Of these, the children's, and their children's. */
+  readonly endedTicks: number;
 }
 
 /** Parses a line of /proc/PID/stat; undefined when it is not one. The name ends at the LAST parenthesis (proc(5)). */
@@ -30,9 +32,10 @@ export function parseProcessStat(line: string): ProcessStat | undefined {
   const [state, parent] = fields;
   const parentPid = Number.parseInt(parent ?? "", 10);
   // utime, stime, cutime and cstime are the 14th to 17th field of the line, and the state is the third.
-  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  const sum = (from: number, to: number): number =>
+    fields.slice(from, to).reduce((total, field) => total + Number(field), 0);
   if (state === undefined || Number.isNaN(pid) || Number.isNaN(parentPid)) return undefined;
-  return { pid, command: line.slice(open + 1, close), state, parentPid, ticks };
+  return { pid, command: line.slice(open + 1, close), state, parentPid, ticks: sum(11, 15), endedTicks: sum(13, 15) };
 }
 
 /** `root` and every descendant of it in `all`, the root first. */
@@ -48,20 +51,44 @@ export function descendants(root: number, all: readonly ProcessStat[]): number[]
 
 /** The pids of the living process tree under `root`, the root included. */
 export function processTree(root: number): number[] {
+  return descendants(root, everyProcess());
+}
+
+function everyProcess(): ProcessStat[] {
   const all: ProcessStat[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const stat = parseProcessStat(readOrEmpty(`/proc/${name}/stat`));
     if (stat !== undefined) all.push(stat);
   }
-  return descendants(root, all);
+  return all;
 }
 
-/** CPU seconds (user and system) used so far by these processes. Throws when one of them is gone. */
-export function cpuSeconds(pids: readonly number[]): number {
-  let total = 0;
-  for (const pid of pids) total += processCpuSeconds(pid);
-  return total;
+/** What Linux counts in /proc/PID/stat, on every architecture (USER_HZ). */
+const TICKS_PER_SECOND = 100;
+const TREE_READINGS_MAX = 10;
+
+/**
+ * CPU seconds (user and system) used so far by the processes under these roots, and by those of them that have ended and were
+ * waited for. The living are exact; the ended are counted together in units of 10 ms. Throws when a root is gone.
+ */
+export function cpuSeconds(roots: readonly number[]): number {
+  for (let reading = 1; ; reading += 1) {
+    const all = everyProcess();
+    const pids = new Set(roots.flatMap((root) => descendants(root, all)));
+    try {
+      let total = 0;
+      // What has ended since the listing has no clock any more, and is in its parent's count only when that is read again.
+      for (const { pid, endedTicks } of all) {
+        if (pids.delete(pid)) total += processCpuSeconds(pid) + endedTicks / TICKS_PER_SECOND;
+      }
+      const [gone] = pids;
+      if (gone === undefined) return total;
+      throw new Error(`process ${gone} is gone: it has no CPU clock`);
+    } catch (error) {
+      if (reading === TREE_READINGS_MAX) throw error;
+    }
+  }
 }
 
 /** Resident bytes of these processes together; pages they share are counted in each. Throws when one is gone. */
@@ -105,9 +132,11 @@ export function machineTicks(): MachineTicks {
   return parseMachineTicks(readFileSync("/proc/stat", "utf8"));
 }
 
-/** Ticks that this process and its finished children, down to the last generation, have used so far. */
+/** Ticks that this process and all its descendants, living or ended, have used so far. */
 export function ownTicks(): number {
-  return parseProcessStat(readFileSync("/proc/self/stat", "utf8"))?.ticks ?? 0;
+  const all = everyProcess();
+  const own = new Set(descendants(process.pid, all));
+  return all.reduce((sum, { pid, ticks }) => sum + (own.has(pid) ? ticks : 0), 0);
 }
 
 const libc = dlopen("libc.so.6", {

@@ -14,7 +14,7 @@ import { Ending } from "../../src/proxy/ending.ts";
 import { openLogSink } from "../../src/runtime/bun/log-sink.ts";
 import { AccessLog, type AccessLogOptions, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import { SimWorker } from "../../test/support/sim-worker.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const BATCHES = 31;
 const WARM_UP_BATCHES = 10;

@@ -10,7 +10,7 @@ import { loadConfig } from "../../src/config/load.ts";
 import { compile } from "../../src/control/compile.ts";
 import { sameData } from "../../src/control/same-data.ts";
 import { runtime } from "../../src/runtime/bun/bun-runtime.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const ENDPOINTS = 10_000;
 const WARM_UP = 5;

@@ -13,7 +13,7 @@ import { privateCounts } from "../../src/snapshot/counts.ts";
 import type { BackendSpec, EndpointSpec } from "../../src/snapshot/snapshot.ts";
 import { mulberry32 } from "../../test/support/sim-schedule.ts";
 import { backendSpec, endpointSpec } from "../../test/support/sim-snapshot.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const ENDPOINTS = 1000;
 const BATCHES = 51;

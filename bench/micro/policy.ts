@@ -8,7 +8,7 @@ import { Policy } from "../../src/proxy/authorize.ts";
 import type { Identity } from "../../src/proxy/identity.ts";
 import type { Source } from "../../src/proxy/source-address.ts";
 import type { PolicyRule } from "../../src/snapshot/snapshot.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const RULES = 1000;
 const BATCHES = 51;

@@ -11,7 +11,7 @@ import { BackendBandwidth } from "../../src/proxy/rate-limit-bandwidth.ts";
 import { legHandlers } from "../../src/proxy/relay.ts";
 import type { StreamSocket } from "../../src/runtime/runtime.ts";
 import type { BackendSpec } from "../../src/snapshot/snapshot.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const CHUNKS = 2_000_000;
 const WARM_UP = 3;

@@ -1,14 +1,24 @@
 // The workloads of the lab in the order in which they are run and reported.
-import { mtlsDown, mtlsUp, originateDown, originateUp, tcpDown, tcpUp, twoHopDown, twoHopUp } from "./bulk.ts";
-import { idleMutualTls, idlePlain } from "./idle.ts";
+import { mtlsDown, mtlsUp, originateDown, originateUp, tcpDown, tcpMany, tcpUp, twoHopDown, twoHopUp } from "./bulk.ts";
+import { postgres, redis } from "./databases.ts";
+import { idleMany, idleMutualTls, idlePlain } from "./idle.ts";
+import { mixed } from "./mixed.ts";
 import { pingAlone, pingBeside } from "./ping.ts";
-import { handshakes, keepAlive, originateHandshakes, shortConnections } from "./requests.ts";
+import {
+  handshakes,
+  keepAlive,
+  originateHandshakes,
+  passthrough,
+  resumedHandshakes,
+  shortConnections,
+} from "./requests.ts";
 import type { Workload } from "./workload.ts";
 
-/** Every workload. */
+/** Every workload; those that are `rare` run only when asked for. */
 export const WORKLOADS: readonly Workload[] = [
   tcpUp,
   tcpDown,
+  ...tcpMany,
   mtlsUp,
   mtlsDown,
   originateUp,
@@ -17,10 +27,16 @@ export const WORKLOADS: readonly Workload[] = [
   twoHopDown,
   keepAlive,
   shortConnections,
+  passthrough,
   handshakes,
+  resumedHandshakes,
   originateHandshakes,
   pingAlone,
   pingBeside,
   idlePlain,
   idleMutualTls,
+  idleMany,
+  mixed,
+  redis,
+  postgres,
 ];

@@ -1,7 +1,9 @@
 // Many small exchanges: keep-alive requests and one-request connections by wrk, and full mTLS handshakes by openssl s_time.
 // nginx's own count of accepted connections tells whether "one connection per request" was true.
 import { httpBackendStatus, SMALL_BODY, SMALL_PATH, TLS13_SUITE } from "../backends.ts";
+import { SERVER_NAME } from "../certificates.ts";
 import { LabError } from "../processes.ts";
+import { parseCurlSizes } from "./bulk.ts";
 import {
   type Bench,
   BUSY,
@@ -17,6 +19,8 @@ import {
 const WRK_CONNECTIONS = 32;
 const DURATION_SECONDS = 4;
 const LIMIT_SECONDS = 60;
+/** Of each client, of a passthrough workload. */
+const CURL_CONNECTIONS = 1200;
 /** s_time waits for each answer and spends as much CPU as a proxy does, so it takes more than one to keep a proxy busy. */
 const HANDSHAKE_CLIENTS = 3;
 
@@ -24,12 +28,16 @@ const HANDSHAKE_CLIENTS = 3;
 export const keepAlive: Workload = {
   name: "keep-alive",
   about: `HTTP requests over ${WRK_CONNECTIONS} open connections: wrk, one thread, nginx, body of ${SMALL_BODY.length} bytes`,
-  figures: unitFigures("request", 1.05),
+  meaning:
+    "CPU time of the proxy for each request and answer, both below one segment, over connections that are open already: two chunks " +
+    "relayed, and the wake-ups for them.",
+  why:
+    "Each chunk crosses from the event loop into JavaScript and back, some 8 ns of relay and the engine's own path for a socket's data; reading and " +
+    "writing are one system call each, as they are for the peers.",
+  figures: unitFigures("request", 0.95),
   programs: ["wrk", "nginx"],
   direct: true,
-  fresh: false,
-  topology: "one",
-  extraContenders: [],
+  listeners: ["http"],
   measure: async (subject, bench) => {
     const { figures } = await measureWrk(subject, bench, { listener: "http", headers: [] });
     return figures;
@@ -40,11 +48,17 @@ export const keepAlive: Workload = {
 export const shortConnections: Workload = {
   name: "short",
   about: `a new connection for every request, ${WRK_CONNECTIONS} at a time: wrk with "Connection: close", nginx`,
-  figures: unitFigures("connection", 1.1),
+  meaning:
+    "CPU time of the proxy for a connection that is accepted, dialled on, carries one request and is closed on both sides. With the access log there " +
+    "is a line for each.",
+  why:
+    "`strace -c` tells of nine system calls more than `bun-minimal` makes: four `fcntl` with which the runtime adopts a dialled descriptor (the price of true " +
+    "error codes and of a dial that can be cancelled), `shutdown`, one more read and one more `epoll_ctl` for a half-close that is passed on instead of " +
+    "being cut short, and two `getpeername`. What was tried without gain is in the history of `src/runtime/bun/dial.ts`.",
+  figures: unitFigures("connection", 0.95),
   programs: ["wrk", "nginx"],
   direct: true,
-  fresh: false,
-  topology: "one",
+  listeners: ["http"],
   extraContenders: ["bunnel+log"],
   measure: (subject, bench) => measureShort(subject, bench, "http"),
 };
@@ -55,12 +69,12 @@ export const originateHandshakes: Workload = {
   about:
     `the same through originated mTLS: a full handshake with nginx for each (P-256, TLS 1.3, ${TLS13_SUITE}, no resumption), ` +
     "with a client certificate",
+  meaning:
+    "CPU time of the proxy for a connection of which it makes a full mTLS handshake with the endpoint, as the client of it.",
   figures: unitFigures("connection"),
   programs: ["wrk", "nginx"],
-  direct: false,
-  fresh: false,
-  topology: "originate",
-  extraContenders: [],
+  listeners: ["originate"],
+  rare: true,
   measure: (subject, bench) => measureShort(subject, bench, "originate"),
 };
 
@@ -70,20 +84,47 @@ export const handshakes: Workload = {
   about:
     `full mTLS handshakes (P-256, TLS 1.3, no resumption), one small request on each: openssl s_time -new, ` +
     `${HANDSHAKE_CLIENTS} at a time`,
-  figures: unitFigures("handshake", 0.85),
+  meaning:
+    "CPU time of the proxy for a full TLS 1.3 handshake in which the client's certificate is verified, a dial to the endpoint and one small request. " +
+    "Signing with P-256 and verifying the client's chain are most of it.",
+  figures: unitFigures("handshake", 0.7),
   programs: ["openssl", "nginx"],
-  direct: false,
-  fresh: false,
-  topology: "one",
-  extraContenders: [],
-  measure: measureHandshakes,
+  listeners: ["mtls"],
+  measure: (subject, bench) => measureHandshakes(subject, bench, { listener: "mtls", resumed: false }),
+};
+
+/** The same when the client brings a session ticket. */
+export const resumedHandshakes: Workload = {
+  name: "handshake-resumed",
+  about:
+    `TLS 1.3 handshakes that resume a session of a client with a certificate, one small request on each: openssl s_time -reuse, ` +
+    `${HANDSHAKE_CLIENTS} at a time; session tickets are on here only`,
+  meaning:
+    "CPU time of the proxy for a handshake without certificates, a dial and one small request. A contender that did not resume each of them fails here.",
+  figures: unitFigures("handshake"),
+  programs: ["openssl", "nginx"],
+  listeners: ["mtls-tickets"],
+  measure: (subject, bench) => measureHandshakes(subject, bench, { listener: "mtls-tickets", resumed: true }),
+};
+
+/** TLS that goes through untouched, chosen by its server name. */
+export const passthrough: Workload = {
+  name: "passthrough",
+  about: `TLS connections that go through by their SNI, one small request on each: curl, ${HANDSHAKE_CLIENTS} at a time, nginx ends the TLS`,
+  meaning:
+    "CPU time of the proxy for a connection whose first message it reads for the server name, and then relays untouched: the handshake itself " +
+    "is the endpoint's.",
+  figures: unitFigures("connection"),
+  programs: ["curl", "nginx"],
+  listeners: ["sni"],
+  measure: measurePassthrough,
 };
 
 function unitFigures(unit: string, ratio?: number): readonly Figure[] {
-  const toReach = ratio === undefined ? {} : { toReach: { kind: "ratio", atMost: ratio } as const };
+  const goals = ratio === undefined ? {} : { goals: [{ to: "best peer", limit: ratio }] };
   return [
-    { key: "cpu", label: `CPU µs per ${unit}`, digits: 1, compared: true, ...toReach },
-    { key: "rate", label: `${unit}s per second`, digits: 0, compared: false },
+    { key: "cpu", label: `CPU µs per ${unit}`, digits: 1, compared: true, ...goals },
+    { key: "rate", label: `${unit}s per second`, digits: 0, compared: false, better: "more" },
     BUSY,
   ];
 }
@@ -101,25 +142,46 @@ async function measureShort(subject: Subject, bench: Bench, listener: WrkOptions
 interface WrkOptions {
   readonly listener: "http" | "originate";
   readonly headers: readonly string[];
+  /** Default: 32. */
+  readonly connections?: number;
 }
 
-async function measureWrk(subject: Subject, bench: Bench, { listener, headers }: WrkOptions) {
+async function measureWrk(subject: Subject, bench: Bench, options: WrkOptions) {
+  const cost = await costOf(subject, () => wrkOf(subject, bench, options));
+  return { figures: costFigures(cost, cost.result.requests, 1e6), requests: cost.result.requests };
+}
+
+/** Runs one wrk to its end and gives how many requests were answered. Fails when one was not. */
+export async function wrkOf(
+  subject: Subject,
+  bench: Bench,
+  { listener, headers, connections = WRK_CONNECTIONS }: WrkOptions,
+): Promise<{ readonly requests: number }> {
   const seconds = wholeSeconds(DURATION_SECONDS, bench.scale);
   const url = `http://127.0.0.1:${subject.port(listener)}${SMALL_PATH}`;
   const extra = headers.flatMap((header) => ["--header", header]);
-  const command = ["wrk", "-t", "1", "-c", String(WRK_CONNECTIONS), "-d", `${seconds}s`, ...extra, url];
-  const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS));
-  const report = parseWrk(cost.result.stdout);
-  if (report === undefined || report.failed > 0) throw new LabError("wrk saw failures", cost.result.stdout);
-  return { figures: costFigures(cost, report.requests, 1e6), requests: report.requests };
+  const command = ["wrk", "-t", "1", "-c", String(connections), "-d", `${seconds}s`, ...extra, url];
+  const { stdout } = await bench.processes.run(command, LIMIT_SECONDS);
+  const report = parseWrk(stdout);
+  if (report === undefined || report.failed > 0) throw new LabError("wrk saw failures", stdout);
+  return report;
 }
 
-async function measureHandshakes(subject: Subject, bench: Bench): Promise<Figures> {
+interface HandshakeOptions {
+  readonly listener: "mtls" | "mtls-tickets";
+  readonly resumed: boolean;
+}
+
+async function measureHandshakes(
+  subject: Subject,
+  bench: Bench,
+  { listener, resumed }: HandshakeOptions,
+): Promise<Figures> {
   const { caFile, clientCertificateFile, clientKeyFile } = bench.certificates;
   const seconds = wholeSeconds(DURATION_SECONDS, bench.scale);
   const tls = ["-CAfile", caFile, "-verify", "2", "-cert", clientCertificateFile, "-key", clientKeyFile, "-tls1_3"];
-  const load = ["-new", "-www", SMALL_PATH, "-time", String(seconds), "-ciphersuites", TLS13_SUITE];
-  const command = ["openssl", "s_time", "-connect", `127.0.0.1:${subject.port("mtls")}`, ...tls, ...load];
+  const how = [resumed ? "-reuse" : "-new", "-www", SMALL_PATH, "-time", String(seconds), "-ciphersuites", TLS13_SUITE];
+  const command = ["openssl", "s_time", "-connect", `127.0.0.1:${subject.port(listener)}`, ...tls, ...how];
   const clients = Array.from({ length: HANDSHAKE_CLIENTS });
   const cost = await costOf(subject, () =>
     Promise.all(clients.map(() => bench.processes.run(command, seconds + LIMIT_SECONDS))),
@@ -131,7 +193,32 @@ async function measureHandshakes(subject: Subject, bench: Bench): Promise<Figure
     if (report === undefined || report.bytesPerConnection < SMALL_BODY.length) {
       throw new LabError("openssl s_time did not get its answers", stdout);
     }
+    if (resumed && report.full > 0) throw new LabError(`${report.full} handshakes were full ones`, stdout.slice(-500));
     connections += report.connections;
+  }
+  return costFigures(cost, connections, 1e6);
+}
+
+async function measurePassthrough(subject: Subject, bench: Bench): Promise<Figures> {
+  const each = Math.round(CURL_CONNECTIONS * bench.scale);
+  const { caFile, clientCertificateFile: cert, clientKeyFile: key } = bench.certificates;
+  const port = subject.port("sni");
+  const tls = ["--cacert", caFile, "--cert", cert, "--key", key, "--no-sessionid"];
+  const quiet = ["--silent", "--show-error", "--fail", "--http1.1", "--header", "Connection: close"];
+  const to = [
+    "--resolve",
+    `${SERVER_NAME}:${port}:127.0.0.1`,
+    `https://${SERVER_NAME}:${port}${SMALL_PATH}?[1-${each}]`,
+  ];
+  const said = ["--output", "/dev/null", "--write-out", "%{size_download} 0 %{num_connects}\n"];
+  const command = ["curl", ...tls, ...quiet, ...said, ...to];
+  const clients = Array.from({ length: HANDSHAKE_CLIENTS });
+  const cost = await costOf(subject, () => Promise.all(clients.map(() => bench.processes.run(command, LIMIT_SECONDS))));
+  const sums = cost.result.map(({ stdout }) => parseCurlSizes(stdout));
+  const connections = sums.reduce((sum, one) => sum + one.connections, 0);
+  const bytes = sums.reduce((sum, one) => sum + one.downloaded, 0);
+  if (connections !== each * HANDSHAKE_CLIENTS || bytes !== connections * SMALL_BODY.length) {
+    throw new LabError(`curl had ${bytes} bytes over ${connections} connections`);
   }
   return costFigures(cost, connections, 1e6);
 }
@@ -145,9 +232,12 @@ export function parseWrk(text: string): { requests: number; failed: number } | u
   return { requests: Number(requests), failed: socketErrors.reduce((sum, count) => sum + Number(count), refused) };
 }
 
-/** What openssl s_time reports in its last line. */
-export function parseSessionTime(text: string): { connections: number; bytesPerConnection: number } | undefined {
+/** What openssl s_time reports: its last line, and a "*" for each full handshake after the first one of each run. */
+export function parseSessionTime(
+  text: string,
+): { connections: number; bytesPerConnection: number; full: number } | undefined {
   const match = /(\d+) connections in \d+ real seconds, (\d+) bytes read per connection/.exec(text);
   if (match === null) return undefined;
-  return { connections: Number(match[1]), bytesPerConnection: Number(match[2]) };
+  const full = (/^[rt*]+$/m.exec(text)?.[0].match(/[*t]/g) ?? []).length;
+  return { connections: Number(match[1]), bytesPerConnection: Number(match[2]), full };
 }

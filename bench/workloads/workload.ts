@@ -1,10 +1,17 @@
-// What a workload is: one kind of load, run through one listener of one contender, giving a few named figures. The lab
-// (bench.ts) decides which contender, when and how often; a workload only drives load and reads what it cost.
+// What a workload is: one kind of load, run through one or two listeners of one contender, giving a few named figures. The lab
+// (lab.ts) decides which contender, when and how often; a workload only drives load and reads what it cost.
 import type { BackendPorts } from "../backends.ts";
 import type { Certificates } from "../certificates.ts";
-import type { ListenerName } from "../contenders.ts";
-import type { Topology } from "../hops.ts";
+import type { ListenerName } from "../contenders/contender.ts";
 import { LabError, type Processes } from "../processes.ts";
+
+/** What this project set itself for bunnel. */
+export interface Goal {
+  /** What its figure is divided by: that of the best peer of the run, or of one contender. "itself": the figure's own unit. */
+  readonly to: "best peer" | "itself" | (string & {});
+  /** The most, or the least where more is better. */
+  readonly limit: number;
+}
 
 /** One number that a workload reports. */
 export interface Figure {
@@ -14,12 +21,11 @@ export interface Figure {
   readonly label: string;
   /** Digits after the point in the table. */
   readonly digits: number;
-  /** True: the ratio to the reference is reported; lower is better, unless `toReach` says "at least". False: context only. */
+  /** True: bunnel is compared with the best peer by it. False: context only. */
   readonly compared: boolean;
-  /** What bunnel is to reach: a ratio to the reference, or a value in the figure's own unit. */
-  readonly toReach?:
-    | { readonly kind: "ratio" | "value"; readonly atMost: number }
-    | { readonly kind: "ratio"; readonly atLeast: number };
+  /** Default: less. */
+  readonly better?: "more";
+  readonly goals?: readonly Goal[];
 }
 
 /** What one measurement gave, by figure key. A key that does not apply ("direct" has no proxy CPU) is absent. */
@@ -41,6 +47,8 @@ export interface Bench {
   readonly processes: Processes;
   readonly ports: BackendPorts;
   readonly certificates: Certificates;
+  /** For files of the measurement. */
+  readonly folder: string;
   /** The large file that clients send. */
   readonly largeFile: string;
   /** 1 for a measurement, less for a warm-up or a quick run: amounts and durations are multiplied by it. */
@@ -52,17 +60,27 @@ export interface Workload {
   readonly name: string;
   /** One sentence: what is driven, by which tool. */
   readonly about: string;
+  /** For the report: what the figures tell, and what they do not. */
+  readonly meaning: string;
+  /** For the report: why bunnel loses here, or misses its goal, where it does. */
+  readonly why?: string;
   readonly figures: readonly Figure[];
-  /** How a contender is set up for it. */
-  readonly topology: Topology;
+  /** What the contender listens for; "two-hop" makes it two processes in a row. The load may use only these. */
+  readonly listeners: readonly ListenerName[];
   /** Programs that it runs; when one is missing the workload is skipped by name. */
   readonly programs: readonly string[];
   /** True: also run without a proxy, for context. */
-  readonly direct: boolean;
-  /** True: a new process for every measurement (memory); false: one process for all rounds, warmed up once. */
-  readonly fresh: boolean;
+  readonly direct?: boolean;
+  /** True: a new process for every measurement (memory). Default: one process for all rounds, warmed up once. */
+  readonly fresh?: boolean;
+  /** True: run only when asked for, by name or with --all. */
+  readonly rare?: boolean;
+  /** The most connections at once, where they are more than USUAL_CONNECTIONS. */
+  readonly connections?: number;
   /** Contenders that are run here only. */
-  readonly extraContenders: readonly string[];
+  readonly extraContenders?: readonly string[];
+  /** Contenders that are not run here, and why. */
+  readonly without?: Readonly<Record<string, string>>;
   readonly measure: (subject: Subject, bench: Bench) => Promise<Figures>;
 }
 

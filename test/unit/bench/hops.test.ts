@@ -6,23 +6,31 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCertificates, SERVER_NAME } from "../../../bench/certificates.ts";
-import { layOut, PORTS_AT_MOST, type Topology, TWO_HOP_SUITE } from "../../../bench/hops.ts";
+import { EVERY_LISTENER, layOut, PORTS_AT_MOST, TWO_HOP_SUITE } from "../../../bench/hops.ts";
 import { Processes } from "../../../bench/processes.ts";
 
-const PORTS = { http: [2001, 2002], https: [2003, 2004], iperf: 2005, ping: 2006, status: 2007 } as const;
+const PORTS = {
+  http: [2001, 2002],
+  https: [2003, 2004],
+  iperf: 2005,
+  ping: 2006,
+  redis: 2007,
+  postgres: 2008,
+  status: 2009,
+} as const;
 const FREE = Array.from({ length: PORTS_AT_MOST }, (_, index) => 1001 + index);
 
-test.each(["one", "originate", "two-hop"] satisfies Topology[])(
+test.each([EVERY_LISTENER, ["originate"], ["two-hop"]] as const)(
   "%s: every listener has a port of its own",
-  (topology) => {
-    const ports = layOut(topology, PORTS, FREE).flatMap((listeners) => listeners.map(({ port }) => port));
+  (...names) => {
+    const ports = layOut(names, PORTS, FREE).flatMap((listeners) => listeners.map(({ port }) => port));
     expect(new Set(ports).size).toBe(ports.length);
     expect(ports.every((port) => FREE.includes(port))).toBe(true);
   },
 );
 
 test("two hops: the first originates to where the second terminates", () => {
-  const [near, far] = layOut("two-hop", PORTS, FREE);
+  const [near, far] = layOut(["two-hop"], PORTS, FREE);
   expect(near?.[0]?.originates).toBe(true);
   expect(near?.[0]?.endpoints).toEqual([far?.[0]?.port ?? -1]);
   expect(far?.[0]?.terminates).toBeDefined();

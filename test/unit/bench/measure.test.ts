@@ -13,7 +13,7 @@ import {
 
 test("a stat line is split at the last parenthesis of the name", () => {
   const parsed = parseProcessStat("42 (a (b) c) S 7 42 42 0 -1 4194304 88 9 8 6 151 20 3 1 20 0 1");
-  expect(parsed).toEqual({ pid: 42, command: "a (b) c", state: "S", parentPid: 7, ticks: 175 });
+  expect(parsed).toEqual({ pid: 42, command: "a (b) c", state: "S", parentPid: 7, ticks: 175, endedTicks: 4 });
 });
 
 test("what is no stat line gives nothing", () => {
@@ -23,7 +23,14 @@ test("what is no stat line gives nothing", () => {
 });
 
 test("descendants are found through several generations, without zombies and without strangers", () => {
-  const process = (pid: number, parentPid: number, state = "S") => ({ pid, parentPid, state, command: "x", ticks: 0 });
+  const process = (pid: number, parentPid: number, state = "S") => ({
+    pid,
+    parentPid,
+    state,
+    command: "x",
+    ticks: 0,
+    endedTicks: 0,
+  });
   const all = [process(1, 0), process(12, 11), process(10, 1), process(11, 10), process(13, 10, "Z"), process(20, 1)];
   expect(descendants(10, all)).toEqual([10, 11, 12]);
   expect(descendants(99, all)).toEqual([99]);
@@ -58,6 +65,23 @@ test("CPU time of a thread that has ended still counts", async () => {
   await closed;
   // This thread only waited. Half of what the other burnt is enough on a machine that others use too.
   expect(cpuSeconds([process.pid]) - before).toBeGreaterThan(0.075);
+});
+
+test("CPU time of a child that has ended still counts, also of one that nobody knew of", async () => {
+  const burn = 'i=0; while [ "$i" -lt 200000 ]; do i=$((i+1)); done';
+  const parent = Bun.spawn(["sh", "-c", `read go; (${burn}); echo burnt; read stop`], {
+    stdin: "pipe",
+    stdout: "pipe",
+  });
+  const before = cpuSeconds([parent.pid]);
+  parent.stdin.write("go\n");
+  parent.stdin.flush();
+  await parent.stdout.getReader().read();
+  // The child has ended: there is nothing under the parent any more, and the parent itself has only waited.
+  expect(processTree(parent.pid)).toEqual([parent.pid]);
+  expect(cpuSeconds([parent.pid]) - before).toBeGreaterThan(0.05);
+  parent.stdin.end();
+  await parent.exited;
 });
 
 test("the cost of a process that is gone is an error, not a zero", async () => {

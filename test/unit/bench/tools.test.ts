@@ -4,6 +4,7 @@ import { parseStubStatus } from "../../../bench/backends.ts";
 import { rotated } from "../../../bench/lab.ts";
 import { freePorts } from "../../../bench/processes.ts";
 import { parseCurlSizes, parseIperf } from "../../../bench/workloads/bulk.ts";
+import { parsePgbench } from "../../../bench/workloads/databases.ts";
 import { parseSockperf } from "../../../bench/workloads/ping.ts";
 import { parseSessionTime, parseWrk } from "../../../bench/workloads/requests.ts";
 
@@ -21,13 +22,17 @@ test("openssl s_time: connections and the size of their answers", () => {
   expect(parseSessionTime(`${text}621 connections in 2 real seconds, 222 bytes read per connection\n`)).toEqual({
     connections: 621,
     bytesPerConnection: 222,
+    full: 0,
   });
+  const resumed = "starting\nrrr*r\n\n5 connections in 2 real seconds, 222 bytes read per connection\n";
+  expect(parseSessionTime(resumed)?.full).toBe(1);
   expect(parseSessionTime("ERROR\n")).toBeUndefined();
 });
 
 test("sockperf: percentiles", () => {
-  const text = "sockperf: ---> percentile 99.000 =   65.019\nsockperf: ---> percentile 50.000 =   44.443\n";
-  expect(parseSockperf(text)).toEqual({ p50: 44.443, p99: 65.019 });
+  const text =
+    "sockperf: ---> percentile 99.900 =   90.100\nsockperf: ---> percentile 99.000 =   65.019\nsockperf: ---> percentile 50.000 =   44.443\n";
+  expect(parseSockperf(text)).toEqual({ p50: 44.443, p99: 65.019, p999: 90.1 });
   expect(parseSockperf("sockperf: No messages were received from the server.\n")).toBeUndefined();
 });
 
@@ -39,6 +44,12 @@ test("iperf3: the receiver's total, and none after an error", () => {
 
 test("curl: sizes are summed over transfers", () => {
   expect(parseCurlSizes("10 0 1\n10 0 0\n")).toEqual({ downloaded: 20, uploaded: 0, connections: 1 });
+});
+
+test("pgbench: transactions, and none when some failed", () => {
+  const text = "number of failed transactions: 0 (0.000%)\nnumber of transactions actually processed: 1234\n";
+  expect(parsePgbench(text)).toBe(1234);
+  expect(parsePgbench(text.replace("failed transactions: 0", "failed transactions: 2"))).toBeUndefined();
 });
 
 test("nginx: its own count of connections", () => {

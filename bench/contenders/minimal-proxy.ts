@@ -1,5 +1,6 @@
 // A careless proxy: what Bun's sockets cost with no peek, no limits, no accounting, no timers. It stays in the lab as a floor,
-// to tell what bunnel's features cost. It loses close reasons, trusts its peers and is no example of anything.
+// to tell what bunnel's features cost. It loses close reasons, trusts its peers and is no example of anything. With
+// `busyMicroseconds` it wastes so much CPU time on each chunk: the lab's own test must see that.
 // Usage: bun minimal-proxy.ts '{"listeners":[{"port":1,"targets":[2],"tls":{"cert":"","key":"","ca":""},"targetTls":{"serverName":"",…}}]}'
 import type { Socket } from "bun";
 
@@ -10,7 +11,10 @@ interface Leg {
 
 const options = JSON.parse(process.argv[2] ?? "{}");
 const filesOf = ({ cert = "", key = "", ca = "" }) => ({ cert: Bun.file(cert), key: Bun.file(key), ca: Bun.file(ca) });
-const strict = { requestCert: true, rejectUnauthorized: true, secureOptions: 0x4000 };
+const strict = { requestCert: true, rejectUnauthorized: true };
+/** SSL_OP_NO_TICKET. */
+const NO_TICKETS = 0x4000;
+const busyMs = (options.busyMicroseconds ?? 0) / 1000;
 
 function flush(socket: Socket<Leg>): void {
   const leg = socket.data;
@@ -26,6 +30,7 @@ function flush(socket: Socket<Leg>): void {
 const relay = {
   data(socket: Socket<Leg>, chunk: Uint8Array) {
     const other = socket.data.other;
+    if (busyMs > 0) for (const until = performance.now() + busyMs; performance.now() < until; );
     if (other === undefined) return void socket.data.backlog.push(chunk);
     const taken = other.data.backlog.length > 0 ? 0 : other.write(chunk);
     if (taken < 0 || taken === chunk.length) return;
@@ -37,7 +42,7 @@ const relay = {
   error: (socket: Socket<Leg>) => socket.terminate(),
 };
 for (const { port, targets, tls, targetTls } of options.listeners) {
-  const downTls = tls && { tls: { ...filesOf(tls), ...strict } };
+  const downTls = tls && { tls: { ...filesOf(tls), ...strict, secureOptions: tls.tickets ? 0 : NO_TICKETS } };
   const upTls = targetTls && { tls: { ...filesOf(targetTls), ...strict, serverName: targetTls.serverName } };
   let turn = 0;
   const open = (down: Socket<Leg>) => {

@@ -1,0 +1,129 @@
+// A run as Markdown tables, for the terminal and for the report. No I/O.
+import { isBusy, NOISE_RULE } from "./noise.ts";
+import {
+  bestPeer,
+  type FigureResult,
+  type Run,
+  ratiosOf,
+  resultOf,
+  type Standing,
+  type Summary,
+  standings,
+  summarise,
+  summaryOf,
+  type WorkloadResult,
+} from "./results.ts";
+
+/** The contender whose goals and rank are told. */
+export const OURS = "bunnel";
+const BUSY_MARK = " ⚠";
+
+/** The whole run: bunnel beside the best peer, absolute values, then what they were measured on and what went wrong. */
+export function renderRun(run: Run): string {
+  const notes = run.workloads.some(({ noise }) => isBusy(noise))
+    ? [`⚠ measured on a busy machine: ${NOISE_RULE}.`]
+    : [];
+  return `${[renderRanks(run), renderValues(run), ...notes, renderFacts(run), ...renderFailures(run)].join("\n\n")}\n`;
+}
+
+/** bunnel beside the best peer, one row for each compared figure. */
+export function renderRanks(run: Run, workloads: readonly WorkloadResult[] = run.workloads): string {
+  const rows: string[][] = [];
+  for (const workload of workloads) {
+    for (const figure of workload.figures.filter(({ compared }) => compared)) {
+      const peer = bestPeer(run, figure);
+      const ours = summaryOf(figure, OURS);
+      const theirs = peer === undefined ? undefined : summaryOf(figure, peer);
+      const ratio = peer === undefined ? undefined : summarise(ratiosOf(figure, OURS, peer));
+      if (ours === undefined && theirs === undefined) continue;
+      rows.push([
+        `${workload.name}${isBusy(workload.noise) ? BUSY_MARK : ""}`,
+        figure.better === "more" ? `${figure.label} (more is better)` : figure.label,
+        ours === undefined ? absentCell(run, workload, OURS) : summaryCell(ours, figure.digits),
+        theirs === undefined ? "–" : `${theirs.median.toFixed(figure.digits)} ${peer}`,
+        ratio === undefined ? "–" : summaryCell(ratio, 2),
+        standings(run, figure, OURS)
+          .map((standing) => goalCell(figure, standing))
+          .join("; "),
+      ]);
+    }
+  }
+  return renderTable(["workload", "figure", OURS, "best peer", "ratio", "to reach"], rows);
+}
+
+/** Every contender's own values, those of one workload or of all. */
+export function renderValues(run: Run, workloads: readonly WorkloadResult[] = run.workloads): string {
+  const names = run.contenders.map(({ name }) => name).filter((name) => tookPart(run, workloads, name));
+  const rows: string[][] = [];
+  for (const workload of workloads) {
+    for (const figure of workload.figures) {
+      const cells = names.map((name) => {
+        const found = summaryOf(figure, name);
+        return found === undefined ? absentCell(run, workload, name) : summaryCell(found, figure.digits);
+      });
+      rows.push([`${workload.name}${isBusy(workload.noise) ? BUSY_MARK : ""}`, figure.label, ...cells]);
+    }
+  }
+  return renderTable(["workload", "figure", ...names], rows);
+}
+
+/** What it was measured on, what each name stands for, what was skipped and what failed. */
+export function renderFacts(run: Run): string {
+  const rounds = run.workloads.map(({ noise }) => noise.length);
+  const lines = [
+    `Made by \`${run.command}\` in ${Math.max(1, Math.round(run.seconds / 60))} minutes, ${run.startedAt}, at ${run.commit || "no commit"}. ` +
+      `Medians of ${Math.min(...rounds)} to ${Math.max(...rounds)} rounds, least..greatest in parentheses.`,
+    ...Object.entries(run.machine).map(([name, value]) => `- ${name}: ${value}`),
+    `- versions: ${Object.values(run.versions).join(" · ")}`,
+    ...run.contenders
+      .filter(({ name }) => tookPart(run, run.workloads, name))
+      .map(({ name, about }) => `- \`${name}\`: ${about}`),
+    ...run.workloads.map(({ name, about }) => `- \`${name}\`: ${about}`),
+    ...run.skipped.map(({ what, why }) => `- skipped ${what}: ${why}`),
+  ];
+  if (run.scale !== 1) lines.push(`- a quick run: amounts and durations are ${run.scale} of the real ones`);
+  return lines.join("\n");
+}
+
+/** Each failure with the end of its log, as a paragraph; none when nothing failed. */
+export function renderFailures(run: Run): string[] {
+  return run.failures.map(
+    ({ workload, contender, round, message, logTail }) =>
+      `**failed** ${workload}, ${contender}, ${round === 0 ? "warm-up" : `round ${round}`}: ${message}\n\n\`\`\`text\n${logTail || "(it said nothing)"}\n\`\`\``,
+  );
+}
+
+/** A Markdown table; every row as long as the head. Columns from the third on are numbers and align right. */
+export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  const rule = head.map((_, column) => (column < 2 ? "---" : "---:"));
+  return [head, rule, ...rows].map(line).join("\n");
+}
+
+/** A goal, and whether it is reached: `≤ 0.50 of haproxy ✓`. */
+function goalCell(figure: FigureResult, { goal, to, reached, isReached }: Standing): string {
+  const sign = figure.better === "more" ? "≥" : "≤";
+  const what = goal.to === "itself" ? `${goal.limit} ${figure.label.split(" ")[0]}` : goal.limit.toFixed(2);
+  const whom = to === undefined || goal.to === "best peer" ? "" : ` of ${to}`;
+  const mark = reached === undefined ? "not measured" : isReached ? "✓" : "✗";
+  // The ratio to the best peer stands in the row already.
+  const value = reached === undefined || whom === "" ? "" : `: ${reached.median.toFixed(2)}`;
+  return `${sign} ${what}${whom}${value} ${mark}`;
+}
+
+/** A column of nothing but dashes helps nobody. */
+function tookPart(run: Run, workloads: readonly WorkloadResult[], contender: string): boolean {
+  const isMeasured = workloads.some(({ figures }) => figures.some((figure) => resultOf(figure, contender)));
+  const names = workloads.map(({ name }) => name);
+  return isMeasured || run.failures.some((one) => one.contender === contender && names.includes(one.workload));
+}
+
+function absentCell(run: Run, workload: WorkloadResult, contender: string): string {
+  const hasFailed = run.failures.some((one) => one.workload === workload.name && one.contender === contender);
+  return hasFailed ? "failed" : "–";
+}
+
+function summaryCell({ median, min, max }: Summary, digits: number): string {
+  const number = (value: number): string => value.toFixed(digits);
+  return min === max ? number(median) : `${number(median)} (${number(min)}..${number(max)})`;
+}
