@@ -10,7 +10,7 @@ import { countBytes, countDecision, countEnd, countHandshake } from "../../src/p
 import { Leg } from "../../src/proxy/leg.ts";
 import { privateMemory } from "../../src/snapshot/counts.ts";
 import { BACKEND_METERS, METERS_BYTES, Meters, SHORT_BOUNDS } from "../../src/snapshot/meters.ts";
-import { summarise } from "../report.ts";
+import { summarise } from "../results.ts";
 
 const TIMES = 200_000;
 const WARM_UP = 3;

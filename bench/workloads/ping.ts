@@ -19,6 +19,9 @@ export const pingAlone: Workload = {
   meaning:
     "A full round trip of 64 bytes through the proxy and back on an otherwise idle machine: the wake-up and the work for two small " +
     "chunks. `direct` is what the load and the kernel take by themselves.",
+  why:
+    "One round trip in a hundred or a thousand waits for something else that wants the CPU: another program, or the engine's garbage collection. " +
+    "`bun-minimal`, which has nothing but the engine, tells how much is the runtime's.",
   figures: latencyFigures(1.0),
   programs: ["sockperf"],
   direct: true,

@@ -114,6 +114,9 @@ export const passthrough: Workload = {
   meaning:
     "CPU time of the proxy for a connection whose first message it reads for the server name, and then relays untouched: the handshake itself " +
     "is the endpoint's.",
+  why:
+    "As for short connections; and the ClientHello is collected and parsed in JavaScript, a turn of the event loop before the dial can begin. Each of these connections " +
+    "carries some eight chunks, of the handshake in both directions.",
   figures: unitFigures("connection"),
   programs: ["curl", "nginx"],
   listeners: ["sni"],
