@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Locator, Page } from "playwright-core";
 import type { Status } from "../../src/snapshot/status.ts";
@@ -14,8 +15,9 @@ import { eventually } from "../support/eventually.ts";
 import { connected, LiveClient } from "../support/live-clients.ts";
 import { paleTexts } from "../support/page-checks.js";
 import { missingPrograms } from "../support/programs.ts";
+import { unusedPort } from "../support/servers.ts";
 import { type Echoes, SteadyLoad, startEchoes } from "../support/steady-load.ts";
-import { startEndpoint } from "../support/tcp.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 
 const missing = missingPrograms("chromium");
 const withBrowser = test.skipIf(missing !== "");
@@ -84,8 +86,7 @@ afterAll(async () => {
 
 /** `127.0.0.1:PORT`, of a port that nobody has. */
 async function freeAddress(): Promise<string> {
-  await using endpoint = await startEndpoint();
-  return endpoint.address;
+  return `127.0.0.1:${await unusedPort()}`;
 }
 
 async function textOf(locator: Locator): Promise<string> {
@@ -319,6 +320,34 @@ function halfAnHour(status: Status): string {
   }
   return events.join("");
 }
+
+withBrowser(
+  title("whoever knows the token sees it over TLS, and nobody else"),
+  async () => {
+    const [address, token] = [await freeAddress(), "0123456789-abcdefghijk"];
+    const file = join(temporaryDirectory("bunnel-token-"), "token");
+    writeFileSync(file, `${token}\n`, { mode: 0o600 });
+    const { certificatePath: cert, keyPath: key } = pki.server;
+    await using _daemon = await startDaemon(`
+admin: { address: "${address}", token_file: ${file}, tls: { cert: ${cert}, key: ${key} } }
+listeners: [{ name: edge, address: 127.0.0.1:0, backend: b }]
+backends: { b: { endpoints: [127.0.0.1:9] } }
+`);
+    const [knowing, guessing] = await Promise.all(
+      [token, "0123456789-0123456789"].map(async (password) => {
+        const httpCredentials = { username: "operator", password };
+        return await page.context().browser()?.newContext({ ignoreHTTPSErrors: true, httpCredentials });
+      }),
+    );
+    const seen = await knowing?.newPage();
+    await seen?.goto(`https://${address}/`);
+    await seen?.getByText("live", { exact: true }).waitFor();
+    const refusal = await (await guessing?.newPage())?.goto(`https://${address}/`);
+    expect(refusal?.status()).toBe(401);
+    await Promise.all([knowing?.close(), guessing?.close()]);
+  },
+  20_000,
+);
 
 withBrowser(
   title("a daemon that has gone is noticed, and so is one that is back"),
