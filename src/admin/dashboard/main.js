@@ -25,7 +25,7 @@ const said = find("said", HTMLElement);
 const say = (text) => setText(said, text);
 
 /** So many are asked for at first; a filter finds older ones. */
-const FIRST_CLOSES = 100;
+const FIRST_CLOSES = 50;
 
 const RETRY_MS = 2000;
 

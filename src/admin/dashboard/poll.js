@@ -1,5 +1,8 @@
 // Asking again and again for what the stream does not bring: only while it is on the screen, so that nobody is asked for what nobody sees.
 
+/** What is only scrolled past, or is there until what stands above it has been filled in, is not asked for. */
+const SETTLE_MS = 300;
+
 /**
  * Calls `load` every so many ms while `section` is seen, one call at a time. Gives back a function that has it called at once.
  * @param {Element} section
@@ -28,7 +31,8 @@ export function poll(section, everyMs, load) {
 
   new IntersectionObserver((entries) => {
     isSeen = entries.at(-1)?.isIntersecting === true;
-    if (isSeen) ask();
+    clearTimeout(timer);
+    if (isSeen) timer = setTimeout(ask, SETTLE_MS);
   }).observe(section);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) ask();
