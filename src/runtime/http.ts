@@ -31,6 +31,8 @@ export interface ServeHttpOptions {
   readonly tls?: HttpServerTls | null;
   /** A request body that is longer is refused (413). */
   readonly maxBodyBytes: number;
+  /** A client of a "tcp" address is cut that asks nothing for so long, whatever it was answered before, or does not read its answer. Default 30. */
+  readonly idleTimeoutSeconds?: number;
   /** Answers a request. One that throws or rejects is answered with an empty 500. */
   handle(request: Request): Response | Promise<Response>;
 }

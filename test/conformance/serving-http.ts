@@ -1,8 +1,9 @@
 // 10. HTTP: who may bind what, who takes over from whom, and what is left behind.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -93,6 +94,52 @@ export function httpConformance({ http }: Runtime): void {
       const at = `http://127.0.0.1:${address.port}/path`;
       assert.equal((await fetch(at, { method: "POST", body: "x".repeat(1000) })).status, 200);
       assert.equal((await fetch(at, { method: "POST", body: "x".repeat(1001) })).status, 413);
+    });
+
+    test("whoever was answered and asks nothing more is cut, and whoever does not read; who waits for an answer or follows is not", {
+      timeout: 30_000,
+    }, async () => {
+      const ticking = (): ReadableStream<Uint8Array> => {
+        let timer: ReturnType<typeof setInterval>;
+        return new ReadableStream({
+          start(stream) {
+            timer = setInterval(() => stream.enqueue(new Uint8Array(1)), 500);
+          },
+          cancel: () => clearInterval(timer),
+        });
+      };
+      const late = Promise.withResolvers<Response>();
+      const cut = Promise.withResolvers<void>();
+      const answers: Readonly<Record<string, () => Response | Promise<Response>>> = {
+        "/idle": () => new Response("ok"),
+        "/unread": () => new Response("x".repeat(16_000_000)),
+        "/ticking": () => new Response(ticking()),
+        "/late": () => late.promise,
+      };
+      const handle = (request: Request): Response | Promise<Response> => {
+        const { pathname } = new URL(request.url);
+        if (pathname === "/unread") request.signal.addEventListener("abort", () => cut.resolve());
+        return answers[pathname]?.() ?? new Response(null, { status: 404 });
+      };
+      const { address } = serve(ANYWHERE, "", { handle, idleTimeoutSeconds: 5 });
+      assert.ok(address.kind === "tcp");
+      const { host, port } = address;
+      const clients = new Map<string, Socket>();
+      for (const path of Object.keys(answers)) {
+        const client = createConnection({ host, port });
+        client.on("error", () => {});
+        if (path === "/unread") client.pause();
+        else client.resume();
+        client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+        clients.set(path, client);
+      }
+      await Promise.all([once(clients.get("/idle") as Socket, "close"), cut.promise]);
+      const isOpen = (path: string): boolean => clients.get(path)?.readyState === "open";
+      assert.deepEqual(["/ticking", "/late"].map(isOpen), [true, true]);
+      late.resolve(new Response("late"));
+      const [answer] = (await once(clients.get("/late") as Socket, "data")) as [Buffer];
+      assert.match(String(answer), /late$/);
+      for (const client of clients.values()) client.destroy();
     });
 
     test("a stranger's port is EADDRINUSE, with and without takeOver", async () => {

@@ -11,10 +11,12 @@ import { fetch } from "./http-client.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
 
-/** A client that asks nothing for so long is cut. */
+/** A client that asks nothing for so long is cut, and one that does not read what it was answered. */
 const IDLE_TIMEOUT_SECONDS = 30;
-/** The longest that Bun knows. On a unix socket it cannot tell one that asks nothing from one that waits for its answer. */
-const UNIX_IDLE_TIMEOUT_SECONDS = 255;
+/** So long a client is waited for that has not sent all of its request, and waits itself for an answer: the longest that Bun knows. */
+const ANSWER_TIMEOUT_SECONDS = 255;
+/** On a unix socket Bun cannot tell one that asks nothing from one that waits for its answer. */
+const UNIX_IDLE_TIMEOUT_SECONDS = ANSWER_TIMEOUT_SECONDS;
 /** The kernel's limit (unix(7)) without the final NUL. */
 const UNIX_PATH_MAX_BYTES = 107;
 const TLS_1_2 = 0x0303;
@@ -39,7 +41,7 @@ function serveTcp(options: ServeHttpOptions): HttpServer {
     hostname: address.host,
     port: address.port,
     reusePort: true,
-    idleTimeout: IDLE_TIMEOUT_SECONDS,
+    idleTimeout: options.idleTimeoutSeconds ?? IDLE_TIMEOUT_SECONDS,
     ...(options.tls && { tls: tlsOptions(options.tls) }),
   });
   const bound: Address = { kind: "tcp", host: address.host, port: server.port ?? address.port };
@@ -113,15 +115,21 @@ type Target =
       readonly tls?: Bun.TLSOptions;
     };
 
-function start({ address, handle, maxBodyBytes }: ServeHttpOptions, target: Target): Bun.Server<undefined> {
+function start(options: ServeHttpOptions, target: Target): Bun.Server<undefined> {
+  const { address, handle, maxBodyBytes } = options;
   const common = {
     // Else defects are answered with a page that shows our source.
     development: false,
     maxRequestBodySize: maxBodyBytes,
-    fetch: (received: Request, server: Bun.Server<undefined>) => {
+    fetch: async (received: Request, server: Bun.Server<undefined>) => {
       // What is asked for may take its time: a reload waits for name servers.
-      server.timeout(received, 0);
-      return handle(received);
+      server.timeout(received, ANSWER_TIMEOUT_SECONDS);
+      try {
+        return await handle(received);
+      } finally {
+        // It is the connection's from now on, and whoever was refused could keep that for ever. What is sent begins it anew.
+        server.timeout(received, target.idleTimeout);
+      }
     },
     error: () => new Response(null, { status: 500 }),
   };
