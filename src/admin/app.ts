@@ -70,8 +70,10 @@ export function adminApp({ control, runtime, gate, streams, onDefect }: AppOptio
   const routes = [...api, ...dashboardRoutes(runtime)];
   mount(app, routes);
   app.notFound(() => new Problem(404, "there is no such path", { members: { paths: pathsOf(routes) } }).response());
-  app.onError((thrown) => {
+  app.onError((thrown, context) => {
     if (thrown instanceof Problem) return thrown.response();
+    // Who has gone before all of a request had come gets no answer, and is no defect.
+    if (context.req.raw.signal.aborted && thrown.name === "AbortError") return new Response(null, { status: 400 });
     onDefect(thrown);
     return new Problem(500, "a defect in bunnel; its log says more").response();
   });

@@ -3,10 +3,12 @@
 
 import { expect, test } from "bun:test";
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import type { Status } from "../../src/snapshot/status.ts";
 import { Child } from "../support/child.ts";
 import { bunnel, startDaemon } from "../support/daemon.ts";
+import { eventually } from "../support/eventually.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 
 async function command(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
@@ -40,6 +42,13 @@ backends: { b: { endpoints: [127.0.0.1:9] } }
   expect(refused.code).toBe(1);
   expect(refused.err).toMatch(/bunnel\.yaml:\d+:1: listenrs: .*did you mean "listeners"/);
 
+  // Whoever leaves in the middle of a request is no defect.
+  const leaver = createConnection(socket);
+  leaver.write("POST /api/v1/drain HTTP/1.1\r\nHost: bunnel\r\nContent-Length: 10\r\n\r\n");
+  await eventually("the request had come", () => leaver.bytesWritten > 0 && !leaver.connecting);
+  expect((await http("/healthz")).status).toBe(200);
+  leaver.destroy();
+
   const status = JSON.parse((await command("status", "--json", "-c", config)).out) as Status;
   expect(status.pid).toBe(daemon.pid);
   expect(status.workers.length).toBe(2);
@@ -53,5 +62,6 @@ backends: { b: { endpoints: [127.0.0.1:9] } }
   expect(await daemon.exitCode()).toBe(0);
   const late = await command("status", "-c", config);
   expect(late.code).toBe(1);
+  expect(daemon.log.filter(({ msg }) => String(msg).includes("defect"))).toEqual([]);
   expect(late.err).toContain(`unix:${socket} does not answer: ENOENT: no daemon runs there`);
 }, 30_000);
