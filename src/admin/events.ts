@@ -113,13 +113,19 @@ export class EventStreams {
     if (this.#asking) return;
     this.#asking = true;
     try {
-      const answers = await this.#control.ask({ ask: "closes", after: this.#followed, filter: FAILED, limit });
+      const { answers, silent } = await this.#control.ask({
+        ask: "closes",
+        after: this.#followed,
+        filter: FAILED,
+        limit,
+      });
       const last = Object.fromEntries(answers.map(({ answer }) => [answer.process, answer.last]));
       const isCrowded = Object.keys(this.#followed).length >= MOST_FOLLOWED;
       this.#followed = isCrowded ? last : { ...this.#followed, ...last };
       const closes = answers.flatMap(({ answer }) => answer.closes);
       closes.sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1));
-      if (closes.length > 0) this.#send(written("closes", { closes: closes.slice(0, MOST_CLOSES) }));
+      if (closes.length > 0)
+        this.#send(written("closes", { closes: closes.slice(0, MOST_CLOSES), silent_workers: silent }));
     } catch (thrown) {
       this.#onDefect(thrown);
     } finally {

@@ -1,7 +1,7 @@
 // The paths that tell of single connections. The processes that relay are asked, each for as much as is wanted, and what they say is put together.
 
 import type { Control } from "../control/control.ts";
-import type { Answered, PeerRow, Question } from "../snapshot/inspection.ts";
+import type { Heard, PeerRow, Question } from "../snapshot/inspection.ts";
 import { CLOSE_REASONS } from "../telemetry/close-reason.ts";
 import { Problem } from "./problem.ts";
 import type { QueryFields } from "./query.ts";
@@ -47,12 +47,14 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "Connections" },
       problems: [503],
       async answer({ query: { limit, ...filter } }) {
-        const answers = (await ask({ ask: "connections", filter, limit })).map(({ answer }) => answer);
+        const heard = await ask({ ask: "connections", filter, limit });
+        const answers = heard.answers.map(({ answer }) => answer);
         const connections = answers.flatMap(({ rows }) => rows).sort(newestBy(({ started_at }) => started_at));
         return Response.json({
           connections: connections.slice(0, limit),
           matching: sum(answers.map(({ matching }) => matching)),
           total: sum(answers.map(({ total }) => total)),
+          silent_workers: heard.silent,
         });
       },
     }),
@@ -63,8 +65,9 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "ConnectionDetail" },
       problems: [404, 503],
       async answer({ id }) {
-        const found = (await ask({ ask: "connection", id })).find(({ answer }) => answer !== null);
-        if (found === undefined) throw notLive(id);
+        const heard = await ask({ ask: "connection", id });
+        const found = heard.answers.find(({ answer }) => answer !== null);
+        if (found === undefined) throw notFound(id, heard);
         return Response.json(found.answer);
       },
     }),
@@ -75,7 +78,8 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "Closed" },
       problems: [404, 503],
       async answer({ id }) {
-        if (!(await ask({ ask: "close", id })).some(({ answer }) => answer)) throw notLive(id);
+        const heard = await ask({ ask: "close", id });
+        if (!heard.answers.some(({ answer }) => answer)) throw notFound(id, heard);
         return Response.json({ ok: true, id });
       },
     }),
@@ -87,9 +91,9 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "Closes" },
       problems: [503],
       async answer({ query: { limit, ...filter } }) {
-        const answers = await ask({ ask: "closes", after: {}, filter, limit });
+        const { answers, silent } = await ask({ ask: "closes", after: {}, filter, limit });
         const closes = answers.flatMap(({ answer }) => answer.closes).sort(newestBy(({ ended_at }) => ended_at));
-        return Response.json({ closes: closes.slice(0, limit) });
+        return Response.json({ closes: closes.slice(0, limit), silent_workers: silent });
       },
     }),
     route({
@@ -100,11 +104,12 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
       answers: { 200: "Peers" },
       problems: [503],
       async answer({ query }) {
-        const answers = (await ask({ ask: "peers", limit: MOST_ROWS })).map(({ answer }) => answer);
+        const heard = await ask({ ask: "peers", limit: MOST_ROWS });
+        const answers = heard.answers.map(({ answer }) => answer);
         const peers = addedUp(answers.flatMap(({ rows }) => rows));
         // Where a process has more than it told, how many of them are the same is not known.
         const matching = Math.max(peers.length, ...answers.map((answer) => answer.matching));
-        return Response.json({ peers: peers.slice(0, query.limit), matching });
+        return Response.json({ peers: peers.slice(0, query.limit), matching, silent_workers: heard.silent });
       },
     }),
   ];
@@ -113,7 +118,7 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
 /** Asks, but not more than so many questions at once. */
 function bounded(control: Pick<Control, "ask">): Control["ask"] {
   let waiting = 0;
-  return async <Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> => {
+  return async <Q extends Question>(question: Q): Promise<Heard<Q>> => {
     if (waiting >= MOST_QUESTIONS)
       throw new Problem(503, "too many questions wait for their answers: ask again", {
         headers: { "Retry-After": "1" },
@@ -143,11 +148,13 @@ function addedUp(rows: readonly PeerRow[]): readonly PeerRow[] {
   return [...sums.values()].sort((a, b) => b.connections - a.connections);
 }
 
-function notLive(id: string): Problem {
-  return new Problem(
-    404,
-    `there is no live connection ${JSON.stringify(id.slice(0, 100))}; /api/v1/closes has the last that ended`,
-  );
+/** Nobody has it, as far as they have answered. What was asked of the others is done once they go on. */
+function notFound(id: string, { silent }: Pick<Heard<Question>, "silent">): Problem {
+  const named = JSON.stringify(id.slice(0, 100));
+  if (silent.length === 0)
+    return new Problem(404, `there is no live connection ${named}; /api/v1/closes has the last that ended`);
+  const told = `worker ${silent.join(" and ")} did not answer, and none of the others has the connection ${named}: ask again`;
+  return new Problem(503, told, { headers: { "Retry-After": "1" } });
 }
 
 /** ISO 8601 in UTC sorts as text. */

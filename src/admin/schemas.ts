@@ -189,10 +189,15 @@ const row = {
 };
 
 const ConnectionRow = describes<inspection.ConnectionRow>()(z.strictObject(row));
+const silentWorkers = z
+  .array(count)
+  .describe("Workers that did not answer in time: what they have is missing here. They hang, or are stopped.");
+
 const Connections = z.strictObject({
   connections: z.array(ConnectionRow),
   matching: count.describe("Connections that fit, shown or not."),
   total: count,
+  silent_workers: silentWorkers,
 });
 
 const TcpInfo = describes<inspection.TcpInfo>()(
@@ -262,7 +267,7 @@ const CloseLine = z
   .describe(
     "The object that the access log writes, with all its fields; those that say nothing of a connection are left out.",
   );
-const Closes = z.strictObject({ closes: z.array(CloseLine) });
+const Closes = z.strictObject({ closes: z.array(CloseLine), silent_workers: silentWorkers });
 
 const PeerRow = describes<inspection.PeerRow>()(
   z.strictObject({
@@ -274,7 +279,7 @@ const PeerRow = describes<inspection.PeerRow>()(
     bytes_down: count,
   }),
 );
-const Peers = z.strictObject({ peers: z.array(PeerRow), matching: count });
+const Peers = z.strictObject({ peers: z.array(PeerRow), matching: count, silent_workers: silentWorkers });
 
 const Snapshot = z
   .looseObject({

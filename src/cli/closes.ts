@@ -6,7 +6,7 @@ import type { CloseLine } from "../snapshot/inspection.ts";
 import { CLOSE_REASONS } from "../telemetry/close-reason.ts";
 import { type AskOptions, ask, withAskOptions } from "./ask.ts";
 import { closeLines } from "./close-text.ts";
-import { type ListIo, parseLimit, withQuery } from "./connections.ts";
+import { type ListIo, parseLimit, tellSilent, withQuery } from "./connections.ts";
 import { printableJson } from "./printable.ts";
 import { outputColumns } from "./terminal.ts";
 
@@ -42,6 +42,7 @@ export async function closes(io: ListIo, options: ClosesOptions): Promise<number
         ? "no connection of that kind has ended lately"
         : "no connection of that kind has failed lately; --all shows those that ended well, too",
     );
+  tellSilent(io, told.json);
   return 0;
 }
 

@@ -41,6 +41,7 @@ export async function connections(io: ListIo, id: string | undefined, options: C
   if (rows.length < matching) io.err(`the newest ${count(rows.length)} of ${count(matching)}; --limit shows more`);
   else if (rows.length === 0)
     io.err(total === 0 ? "there are no connections" : `none of ${counted(total, "connection")} is of that kind`);
+  tellSilent(io, told.json);
   return 0;
 }
 
@@ -55,6 +56,13 @@ export function connectionsIn(json: Readonly<Record<string, unknown>>): {
   const { matching, total } = json;
   const fitting = typeof matching === "number" ? matching : rows.length;
   return { rows, matching: fitting, total: typeof total === "number" ? total : fitting };
+}
+
+/** Says whose rows are missing, if any are. */
+export function tellSilent(io: Pick<ListIo, "err">, { silent_workers }: Readonly<Record<string, unknown>>): void {
+  if (!Array.isArray(silent_workers)) return;
+  for (const worker of silent_workers)
+    io.err(`worker ${Number(worker)} does not answer, and what it has is not shown: it hangs, or is stopped`);
 }
 
 /** The path with those of the values that say something. */

@@ -19,7 +19,7 @@ import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT, DROPPED_LINES, DROPPED_SPANS } from "../snapshot/counts.ts";
-import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Heard, Question } from "../snapshot/inspection.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
@@ -256,7 +256,7 @@ export class Daemon implements Control {
     return this.#parts.counts.meters;
   }
 
-  ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+  ask<Q extends Question>(question: Q): Promise<Heard<Q>> {
     return this.#parts.plane.ask(question);
   }
 

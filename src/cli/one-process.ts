@@ -6,7 +6,7 @@ import { Inspector } from "../proxy/inspect.ts";
 import { type Prepared, Worker, type WorkerOptions } from "../proxy/worker.ts";
 import type { BoundSocket } from "../runtime/runtime.ts";
 import { privateCounts } from "../snapshot/counts.ts";
-import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
+import type { AnswerTo, Heard, Question } from "../snapshot/inspection.ts";
 import { placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
 
@@ -124,7 +124,8 @@ export class OneProcess implements DataPlane {
     this.worker.abort();
   }
 
-  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
-    return [{ worker: 0, answer: (await this.#inspector.answer(question)) as AnswerTo<Q> }];
+  async ask<Q extends Question>(question: Q): Promise<Heard<Q>> {
+    const answer = (await this.#inspector.answer(question)) as AnswerTo<Q>;
+    return { answers: [{ worker: 0, answer }], silent: [] };
   }
 }

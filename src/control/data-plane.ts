@@ -2,7 +2,7 @@
 
 import type { Address } from "../base/address.ts";
 import type { LogFile } from "../runtime/logs.ts";
-import type { Answered, Question } from "../snapshot/inspection.ts";
+import type { Heard, Question } from "../snapshot/inspection.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
 
@@ -30,6 +30,6 @@ export interface DataPlane {
   passLogFile(file: LogFile): void;
   /** Ends every connection now. */
   abort(): void;
-  /** Asks every process. One that ends meanwhile, or does not answer within some seconds, is not in the answer. */
-  ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]>;
+  /** Asks every process. One that ends meanwhile is not in the answer. */
+  ask<Q extends Question>(question: Q): Promise<Heard<Q>>;
 }

@@ -5,7 +5,7 @@ import { messageOf, ProxyError } from "../base/errors.ts";
 import type { LogFile } from "../runtime/logs.ts";
 import type { BoundSocket, Processes, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT } from "../snapshot/counts.ts";
-import type { Answered, AnswerTo, Question } from "../snapshot/inspection.ts";
+import type { Answered, AnswerTo, Heard, Question } from "../snapshot/inspection.ts";
 import type { ToWorker } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { WorkerStatus } from "../snapshot/status.ts";
@@ -192,18 +192,23 @@ export class Supervisor implements DataPlane {
     this.#killIn(DRAIN_GRACE_MS);
   }
 
-  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+  async ask<Q extends Question>(question: Q): Promise<Heard<Q>> {
     const present = [
       ...this.#places.map(({ worker, holder }) => ({ worker, holder })),
       ...[...this.#leaving].map(([holder, { place }]) => ({ worker: place.worker, holder })),
     ];
-    const answers = present.map(async ({ worker, holder }) => {
+    const answers: Answered<Q>[] = [];
+    const silent: number[] = [];
+    const asking = present.map(async ({ worker, holder }) => {
       // Before it serves it has no connections.
-      const answered = holder === null || holder.generation === 0 ? null : await holder.ask(question);
+      if (holder === null || holder.generation === 0) return;
+      const answered = await holder.ask(question);
       // Of the same version: what it answers is what it was asked for.
-      return answered === null ? [] : [{ worker, answer: answered.answer as AnswerTo<Q> }];
+      if (answered !== null) answers.push({ worker, answer: answered.answer as AnswerTo<Q> });
+      else if (this.#all().includes(holder)) silent.push(worker);
     });
-    return (await Promise.all(answers)).flat();
+    await Promise.all(asking);
+    return { answers, silent };
   }
 
   /** Ends those that should have ended by then. */

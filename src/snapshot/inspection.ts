@@ -153,3 +153,10 @@ export interface Answered<Q extends Question> {
   readonly worker: number;
   readonly answer: AnswerTo<Q>;
 }
+
+/** What all of them have. */
+export interface Heard<Q extends Question> {
+  readonly answers: readonly Answered<Q>[];
+  /** Workers that are there and have not answered within some seconds: what they have is not known. */
+  readonly silent: readonly number[];
+}

@@ -2,7 +2,7 @@
 
 import type { Control } from "../../src/control/control.ts";
 import { privateMemory } from "../../src/snapshot/counts.ts";
-import type { Answered, Question } from "../../src/snapshot/inspection.ts";
+import type { Answered, Heard, Question } from "../../src/snapshot/inspection.ts";
 import { METERS_BYTES, Meters } from "../../src/snapshot/meters.ts";
 import type { Snapshot } from "../../src/snapshot/snapshot.ts";
 import type { Status } from "../../src/snapshot/status.ts";
@@ -21,15 +21,17 @@ export class SimControl implements Control {
   readonly asked: Question[] = [];
   readonly streams = { open: 0, dropped: 0 };
   answers: (question: Question) => Promise<readonly Answered<Question>[]> = async () => [];
+  silent: readonly number[] = [];
   onDrain: () => void = () => {};
 
   status(): Status {
     return this.now;
   }
 
-  async ask<Q extends Question>(question: Q): Promise<readonly Answered<Q>[]> {
+  async ask<Q extends Question>(question: Q): Promise<Heard<Q>> {
     this.asked.push(question);
-    return (await this.answers(question)) as readonly Answered<Q>[];
+    const answers = (await this.answers(question)) as readonly Answered<Q>[];
+    return { answers, silent: this.silent };
   }
 
   async reload(): Promise<readonly string[]> {

@@ -342,7 +342,25 @@ test("at most 16 questions wait for their answers at once", async () => {
   expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "1"]);
   answered.resolve([]);
   for (const { status } of await Promise.all(waiting)) expect(status).toBe(200);
-  expect((await ask("GET", "/api/v1/connections")).json).toEqual({ connections: [], matching: 0, total: 0 });
+  expect((await ask("GET", "/api/v1/connections")).json).toEqual({
+    connections: [],
+    matching: 0,
+    total: 0,
+    silent_workers: [],
+  });
+});
+
+test("workers that do not answer are named, and nobody says then that there is no such connection", async () => {
+  control.silent = [2];
+  for (const path of ["connections", "closes", "peers"])
+    expect((await ask("GET", `/api/v1/${path}`)).json.silent_workers).toEqual([2]);
+  for (const method of ["GET", "DELETE"]) {
+    const { status, json } = await ask(method, "/api/v1/connections/9f3a21bc-1");
+    expect([status, json.detail]).toEqual([
+      503,
+      'worker 2 did not answer, and none of the others has the connection "9f3a21bc-1": ask again',
+    ]);
+  }
 });
 
 test("answers of several processes are put together: newest first, peers of the same names added up", async () => {
@@ -362,6 +380,7 @@ test("answers of several processes are put together: newest first, peers of the 
     connections: [row("2026-01-03"), row("2026-01-02")],
     matching: 3,
     total: 6,
+    silent_workers: [],
   });
   expect((await ask("GET", "/api/v1/peers")).json).toEqual({
     peers: [
@@ -369,6 +388,7 @@ test("answers of several processes are put together: newest first, peers of the 
       { ...peer, identity: "z", connections: 3 },
     ],
     matching: 2,
+    silent_workers: [],
   });
 });
 

@@ -419,29 +419,29 @@ describe("a question", () => {
     const answers = made.supervisor.ask(question);
     answer(worker(made, 1), true);
     answer(worker(made, 0), false);
-    expect(await answers).toEqual([
-      { worker: 1, answer: false },
-      { worker: 2, answer: true },
-    ]);
+    const { answers: heard, silent } = await answers;
+    expect(heard).toContainEqual({ worker: 1, answer: false });
+    expect(heard).toContainEqual({ worker: 2, answer: true });
+    expect([heard.length, silent]).toEqual([2, []]);
   });
 
-  test("is answered without those that end meanwhile, or do not answer in time", async () => {
+  test("is answered without those that end meanwhile; those that do not answer in time are named", async () => {
     const made = await started({ workers: 3 });
     const answers = made.supervisor.ask(question);
     worker(made, 0).exit(null, "SIGKILL");
     answer(worker(made, 2), true);
-    expect(await answers).toEqual([{ worker: 3, answer: true }]);
+    expect(await answers).toEqual({ answers: [{ worker: 3, answer: true }], silent: [2] });
     // Too late, and heard by nobody.
     answer(worker(made, 1), true);
     const again = made.supervisor.ask(question);
     answer(worker(made, 1), false);
-    expect(await again).toContainEqual({ worker: 2, answer: false });
+    expect((await again).answers).toContainEqual({ worker: 2, answer: false });
   });
 
   test("is not put to workers that do not serve yet", async () => {
     const made = world();
     made.processes.ignores = ["start"];
     void made.supervisor.start().catch(() => {});
-    expect(await made.supervisor.ask(question)).toEqual([]);
+    expect(await made.supervisor.ask(question)).toEqual({ answers: [], silent: [] });
   });
 });

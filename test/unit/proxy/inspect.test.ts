@@ -10,7 +10,7 @@ const ALL: ConnectionFilter = { listener: "", backend: "", endpoint: "", source:
 const EVERY: CloseFilter = { listener: "", backend: "", reason: "", text: "", failed: null };
 
 async function ask<Q extends Question>(made: SimWorker, question: Q): Promise<Answers[Q["ask"]]> {
-  const [answered] = await made.plane.ask(question);
+  const [answered] = (await made.plane.ask(question)).answers;
   if (answered === undefined) throw new Error("there is one process");
   return answered.answer;
 }
