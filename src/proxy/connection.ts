@@ -122,6 +122,8 @@ const NOTHING_OFFERED: readonly string[] = [];
 /** What is known of a connection so far, and the two legs that it owns. */
 export class Connection {
   readonly id: number;
+  /** In the worker's list. */
+  place = -1;
   readonly listener: Listener;
   readonly clock: Clock;
   readonly downstream: Leg;

@@ -155,10 +155,10 @@ export class Inspector {
 
   /** Looks at those that are there now, oldest first, until one says `false`. Those that end meanwhile may be left out. */
   async #walk(look: (connection: Connection) => boolean): Promise<void> {
-    const { connections, runtime } = this.#worker;
+    const { connections, connectionCount, runtime } = this.#worker;
     const turn = new Turn(runtime);
     // Newcomers join at the end, and there the walk would never come to its own.
-    let left = connections.size;
+    let left = connectionCount;
     for (const connection of connections) {
       if (left-- <= 0) return;
       const rest = turn.isOver ? turn.next() : null;

@@ -14,6 +14,7 @@ import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
 import { ByteSweep } from "./byte-sweep.ts";
 import { Connection } from "./connection.ts";
+import { ConnectionList } from "./connection-list.ts";
 import { Drain } from "./drain.ts";
 import { EjectionLog } from "./ejection-log.ts";
 import { Ending } from "./ending.ts";
@@ -79,7 +80,7 @@ export class Worker {
   #listeners: readonly Listener[];
   #built: Prepared;
   readonly #random: () => number;
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new ConnectionList();
   readonly #descriptorLimit: number;
   readonly #enforcement: Enforcement;
   readonly #onDown: OnDown;
@@ -134,7 +135,7 @@ export class Worker {
   }
 
   /** In the order in which they came. */
-  get connections(): ReadonlySet<Connection> {
+  get connections(): Iterable<Connection> {
     return this.#connections;
   }
 
