@@ -80,6 +80,8 @@ export class Daemon implements Control {
   /** A successor that is being started. */
   #heir: ChildProcess | null = null;
   #upgrading = false;
+  /** During the upgrade the access log was given another name: the successor may have opened it before. */
+  #owesReopening = false;
   /** By a signal or an operator. */
   #toldToStop = false;
   /** Called when an upgrade was abandoned. */
@@ -120,7 +122,10 @@ export class Daemon implements Control {
     this.#standIn?.signalled(signal);
     if (signal === "SIGTERM" || signal === "SIGINT") this.#stop(signal);
     // Also where another one serves now: what we still have writes lines, too.
-    else if (signal === "SIGUSR1") this.#parts.reopenLog();
+    else if (signal === "SIGUSR1") {
+      this.#owesReopening = this.#upgrading;
+      this.#parts.reopenLog();
+    }
     // What else we stand in for is its business.
     else if (this.#standIn !== null) return;
     else if (signal === "SIGHUP") void this.reload();
@@ -152,6 +157,7 @@ export class Daemon implements Control {
       return;
     }
     this.#upgrading = true;
+    this.#owesReopening = false;
     const { processes, memory, sockets } = succession;
     log.info("upgrading: the program on the disk is started beside this one");
     try {
@@ -171,6 +177,8 @@ export class Daemon implements Control {
         this.#heir = child;
       });
       if (this.#isEnding) return;
+      // Not before: until it accepts, it may not have learned yet what the signal means.
+      if (this.#owesReopening) processes.signal(pid, "SIGUSR1");
       this.#state = "draining";
       this.#leaving.resolve();
       // The service is the successor now: how we are would be taken for how it is.

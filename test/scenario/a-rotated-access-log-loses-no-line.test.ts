@@ -2,13 +2,14 @@
 // line in one of the files, and the last file gets the last lines. Where the new file cannot be opened, the one that is open is written on.
 
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../support/child.ts";
 import { type AccessLine, type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { findProgram, missingPrograms } from "../support/programs.ts";
 import { connectTo, endInOrder, startEndpoint, talking } from "../support/tcp.ts";
+import { childrenOf } from "../support/worker-processes.ts";
 
 const ROTATIONS = 5;
 /** Connections between two rotations. */
@@ -22,6 +23,16 @@ function config(head: string, output: string, endpoint: string): string {
 listeners: [{ name: in, address: 127.0.0.1:0, backend: web }]
 backends: { web: { endpoints: ["${endpoint}"] } }
 `;
+}
+
+function hasOpen(pid: number, path: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder).some((name) => readlinkSync(join(folder, name)) === path);
+  } catch {
+    // It has closed one meanwhile, or has ended.
+    return false;
+  }
 }
 
 function said(daemon: Daemon, message: string): readonly Record<string, unknown>[] {
@@ -116,6 +127,31 @@ test("an old process that still drains after an upgrade writes to the new file, 
   peer.socket.end("new");
   await eventually("it was served", () => peer.ended);
   await daemon.recorded(2);
+  expect(readFileSync(`${path}.0`, "utf8")).toBe("");
+});
+
+test("a successor that was about to take over writes to the new file, too", async () => {
+  await using endpoint = await startEndpoint();
+  // So many that some have opened the file long before the last one has.
+  await using daemon = await startDaemon(config("workers: 6", "./access.log", endpoint.address));
+  const path = join(daemon.directory, "access.log");
+  const before = childrenOf(daemon.pid);
+  daemon.child.signal("SIGUSR2");
+  const heir = await eventually("there was a successor", () =>
+    childrenOf(daemon.pid).find((pid) => !before.includes(pid)),
+  );
+  await eventually("a worker of it had opened the file", () => childrenOf(heir).some((pid) => hasOpen(pid, path)));
+  process.kill(heir, "SIGSTOP");
+  expect(said(daemon, "upgraded: another process")).toEqual([]);
+  renameSync(path, `${path}.0`);
+  daemon.child.signal("SIGUSR1");
+  await eventually("it was reopened", () => said(daemon, "the access log was reopened").length === 1);
+  process.kill(heir, "SIGCONT");
+  await eventually("it was upgraded", () => said(daemon, "upgraded: another process serves now").length === 1);
+  await eventually("the successor has reopened it", () => said(daemon, "the access log was reopened").length === 2);
+  const to = await daemon.address("in");
+  for (let count = 0; count < 24; count++) await endInOrder(await talking(to));
+  await daemon.recorded(24);
   expect(readFileSync(`${path}.0`, "utf8")).toBe("");
 });
 
