@@ -1,6 +1,5 @@
 // What counting for metrics costs: all that one connection is counted for in its life, and a look at one that is open for bytes to be counted. No socket and no
 // other program.
-//   bun bench/micro/count.ts
 //
 // Two cores, Bun 1.4.5, medians of 15 runs of 200,000, in ns, twice: one addition 10 and 20, a time in a histogram 26, a whole connection 166 and 168, a look at one that
 // was silent 14 and 21, at one that was not 33 and 35.
@@ -10,11 +9,7 @@ import { countBytes, countDecision, countEnd, countHandshake } from "../../src/p
 import { Leg } from "../../src/proxy/leg.ts";
 import { privateMemory } from "../../src/snapshot/counts.ts";
 import { BACKEND_METERS, METERS_BYTES, Meters, SHORT_BOUNDS } from "../../src/snapshot/meters.ts";
-import { summarise } from "../results.ts";
-
-const TIMES = 200_000;
-const WARM_UP = 3;
-const RUNS = 15;
+import type { Micro } from "./micro.ts";
 
 const meters = new Meters(privateMemory(METERS_BYTES), 0);
 const verdict = { allowed: true, rule: "allow[0]" };
@@ -37,31 +32,32 @@ function connection(index: number): Connection {
 
 const connections = Array.from({ length: 10_000 }, (_, index) => connection(index));
 
-/** Nanoseconds of one, median and range. */
-function measure(what: string, act: (connection: Connection) => void): void {
-  const samples: number[] = [];
-  for (let run = -WARM_UP; run < RUNS; run++) {
-    const startedAt = Bun.nanoseconds();
-    for (let time = 0; time < TIMES; time++) act(connections[time % connections.length] as Connection);
-    if (run >= 0) samples.push((Bun.nanoseconds() - startedAt) / TIMES);
-  }
-  const { median = 0, min = 0, max = 0 } = summarise(samples) ?? {};
-  console.log(`${what.padEnd(60)} ${median.toFixed(0).padStart(5)} ns (${min.toFixed(0)}..${max.toFixed(0)})`);
+let turn = 0;
+
+function counting(what: string, budget: number, act: (connection: Connection) => void): Micro {
+  const call = (): void => {
+    turn = (turn + 1) % connections.length;
+    act(connections[turn] as Connection);
+  };
+  return { name: `meters: ${what}`, budget, call };
 }
 
-measure("one addition", () => meters.add(77));
-measure("a time in a histogram", () => meters.observe(80, SHORT_BOUNDS, 3.2));
-measure("a whole connection: handshake, policy, connect, bytes, end", (each) => {
-  each.downstream.bytesRead += 700;
-  each.upstream.bytesRead += 1500;
-  countHandshake(each, 2.5);
-  countDecision(each, policy, verdict);
-  meters.observe((each.backend?.spec.meter ?? 0) + BACKEND_METERS.connectSeconds, SHORT_BOUNDS, 0.3);
-  countEnd(each, "completed");
-});
-measure("a look at an open connection that was silent", countBytes);
-measure("a look at one that was not", (each) => {
-  each.downstream.bytesRead += 700;
-  each.upstream.bytesRead += 1500;
-  countBytes(each);
-});
+/** See micro.ts. */
+export const MICRO: readonly Micro[] = [
+  counting("one addition", 50, () => meters.add(77)),
+  counting("a time in a histogram", 80, () => meters.observe(80, SHORT_BOUNDS, 3.2)),
+  counting("a whole connection: handshake, policy, connect, bytes, end", 500, (each) => {
+    each.downstream.bytesRead += 700;
+    each.upstream.bytesRead += 1500;
+    countHandshake(each, 2.5);
+    countDecision(each, policy, verdict);
+    meters.observe((each.backend?.spec.meter ?? 0) + BACKEND_METERS.connectSeconds, SHORT_BOUNDS, 0.3);
+    countEnd(each, "completed");
+  }),
+  counting("a look at an open connection that was silent", 80, countBytes),
+  counting("a look at one that was not", 120, (each) => {
+    each.downstream.bytesRead += 700;
+    each.upstream.bytesRead += 1500;
+    countBytes(each);
+  }),
+];

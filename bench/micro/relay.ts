@@ -1,21 +1,19 @@
 // What the relay's own work for a chunk costs: the `data` handler between two sockets that take everything and do nothing. No file, no socket and no other program.
-//   bun bench/micro/relay.ts
 // "unlimited" is what connections pay of which the config says nothing; the others are limited, so high that they are never held.
 //
 // Two cores, Bun 1.4.5, medians of 15 runs of 2,000,000 chunks, in ns, five times interleaved with the relay before it knew limits: before 7.7 to 7.8 (one 11.4),
 // now unlimited 7.5 to 7.7 (one 11.2), max_bandwidth 27 to 33, both limits 43 to 54.
-import { Clock } from "../../src/base/clock.ts";
+import { Clock, TICK_MS } from "../../src/base/clock.ts";
 import type { Connection } from "../../src/proxy/connection.ts";
 import { Leg, RELAYING } from "../../src/proxy/leg.ts";
 import { BackendBandwidth } from "../../src/proxy/rate-limit-bandwidth.ts";
 import { legHandlers } from "../../src/proxy/relay.ts";
 import type { StreamSocket } from "../../src/runtime/runtime.ts";
 import type { BackendSpec } from "../../src/snapshot/snapshot.ts";
-import { summarise } from "../results.ts";
+import type { Micro } from "./micro.ts";
 
-const CHUNKS = 2_000_000;
-const WARM_UP = 3;
-const RUNS = 15;
+/** A tick each 25,000 chunks: a second of a million. */
+const CHUNKS_PER_TICK = 25_000;
 const CONNECTIONS = 64;
 const TiB = 2 ** 40;
 const chunk = new Uint8Array(1024);
@@ -58,7 +56,11 @@ class Joined {
   }
 }
 
-function chunks(limits: Pick<BackendSpec, "maxBandwidth" | "maxBackendBandwidth">): number {
+function relayed(
+  name: string,
+  budget: number,
+  limits: Pick<BackendSpec, "maxBandwidth" | "maxBackendBandwidth">,
+): Micro {
   const clock = new Clock(1);
   const bandwidth = new BackendBandwidth((rate) => rate / 2);
   const spec = { name: "bench", ...limits } as BackendSpec;
@@ -71,24 +73,18 @@ function chunks(limits: Pick<BackendSpec, "maxBandwidth" | "maxBackendBandwidth"
       sockets.push(leg.socket as StreamSocket<Leg>);
     }
   }
-  const begun = performance.now();
-  for (let count = 0; count < CHUNKS; count++) {
-    // A tick each 25,000 chunks: a second of a million.
-    if (count % 25_000 === 0) clock.advance(clock.nowMs + 25);
+  let count = 0;
+  const call = (): void => {
+    count += 1;
+    if (count % CHUNKS_PER_TICK === 0) clock.advance(clock.nowMs + TICK_MS);
     legHandlers.data(sockets[count % sockets.length] as StreamSocket<Leg>, chunk);
-  }
-  return ((performance.now() - begun) * 1e6) / CHUNKS;
+  };
+  return { name: `relay: a chunk, ${name}`, budget, call };
 }
 
-const CASES = {
-  unlimited: { maxBandwidth: 0, maxBackendBandwidth: 0 },
-  max_bandwidth: { maxBandwidth: TiB, maxBackendBandwidth: 0 },
-  "both limits": { maxBandwidth: TiB, maxBackendBandwidth: TiB },
-} as const;
-
-// One after the other, so that the first has a compiler that has seen nothing of the others, as in a daemon without limits.
-for (const [name, limits] of Object.entries(CASES)) {
-  for (let run = 0; run < WARM_UP; run++) chunks(limits);
-  const { median = 0, min = 0, max = 0 } = summarise(Array.from({ length: RUNS }, () => chunks(limits))) ?? {};
-  console.log(`${name.padEnd(14)} ${median.toFixed(1)} ns for a chunk (${min.toFixed(1)} to ${max.toFixed(1)})`);
-}
+/** See micro.ts. The first has a compiler that has seen nothing of the others, as in a daemon without limits. */
+export const MICRO: readonly Micro[] = [
+  relayed("unlimited", 25, { maxBandwidth: 0, maxBackendBandwidth: 0 }),
+  relayed("max_bandwidth", 80, { maxBandwidth: TiB, maxBackendBandwidth: 0 }),
+  relayed("both limits", 120, { maxBandwidth: TiB, maxBackendBandwidth: TiB }),
+];
