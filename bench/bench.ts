@@ -1,4 +1,4 @@
-// `npm run bench`: what bunnel costs beside the proxies that are installed here and beside no proxy at all, on this machine, in one
+// `npm run bench` and `bunnel bench`: what bunnel costs beside the proxies that are installed here and beside no proxy at all, on this machine, in one
 // run. bench/README.md says how it is used and measured; options.ts what it is told. Exit code: 0 well, 1 something failed, 2 usage.
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from "node:os";
@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { compareRuns, renderComparison } from "./compare.ts";
 import { CONTENDERS } from "./contenders/all.ts";
 import { describeSetup, USUAL_CONNECTIONS } from "./contenders/contender.ts";
+import { measureCurves } from "./curves.ts";
 import { currentCommit, forgetUnfinished, keepRun, readRun, readUnfinished, saveUnfinished } from "./history.ts";
 import { EVERY_LISTENER, layOut } from "./hops.ts";
 import { DIRECT, type LabResult, runLab } from "./lab.ts";
@@ -13,18 +14,21 @@ import { noiseMark, noiseSince } from "./noise.ts";
 import { type Choices, readChoices } from "./options.ts";
 import { chartName, renderPage } from "./page.ts";
 import { type Placement, Processes } from "./processes.ts";
-import type { Run } from "./results.ts";
-import { renderRun } from "./tables.ts";
+import type { MicroResult, Run } from "./results.ts";
+import { renderPlain, renderRun } from "./tables.ts";
 import { WORKLOADS } from "./workloads/all.ts";
 
 const REPORT = join(import.meta.dir, "report");
 
-process.exitCode = await main();
+/** Of a run that becomes the report: what curves and micro-benchmarks take. */
+const REST_OF_REPORT_MS = 150_000;
 
-async function main(): Promise<number> {
-  let choices: Choices;
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+
+/** Does what the arguments say, and gives the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
   try {
-    choices = readChoices(process.argv.slice(2));
+    const choices = readChoices(args);
     if (choices.show !== undefined) return show(choices);
     // A file that is no run should be known before minutes are spent.
     const before = choices.compare === undefined ? undefined : await readRun(choices.compare);
@@ -34,21 +38,22 @@ async function main(): Promise<number> {
       return 0;
     }
     const begun = choices.resume ? await readUnfinished() : undefined;
-    return await measure(choices, { before, begun });
+    return await measure(choices, { args, before, begun });
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     return 2;
   }
 }
 
-interface Earlier {
+interface Request {
+  readonly args: readonly string[];
   /** To compare with. */
   readonly before: Run | undefined;
   /** To go on with. */
   readonly begun: Run | undefined;
 }
 
-async function measure(choices: Choices, { before, begun }: Earlier): Promise<number> {
+async function measure(choices: Choices, { args, before, begun }: Request): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "bunnel-bench-"));
   const placement = choices.pin ? choosePlacement() : undefined;
   const processes = new Processes(folder, placement);
@@ -64,7 +69,7 @@ async function measure(choices: Choices, { before, begun }: Earlier): Promise<nu
     });
   }
   try {
-    const run = await runAll(choices, { folder, processes, placement, begun, isInterrupted: () => interrupted });
+    const run = await runAll(choices, { args, folder, processes, placement, begun, isInterrupted: () => interrupted });
     // Half a run, all of whose rest "failed", is no report.
     if (interrupted) return 130;
     await publish(run, choices);
@@ -86,6 +91,7 @@ function choosePlacement(): Placement | undefined {
 }
 
 interface Setting {
+  readonly args: readonly string[];
   readonly folder: string;
   readonly processes: Processes;
   readonly placement: Placement | undefined;
@@ -94,7 +100,7 @@ interface Setting {
 }
 
 async function runAll(choices: Choices, setting: Setting): Promise<Run> {
-  const { folder, processes, placement, begun } = setting;
+  const { args, folder, processes, placement, begun } = setting;
   const startedAt = new Date();
   const startedMs = performance.now();
   const load = loadavg()[0] ?? 0;
@@ -106,7 +112,7 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
   if (begun !== undefined && begun.commit !== commit)
     throw new Error(`--resume: the unfinished run is of ${begun.commit}, and this is ${commit}`);
   const runOf = (result: LabResult): Run => ({
-    command: ["npm run bench --", ...process.argv.slice(2)].join(" ").replace(/ --$/, ""),
+    command: ["npm run bench --", ...args].join(" ").replace(/ --$/, ""),
     startedAt: startedAt.toISOString().slice(0, 16),
     seconds: (begun?.seconds ?? 0) + (performance.now() - startedMs) / 1000,
     commit,
@@ -127,6 +133,7 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
     ...joined(begun, result),
   });
   const done = begun?.workloads.map(({ name }) => name) ?? [];
+  const progress = (line: string): void => console.error(`${clock(performance.now() - startedMs)} ${line}`);
   let runs = Promise.resolve();
   const result = await runLab(
     {
@@ -136,8 +143,8 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
       workloads: WORKLOADS.filter(({ name }) => choices.workloads.includes(name) && !done.includes(name)),
       contenders,
       direct,
-      deadlineMs: startedMs + choices.minutes * 60_000,
-      progress: (line) => console.error(`${clock(performance.now() - startedMs)} ${line}`),
+      deadlineMs: startedMs + choices.minutes * 60_000 - (choices.writeReport ? REST_OF_REPORT_MS : 0),
+      progress,
       done: (soFar) => {
         if (choices.writeReport && !setting.isInterrupted()) runs = runs.then(() => saveUnfinished(runOf(soFar)));
       },
@@ -145,7 +152,21 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
     processes,
   );
   await runs;
-  return runOf(result);
+  if (!choices.curves || setting.isInterrupted()) return runOf(result);
+  const { curves, failures } = await measureCurves({ folder, processes, progress });
+  const micro = choices.writeReport ? { micro: await microResults(progress) } : {};
+  return { ...runOf({ ...result, failures: [...result.failures, ...failures] }), curves, ...micro };
+}
+
+async function microResults(progress: (line: string) => void): Promise<readonly MicroResult[]> {
+  // mitata is a development dependency, which whoever only compares proxies need not have.
+  const { lineOf, microFiles, runMicro } = await import("./micro/run.ts");
+  const results: MicroResult[] = [];
+  await runMicro(microFiles(), (result) => {
+    results.push(result);
+    progress(lineOf(result));
+  });
+  return results;
 }
 
 /** What was measured before and what is measured now, in the lab's order. */
@@ -207,7 +228,7 @@ async function readVersions(processes: Processes): Promise<Record<string, string
 }
 
 async function publish(run: Run, choices: Choices): Promise<void> {
-  console.log(renderRun(run));
+  console.log(choices.plain ? renderPlain(run) : renderRun(run));
   if (choices.json !== undefined) await Bun.write(choices.json, `${JSON.stringify(run, undefined, 2)}\n`);
   if (choices.keep) console.error(`kept as ${await keepRun(run)}`);
   if (choices.writeReport) await writeReport(run);

@@ -72,7 +72,7 @@ interface RoundOptions {
 /** Below it there is no spread to speak of. */
 export const ROUNDS_AT_LEAST = 3;
 const WARM_UP_SCALE = 0.25;
-const YARDSTICK_BYTES = 2 * 1024 ** 3;
+const YARDSTICK_BYTES = 1024 ** 3;
 const YARDSTICK_LIMIT_SECONDS = 30;
 const TREE_LOOK_MS = 200;
 const TREE_LOOKS_MAX = 25;

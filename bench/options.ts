@@ -24,6 +24,8 @@ export interface Choices {
   readonly writeReport: boolean;
   readonly resume: boolean;
   readonly curves: boolean;
+  /** Aligned text for a terminal instead of Markdown. */
+  readonly plain: boolean;
   /** A kept run to compare with. */
   readonly compare: string | undefined;
   /** The kept run that is compared with it; undefined: the one that is made now. */
@@ -48,6 +50,7 @@ export function readChoices(args: readonly string[]): Choices {
       "write-report": { type: "boolean", default: false },
       resume: { type: "boolean", default: false },
       curves: { type: "boolean", default: false },
+      plain: { type: "boolean", default: false },
       compare: { type: "string" },
       to: { type: "string" },
       list: { type: "boolean", default: false },
@@ -79,6 +82,7 @@ export function readChoices(args: readonly string[]): Choices {
     writeReport,
     resume: values.resume,
     curves: values.curves || writeReport,
+    plain: values.plain,
     compare: values.compare,
     to: values.to,
     show: values.list ? "list" : values["show-configs"] ? "configs" : undefined,

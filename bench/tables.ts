@@ -26,9 +26,36 @@ export function renderRun(run: Run): string {
   return `${[renderRanks(run), renderValues(run), ...notes, renderFacts(run), ...renderFailures(run)].join("\n\n")}\n`;
 }
 
+/** The same for a terminal, without what the names stand for. */
+export function renderPlain(run: Run): string {
+  const [head = [], ...rows] = rankRows(run, run.workloads);
+  const all = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...all.map((cells) => (cells[column] ?? "").length)));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join("  ");
+  const isBusyRun = run.workloads.some(({ noise }) => isBusy(noise));
+  const notes = [
+    `ratio: ${OURS}'s value over the best peer's of the same round; below 1 is better, but where more is better`,
+    ...(isBusyRun ? [`⚠ measured on a busy machine: ${NOISE_RULE}`] : []),
+    ...run.skipped.map(({ what, why }) => `skipped ${what}: ${why}`),
+    ...run.failures.map(
+      ({ workload, contender, message, logTail }) => `FAILED ${workload}, ${contender}: ${message}\n${logTail}`,
+    ),
+  ];
+  return `${[...all.map((cells) => line(cells).trimEnd()), "", ...notes].join("\n")}\n`;
+}
+
 /** bunnel beside the best peer, one row for each compared figure. */
 export function renderRanks(run: Run, workloads: readonly WorkloadResult[] = run.workloads): string {
-  const rows: string[][] = [];
+  const [head = [], ...rows] = rankRows(run, workloads);
+  return renderTable(head, rows);
+}
+
+/** The head first. */
+function rankRows(run: Run, workloads: readonly WorkloadResult[]): string[][] {
+  const rows = [["workload", "figure", OURS, "best peer", "ratio", "to reach"]];
   for (const workload of workloads) {
     for (const figure of workload.figures.filter(({ compared }) => compared)) {
       const peer = bestPeer(run, figure);
@@ -48,7 +75,7 @@ export function renderRanks(run: Run, workloads: readonly WorkloadResult[] = run
       ]);
     }
   }
-  return renderTable(["workload", "figure", OURS, "best peer", "ratio", "to reach"], rows);
+  return rows;
 }
 
 /** Every contender's own values, those of one workload or of all. */

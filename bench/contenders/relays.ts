@@ -32,6 +32,7 @@ export const minimalC: Contender = {
   role: "floor",
   missing: () => missingProgram("cc"),
   serves: isPlain,
+  extra: true,
   prepare: ({ folder, listeners }) => {
     const source = join(folder, "minimal-relay.c");
     const program = join(folder, "minimal-relay");

@@ -22,19 +22,25 @@ async function main(args: readonly string[]): Promise<number> {
     for await (const result of measureFile(file)) console.log(JSON.stringify(result));
     return 0;
   }
-  const files = readdirSync(import.meta.dir).filter((name) => name.endsWith(".ts") && !NO_MICRO.includes(name));
+  const files = microFiles();
   const asked = args.filter((arg) => arg !== "--json").map((name) => `${name.replace(/\.ts$/, "")}.ts`);
   const unknown = asked.find((name) => !files.includes(name));
   if (unknown !== undefined) {
     console.error(`"${unknown}" is none of: ${files.join(", ")}`);
     return 2;
   }
-  const chosen = asked.length === 0 ? files.sort() : asked;
+  const chosen = asked.length === 0 ? files : asked;
   const isJson = args.includes("--json");
   const print = (result: MicroResult): void => console.log(isJson ? JSON.stringify(result) : lineOf(result));
   if (!isJson)
     console.log(`${"ns, Bun ".concat(Bun.version).padEnd(64)}${"budget".padStart(13)}   median (least..p99)`);
   return (await runMicro(chosen, print)) ? 0 : 1;
+}
+
+/** The files of this folder that measure something. */
+export function microFiles(): readonly string[] {
+  const files = readdirSync(import.meta.dir).filter((name) => name.endsWith(".ts") && !NO_MICRO.includes(name));
+  return files.sort();
 }
 
 /** Measures the files and tells of each result. False when one is beyond its budget or a file failed. */

@@ -16,8 +16,8 @@ import {
 } from "./workload.ts";
 
 const GIB = 1024 ** 3;
-const TCP_GIB = 6;
-const TLS_GIB = 2;
+const TCP_GIB = 3;
+const TLS_GIB = 1.5;
 const LIMIT_SECONDS = 120;
 
 type Direction = "up" | "down";
@@ -71,7 +71,7 @@ function tcpWorkload(direction: Direction, streams: number): Workload {
     direct: true,
     listeners: ["iperf"],
     rare: streams > 1,
-    extraContenders: ["haproxy+splice"],
+    extraContenders: ["haproxy+splice", "c-minimal"],
     measure: (subject, bench) => measureIperf(subject, bench, { listener: "iperf", gib: TCP_GIB, direction, streams }),
   };
 }
@@ -98,6 +98,7 @@ function originateWorkload(direction: Direction): Workload {
     figures: bulkFigures({}),
     programs: ["curl", "nginx"],
     listeners: ["originate"],
+    rare: true,
     measure: (subject, bench) => measureCurl(subject, bench, { listener: "originate", direction }),
   };
 }

@@ -6,10 +6,10 @@ import { parseIperf } from "./bulk.ts";
 import { type Bench, type Figure, type Figures, type Subject, type Workload, wholeSeconds } from "./workload.ts";
 
 const MESSAGE_BYTES = 64;
-const ALONE_SECONDS = 3;
-const BESIDE_SECONDS = 5;
+const ALONE_SECONDS = 2;
+const BESIDE_SECONDS = 3;
 /** sockperf warms up for less than this; the stream must outlast it on both sides. */
-const STREAM_MARGIN_SECONDS = 3;
+const STREAM_MARGIN_SECONDS = 2;
 const LIMIT_SECONDS = 60;
 
 /** Ping-pong on an idle proxy. */

@@ -17,10 +17,10 @@ import {
 } from "./workload.ts";
 
 const WRK_CONNECTIONS = 32;
-const DURATION_SECONDS = 4;
+const DURATION_SECONDS = 2;
 const LIMIT_SECONDS = 60;
 /** Of each client, of a passthrough workload. */
-const CURL_CONNECTIONS = 1200;
+const CURL_CONNECTIONS = 1000;
 /** s_time waits for each answer and spends as much CPU as a proxy does, so it takes more than one to keep a proxy busy. */
 const HANDSHAKE_CLIENTS = 3;
 

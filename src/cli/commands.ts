@@ -1,6 +1,7 @@
 // The commands beside `run`. A daemon does not load them: it would keep them in memory for all its life.
 
 import type { Command } from "commander";
+import { registerBench } from "./bench.ts";
 import { registerCheck } from "./check.ts";
 import { registerCloses } from "./closes.ts";
 import { registerConnections } from "./connections.ts";
@@ -15,7 +16,8 @@ import { registerTop } from "./top.ts";
 import { registerVersion } from "./version.ts";
 
 /** What they may touch, all together. */
-export type CommandsIo = Parameters<typeof registerCheck>[1] &
+export type CommandsIo = Parameters<typeof registerBench>[1] &
+  Parameters<typeof registerCheck>[1] &
   Parameters<typeof registerConnections>[1] &
   Parameters<typeof registerExplain>[1] &
   Parameters<typeof registerPki>[1] &
@@ -36,5 +38,6 @@ export function registerCommands(program: Command, io: CommandsIo, finish: (exit
   registerSchema(program, io, finish);
   registerReference(program, io, finish);
   registerPki(program, io, finish);
+  registerBench(program, io, finish);
   registerVersion(program, io, finish);
 }
