@@ -11,9 +11,9 @@ export class LabError extends Error {
   /** The last lines of the failed program's output. */
   readonly logTail: string;
 
-  constructor(message: string, logTail = "") {
+  constructor(message: string, log = "") {
     super(message);
-    this.logTail = logTail;
+    this.logTail = tail(log);
   }
 }
 
@@ -149,8 +149,8 @@ export class Processes {
     ]);
     clearTimeout(limit);
     this.running.delete(entry);
-    if (outlived) throw new LabError(`${name} did not end within ${limitSeconds} s`, tail(stdout + stderr));
-    if (code !== 0) throw new LabError(`${name} exited with ${code}`, tail(stdout + stderr));
+    if (outlived) throw new LabError(`${name} did not end within ${limitSeconds} s`, stdout + stderr);
+    if (code !== 0) throw new LabError(`${name} exited with ${code}`, stdout + stderr);
     return { stdout, stderr, wallSeconds: (performance.now() - startedAt) / 1000 };
   }
 
