@@ -128,6 +128,9 @@ const CertificateStatus = describes<status.CertificateStatus>()(
   }),
 );
 
+const AccessLogStatus = z.strictObject({ dropped_lines_total: count });
+const TelemetryStatus = z.strictObject({ dropped_spans_total: count });
+
 const Status = describes<status.Status>()(
   z.strictObject({
     version: z.string(),
@@ -139,8 +142,8 @@ const Status = describes<status.Status>()(
     generation: count,
     config: ConfigStatus,
     connections: count,
-    access_log: z.strictObject({ dropped_lines_total: count }),
-    telemetry: z.strictObject({ dropped_spans_total: count }),
+    access_log: AccessLogStatus,
+    telemetry: TelemetryStatus,
     workers: z.array(WorkerStatus),
     worker_restarts: count,
     event_loop_lag_ms: milliseconds,
@@ -158,6 +161,8 @@ const Tick = describes<ticks.Tick>()(
       time,
       uptime_s: count,
       connections: count,
+      access_log: AccessLogStatus,
+      telemetry: TelemetryStatus,
       workers: z.array(WorkerStatus),
       listeners: z.array(ListenerStatus),
       backends: z.array(BackendStatus),

@@ -5,20 +5,25 @@ import type { BackendStatus, Status } from "../snapshot/status.ts";
 
 /** The data of an event `tick`. */
 export interface Tick
-  extends Pick<Status, "uptime_s" | "connections" | "workers" | "listeners" | "backends" | "policies"> {
+  extends Pick<
+    Status,
+    "uptime_s" | "connections" | "access_log" | "telemetry" | "workers" | "listeners" | "backends" | "policies"
+  > {
   /** ISO 8601 in UTC. */
   readonly time: string;
 }
 
 /** What has changed. Of a backend, only the endpoints that have. */
 export function tickBetween(before: Status, now: Status, time: string): Tick {
-  const { uptime_s, connections, workers } = now;
+  const { uptime_s, connections, access_log, telemetry, workers } = now;
   const known = new Map(before.backends.map((each) => [each.backend, each]));
   const backends = now.backends.flatMap((each) => backendChanges(known.get(each.backend), each));
   return {
     time,
     uptime_s,
     connections,
+    access_log,
+    telemetry,
     workers,
     listeners: changed(before.listeners, now.listeners, ({ listener }) => listener),
     backends,

@@ -35,9 +35,13 @@ export function statusScreen(status: Status): readonly string[] {
   ];
 }
 
-function droppedRows({ access_log }: Status): readonly string[] {
+function droppedRows({ access_log, telemetry }: Status): readonly string[] {
   const lines = access_log.dropped_lines_total;
-  return lines === 0 ? [] : [row("access log", `${counted(lines, "LINE")} DROPPED`)];
+  const spans = telemetry.dropped_spans_total;
+  return [
+    ...(lines === 0 ? [] : [row("access log", `${counted(lines, "LINE")} DROPPED`)]),
+    ...(spans === 0 ? [] : [row("telemetry", `${counted(spans, "SPAN")} DROPPED`)]),
+  ];
 }
 
 function stateOf({ state, workers, generation, worker_restarts }: Status): string {

@@ -93,6 +93,8 @@ export function concernsOf(status, nowMs) {
       "facts",
       `${some(status.access_log.dropped_lines_total, "line")} of the access log were dropped: what it is written to is slow or full.`,
     );
+  if (status.telemetry.dropped_spans_total > 0)
+    add("warn", "facts", `${some(status.telemetry.dropped_spans_total, "span")} never reached the collector.`);
   return concerns.sort((a, b) => Number(b.level === "bad") - Number(a.level === "bad"));
 }
 

@@ -83,6 +83,8 @@ export class Model {
       ...status,
       uptime_s: tick.uptime_s,
       connections: tick.connections,
+      access_log: tick.access_log,
+      telemetry: tick.telemetry,
       workers: tick.workers,
       listeners: merge(status.listeners, tick.listeners, ({ listener }) => listener),
       backends: merge(status.backends, tick.backends, ({ backend }) => backend, mergeBackend),

@@ -118,7 +118,10 @@ test("what has gone wrong since the start, and certificates that end soon, the s
       { ...listener, closed: { completed: 10, policy_denied: 3, no_route: 4 }, bytes_up: 1_250_000, bytes_down: 999 },
     ],
     backends: [{ ...backend, no_endpoint_total: 1, overloads_total: 1200 }],
+    access_log: { dropped_lines_total: 1200 },
+    telemetry: { dropped_spans_total: 1 },
   });
+  expect(text).toMatch(/\naccess log +1,200 LINES DROPPED\ntelemetry +1 SPAN DROPPED\n/);
   expect(text).toContain(`
               CN=old (listener edge) HAS EXPIRED
               today.pem (listener edge) EXPIRES IN less than a day

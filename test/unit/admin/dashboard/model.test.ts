@@ -19,7 +19,9 @@ function statusWith(parts: Partial<Status> = {}): Status {
 
 function tickAt(second: number, more: Partial<Tick> = {}): Tick {
   const time = new Date(START_MS + second * 1000).toISOString();
-  return { time, uptime_s: second, connections: 1, workers: [], listeners: [], backends: [], policies: [], ...more };
+  const { access_log, telemetry } = sampleStatus();
+  const rows = { workers: [], listeners: [], backends: [], policies: [] };
+  return { time, uptime_s: second, connections: 1, access_log, telemetry, ...rows, ...more };
 }
 
 function closeLine(seq: number, more: object = {}): CloseLine {
@@ -140,6 +142,15 @@ test("what needs attention is named, the worst first", () => {
   expect(
     concernsOf({ ...calm, config: { ...calm.config, last_reload_ok: true, certificate_problems: [] } }, START_MS),
   ).toEqual([]);
+});
+
+test("lines and spans that are dropped while the page is open need attention", () => {
+  const model = new Model(CLOSE_REASONS);
+  model.takeStatus(statusWith());
+  model.takeTick(tickAt(1, { access_log: { dropped_lines_total: 7 }, telemetry: { dropped_spans_total: 1 } }));
+  const texts = concernsOf(model.status as Status, START_MS).map(({ text }) => text);
+  expect(texts).toContain("7 lines of the access log were dropped: what it is written to is slow or full.");
+  expect(texts).toContain("1 span never reached the collector.");
 });
 
 test("numbers are written as people read them", () => {
