@@ -1,0 +1,189 @@
+// Verifying a certificate's chain (RFC 5280, 6), for a platform whose TLS library cannot be asked for all of it. Strict where OpenSSL is: only
+// self-issued authorities of the list are anchors, everything in the chain has its dates, uses and constraints looked at, and with revocation
+// lists every certificate must have one that is signed by its issuer and up to date. The arithmetic of signatures is the caller's.
+
+import { EXTENDED_KEY_USAGE } from "./certificate-details.ts";
+import { type ChainLink, readChainLink } from "./chain-link.ts";
+import { constraintViolation } from "./name-constraints.ts";
+import type { RevocationList } from "./revocation-list.ts";
+
+/** A list with what its signature is verified by. */
+export interface SignedList {
+  readonly der: Uint8Array;
+  readonly list: RevocationList;
+}
+
+/** Whom to believe. */
+export interface ChainTrust {
+  /** All authorities of the config: those that issued themselves are anchors, the others may stand in a chain. */
+  readonly authorities: readonly ChainLink[];
+  /** When there are any, each certificate of a chain needs one. */
+  readonly lists: readonly SignedList[];
+  /** Which side of a connection the leaf has to be for. */
+  readonly usage: "client" | "server";
+  /** Whether the key of `issuer` signed `certificate` (both DER). */
+  isSignedBy(certificate: Uint8Array, issuer: Uint8Array): boolean;
+  /** Whether the key of `issuer` (DER) signed the list. */
+  isListSignedBy(list: Uint8Array, issuer: Uint8Array): boolean;
+}
+
+/** Authorities in a chain, the anchor among them. */
+const CHAIN_LIMIT = 8;
+/** Certificates of a peer that are looked at. */
+const PRESENTED_LIMIT = 10;
+/** Signatures that one verification may cost: a peer can send many authorities of one name. */
+const SIGNATURE_LIMIT = 32;
+
+const WEAK_SIGNATURES: readonly string[] = ["ecdsa-with-SHA1", "RSA-SHA1", "RSA-MD5"];
+
+/** Of several chains that fail, what is told: the reason of one that got further. Revocation is never outweighed. */
+const REVOKED = "CERT_REVOKED";
+
+/** "" when a chain leads from the first certificate (DER) to an anchor, or the reason why none does: BoringSSL's name of it, or its words where it has none. */
+export function verifyChain(presented: readonly Uint8Array[], trust: ChainTrust, nowMs: number): string {
+  const [leaf, ...others] = presented.slice(0, PRESENTED_LIMIT).map(readChainLink);
+  if (leaf === undefined || leaf === null) return "CERT_UNREADABLE";
+  // With such a key nobody can end a handshake, so this is found out before all else.
+  if (leaf.details.keyUsage?.digitalSignature === false) return "KEY_USAGE_BIT_INCORRECT";
+  const search = new Search(
+    trust,
+    others.filter((link) => link !== null),
+    nowMs,
+  );
+  search.extend([leaf]);
+  return search.reason();
+}
+
+/** Whether two links are the same certificate. */
+function isSame(first: ChainLink, second: ChainLink): boolean {
+  return first.der.length === second.der.length && first.der.every((byte, index) => byte === second.der[index]);
+}
+
+function isSelfIssued({ details }: ChainLink): boolean {
+  return details.issuer === details.subjectDer;
+}
+
+/** Goes through the chains that there are. */
+class Search {
+  readonly #trust: ChainTrust;
+  readonly #presented: readonly ChainLink[];
+  readonly #nowMs: number;
+  #signatures = 0;
+  #isGood = false;
+  #isRevoked = false;
+  /** Of the first complete chain. */
+  #fault = "";
+  /** Where no chain was complete. */
+  #gap = "";
+
+  constructor(trust: ChainTrust, presented: readonly ChainLink[], nowMs: number) {
+    this.#trust = trust;
+    this.#presented = presented;
+    this.#nowMs = nowMs;
+  }
+
+  reason(): string {
+    if (this.#isRevoked) return REVOKED;
+    return this.#isGood ? "" : this.#fault || this.#gap;
+  }
+
+  /** `chain`: from the leaf upwards; the last one's issuer is to be found. */
+  extend(chain: readonly ChainLink[]): void {
+    const last = chain[chain.length - 1] as ChainLink;
+    const { authorities } = this.#trust;
+    const anchor = isSelfIssued(last) ? authorities.find((each) => isAnchorFor(each, last)) : undefined;
+    if (anchor !== undefined && chain.length > 1) {
+      this.#judge([...chain.slice(0, -1), anchor]);
+      return;
+    }
+    const isNew = (link: ChainLink): boolean => !chain.some((each) => isSame(each, link));
+    const candidates = [...authorities, ...this.#presented].filter(
+      (each) => each.details.subjectDer === last.details.issuer && isNew(each) && this.#hasSigned(each, last),
+    );
+    for (const candidate of chain.length < CHAIN_LIMIT ? candidates : []) this.extend([...chain, candidate]);
+    if (candidates.length === 0) this.#gap ||= gapOf(chain, last);
+  }
+
+  #hasSigned(issuer: ChainLink, { der, details }: ChainLink): boolean {
+    const { subjectKeyId } = issuer.details;
+    if (subjectKeyId !== "" && details.authorityKeyId !== "" && subjectKeyId !== details.authorityKeyId) return false;
+    return this.#signatures++ < SIGNATURE_LIMIT && this.#trust.isSignedBy(der, issuer.der);
+  }
+
+  #judge(chain: readonly ChainLink[]): void {
+    const fault = this.#faultOf(chain);
+    if (fault === REVOKED) this.#isRevoked = true;
+    else if (fault === "") this.#isGood = true;
+    else this.#fault ||= fault;
+  }
+
+  /** `chain` ends with an anchor. */
+  #faultOf(chain: readonly ChainLink[]): string {
+    // Revocation goes first: another chain past the same certificate must not be believed.
+    let fault = "";
+    for (const [depth, link] of chain.entries()) {
+      const revocation = this.#revocationOf(link, chain[depth + 1] ?? link);
+      if (revocation === REVOKED) return REVOKED;
+      fault ||= revocation;
+    }
+    let below = 0;
+    for (const [depth, link] of chain.entries()) {
+      const own = this.#ownFaultOf(link, { isLeaf: depth === 0, isAnchor: depth === chain.length - 1 });
+      if (own !== "") return own;
+      if (depth > 0 && below > link.pathLength) return "PATH_LENGTH_EXCEEDED";
+      if (depth > 0 && !isSelfIssued(link)) below++;
+      for (const lower of chain.slice(0, depth)) {
+        const violation = constraintViolation(link, lower);
+        if (violation !== "") return violation;
+      }
+    }
+    return fault;
+  }
+
+  #ownFaultOf(link: ChainLink, { isLeaf, isAnchor }: { readonly isLeaf: boolean; readonly isAnchor: boolean }): string {
+    const { details, isV3, demandsUnknown } = link;
+    if (details.notBeforeMs > this.#nowMs) return "CERT_NOT_YET_VALID";
+    if (details.notAfterMs < this.#nowMs) return "CERT_HAS_EXPIRED";
+    if (!isV3) return isLeaf ? "UNSUPPORTED_CERT_VERSION" : "INVALID_CA";
+    if (demandsUnknown) return "UNHANDLED_CRITICAL_EXTENSION";
+    if (!isAnchor && WEAK_SIGNATURES.includes(details.signatureAlgorithm)) return "CA_MD_TOO_WEAK";
+    const { isCa, keyUsage, extendedKeyUsages } = details;
+    const wanted = this.#trust.usage === "client" ? EXTENDED_KEY_USAGE.CLIENT_AUTH : EXTENDED_KEY_USAGE.SERVER_AUTH;
+    if (!isLeaf && (!isCa || keyUsage?.keyCertSign === false)) return "INVALID_CA";
+    return extendedKeyUsages.length === 0 || extendedKeyUsages.includes(wanted) ? "" : "INVALID_PURPOSE";
+  }
+
+  #revocationOf({ details }: ChainLink, issuer: ChainLink): string {
+    const { lists, isListSignedBy } = this.#trust;
+    if (lists.length === 0) return "";
+    const { subjectDer, subjectKeyId, keyUsage } = issuer.details;
+    const about = lists.filter(
+      ({ der, list }) =>
+        list.issuer === subjectDer &&
+        (list.authorityKeyId === "" || subjectKeyId === "" || list.authorityKeyId === subjectKeyId) &&
+        isListSignedBy(der, issuer.der),
+    );
+    if (about.some(({ list }) => list.isRevoked(details.serial))) return REVOKED;
+    if (about.length === 0) return "UNABLE_TO_GET_CRL";
+    if (keyUsage?.crlSign === false) return "KEYUSAGE_NO_CRL_SIGN";
+    const current = about.filter(({ list }) => list.nextUpdateMs > this.#nowMs && list.problem === "");
+    if (current.length === 0) return "CRL_HAS_EXPIRED";
+    return current.some(({ list }) => list.thisUpdateMs <= this.#nowMs) ? "" : "CRL_NOT_YET_VALID";
+  }
+}
+
+/** The same certificate, or its copy with constraints of ours (trust-anchor.ts): it is what we have that counts. */
+function isAnchorFor(anchor: ChainLink, { details }: ChainLink): boolean {
+  const { subjectDer, spki } = anchor.details;
+  return (
+    isSelfIssued(anchor) &&
+    subjectDer === details.subjectDer &&
+    spki.length === details.spki.length &&
+    spki.every((byte, index) => byte === details.spki[index])
+  );
+}
+
+function gapOf(chain: readonly ChainLink[], last: ChainLink): string {
+  if (isSelfIssued(last)) return chain.length === 1 ? "DEPTH_ZERO_SELF_SIGNED_CERT" : "SELF_SIGNED_CERT_IN_CHAIN";
+  return chain.length === 1 ? "UNABLE_TO_VERIFY_LEAF_SIGNATURE" : "UNABLE_TO_GET_ISSUER_CERT";
+}
