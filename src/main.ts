@@ -37,7 +37,7 @@ const io = {
   environment: process.env,
   userId: process.getuid?.() ?? -1,
   version: packageJson.version,
-  runtimeVersion: `${runtime.name} ${process.versions.bun ?? process.version}`,
+  runtimeVersion: `${runtime.name} ${process.versions.bun ?? process.versions.deno ?? process.version}`,
   onSignal: (name: NodeJS.Signals, handler: () => void): void => void process.on(name, handler),
   onDefect(handler: (thrown: unknown) => void): void {
     process.on("uncaughtException", handler);

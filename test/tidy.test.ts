@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { CATALOGUE, PREFIX } from "../src/admin/metrics-catalogue.ts";
+import { LIMITS } from "../src/runtime/deno/limits.ts";
 import { CLOSE_REASONS } from "../src/telemetry/close-reason.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -17,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   protocol: ["base"],
   snapshot: ["base"],
   telemetry: ["base"],
-  runtime: ["base"],
+  runtime: ["base", "protocol"],
   config: ["base", "protocol"],
   "tls-tools": ["base", "protocol"],
   proxy: ["base", "protocol", "snapshot", "runtime", "telemetry"],
@@ -179,5 +180,14 @@ describe("documents", () => {
       return `| \`${PREFIX}${name}\` | ${type} | ${which} | ${help} |`;
     });
     expect(tableOf("metrics")).toBe(["| metric | type | labels | |", "|---|---|---|---|", ...rows].join("\n"));
+  });
+
+  test("README.md lists what Deno cannot do as the runtime has it", () => {
+    const table = ["| | on Deno |", "|---|---|", ...LIMITS.map(({ what, instead }) => `| ${what} | ${instead} |`)].join(
+      "\n",
+    );
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    const written = /<!-- limits of deno -->\n([\s\S]*?)\n?<!-- \/limits of deno -->/.exec(readme)?.[1];
+    expect(written).toBe(table);
   });
 });

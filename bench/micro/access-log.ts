@@ -10,7 +10,7 @@ import { Clock } from "../../src/base/clock.ts";
 import { recordOf } from "../../src/proxy/close.ts";
 import type { Connection } from "../../src/proxy/connection.ts";
 import { Ending } from "../../src/proxy/ending.ts";
-import { openLogSink } from "../../src/runtime/bun/log-sink.ts";
+import { openLogSink } from "../../src/runtime/node/log-sink.ts";
 import { AccessLog, type AccessLogOptions, type CloseRecord } from "../../src/telemetry/access-log.ts";
 import { SimWorker } from "../../test/support/sim-worker.ts";
 import { cpuSamples, type Micro } from "./micro.ts";

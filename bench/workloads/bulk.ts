@@ -29,7 +29,7 @@ const WAYS = { up: "client to endpoint", down: "endpoint to client" } as const;
 const PER_GIB = "CPU time of the proxy, all its threads and processes, for each GiB that the other end received.";
 const WHY_DECRYPTING =
   "Who decrypts in bunnel reads a copy of the ciphertext too, because that is how a stream that was cut is told from one that " +
-  "ended (`src/runtime/bun/tls-records.ts`). A listener of the runtime's own, which looks at nothing (`bun-minimal`), does not do that " +
+  "ended (`src/runtime/node/tls-records.ts`). A listener of the runtime's own, which looks at nothing (`bun-minimal`), does not do that " +
   "copy, and cannot tell the two apart.";
 const WHY_ENCRYPTING =
   "The floor of the runtime (`bun-minimal`) is in the same place, so it is not what bunnel adds: it is AES-256-GCM, and the kernel's TCP on both sides.";

@@ -29,7 +29,7 @@ export interface ConfigIo {
   /** For `${NAME}` in the config. */
   readonly environment: Environment;
   /** Judges certificates and keys; nothing is opened. */
-  readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy" | "userExists">;
+  readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy" | "userExists" | "refusals">;
 }
 
 /** What `check` may touch besides: the embedded default has its PKI in files. */

@@ -231,7 +231,7 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
       processes !== null && memory !== null
         ? { processes, commandLine: runtime.commandLine, args, environment, ...shared, memory }
         : null;
-    const notices = new ServiceNotices({ manager, log, isHealthy: () => daemon.isWell });
+    const notices = new ServiceNotices({ manager, log, isHealthy: (): boolean => daemon.isWell });
     const { output } = config.access_log;
     const served = plane;
     const reopen = (): void => reopenLog({ runtime, log, output, own: accessLog, plane: served });

@@ -105,5 +105,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
 
 /** How many processes relay; 0 = this one. */
 export function workerCount({ processes }: Runtime, workers: Config["workers"]): number {
-  return workers === "auto" ? (processes?.processors ?? 0) : workers;
+  // Where there is only one process, it is the one worker, too.
+  if (processes === null) return workers === "auto" || workers === 1 ? 0 : workers;
+  return workers === "auto" ? processes.processors : workers;
 }

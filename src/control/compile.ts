@@ -25,6 +25,7 @@ import type {
 import { type AdminAccess, readAdminAccess } from "./admin-access.ts";
 import type { Expiring } from "./findings.ts";
 import { type MaterialOptions, MaterialReader } from "./material.ts";
+import { refusedPlaces } from "./platform-limits.ts";
 import { type ServedCertificate, servedCertificates } from "./served-certificates.ts";
 
 export interface CompileOptions extends MaterialOptions {
@@ -114,6 +115,8 @@ class Compiler {
       const told = `there is no user ${config.user} on this host: create it or name another`;
       this.material.findings.error(["user"], told);
     }
+    for (const { path, message } of refusedPlaces(config, this.#options.runtime?.refusals ?? []))
+      this.material.findings.error(path, message);
     const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
     const backends: BackendSpec[] = [];
     for (const name of this.#backendNames) backends.push(await this.#backend(name));

@@ -21,7 +21,7 @@ import { readRevocationLists } from "./revocation-lists.ts";
 export interface MaterialOptions {
   readonly files: Pick<Files, "readText" | "list" | "stamp">;
   /** Builds what will be served, and throws ProxyError `BAD_TLS_MATERIAL` when that cannot be; null to leave it out. */
-  readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy" | "userExists"> | null;
+  readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy" | "userExists" | "refusals"> | null;
   /** Unix time in ms, for what has expired. */
   readonly nowMs: number;
   /**

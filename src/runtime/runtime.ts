@@ -21,6 +21,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Files } from "./files.ts";
 import type { Http } from "./http.ts";
 import type { LogFile, LogSink } from "./logs.ts";
+import type { Refusal } from "./refusals.ts";
 import type { SocketState } from "./socket-state.ts";
 
 /**
@@ -301,6 +302,8 @@ export interface ServiceManager {
 /** A platform. */
 export interface Runtime {
   readonly name: string;
+  /** Contract, line 8: a config that asks for one of these is refused. */
+  readonly refusals: readonly Refusal[];
   readonly files: Files;
   readonly http: Http;
   /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { loadConfig } from "../../src/config/load.ts";
 import { formatProblem } from "../../src/config/problems.ts";
 import { compile } from "../../src/control/compile.ts";
-import { files as systemFiles } from "../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../src/runtime/bun/bun-runtime.ts";
+import { files as systemFiles } from "../../src/runtime/node/files.ts";
 import { exampleFiles } from "./example-files.ts";
 
 const directory = join(import.meta.dir, "config");

@@ -101,10 +101,10 @@ export class Child implements AsyncDisposable {
   }
 }
 
-/** Runs a program to its end. `input` is all that its standard input holds. */
+/** Runs a program to its end. `input` is all that its standard input holds; `patienceMs` is as of `eventually`. */
 export async function run(
   command: readonly string[],
-  { input = "", ...options }: ChildOptions & { readonly input?: string } = {},
+  { input = "", patienceMs, ...options }: ChildOptions & { readonly input?: string; readonly patienceMs?: number } = {},
 ): Promise<Outcome> {
   await using child = new Child(command, options);
   if (input !== "") child.write(input);
@@ -112,6 +112,7 @@ export async function run(
   await eventually(
     () => `this ended: ${child.story}`,
     () => child.hasExited,
+    patienceMs,
   );
   return { exitCode: await child.exited, stdout: child.stdout, stderr: child.stderr };
 }

@@ -11,6 +11,9 @@ import { endNow, processesWith, workersOf } from "./worker-processes.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
+/** Whether scenarios drive the program on Deno. */
+export const IS_DENO = process.env.BUNNEL_TEST_RUNTIME === "deno";
+
 /** A line of the JSON access log. Fields that say nothing of a connection are absent. */
 export interface AccessLine {
   readonly level: number;
@@ -191,5 +194,18 @@ export async function startDaemon(config: string, { env, under = [] }: DaemonOpt
 
 /** The command line of the program with these arguments. */
 export function bunnel(...args: readonly string[]): string[] {
+  if (IS_DENO) return [...DENO, MAIN, ...args];
   return [process.execPath, MAIN, ...args];
 }
+
+/** Deno with what README.md says that it needs, by which scenarios run when BUNNEL_TEST_RUNTIME says so. */
+const DENO: readonly string[] = [
+  join(import.meta.dir, "../../node_modules/.bin/deno"),
+  "run",
+  "--no-prompt",
+  "--allow-net",
+  "--allow-read",
+  "--allow-write",
+  "--allow-env",
+  "--allow-sys=uid,hostname",
+];

@@ -2,7 +2,7 @@
 // and a padding whose length follows from the number, so that whoever reads it knows whether it is whole. Prints how many were dropped on
 // standard error. With a COUNT of 0 it writes a batch for each line of standard input.
 
-import { openLogSink } from "../../src/runtime/bun/log-sink.ts";
+import { openLogSink } from "../../src/runtime/node/log-sink.ts";
 
 const [target = "stdout", name = "", count = "0"] = process.argv.slice(2);
 const sink = openLogSink(target);

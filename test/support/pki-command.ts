@@ -3,7 +3,7 @@
 import { Command } from "commander";
 import { registerPki } from "../../src/cli/pki.ts";
 import type { PkiIo } from "../../src/cli/pki-files.ts";
-import { files } from "../../src/runtime/bun/bun-files.ts";
+import { files } from "../../src/runtime/node/files.ts";
 
 /** What the command said. */
 export interface PkiOutcome {

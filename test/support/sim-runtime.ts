@@ -52,6 +52,7 @@ export interface SimRuntimeOptions {
 
 export class SimRuntime implements Runtime {
   readonly name = "sim";
+  readonly refusals = [];
   /** The data plane speaks no HTTP. */
   readonly http: Http = { serve: noHttp, fetch: noHttp };
   /** The data plane opens no file; every path leads to none. */

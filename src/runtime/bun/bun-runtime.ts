@@ -2,15 +2,15 @@
 
 import { lookup } from "node:dns/promises";
 import { codeOf, ProxyError } from "../../base/errors.ts";
+import { clock } from "../node/clock.ts";
+import { files } from "../node/files.ts";
+import { openLogFile, openLogSink } from "../node/log-sink.ts";
 import type { Runtime } from "../runtime.ts";
 import { bind } from "./bound.ts";
-import { files } from "./bun-files.ts";
-import { clock } from "./clock.ts";
 import { dial } from "./dial.ts";
 import { http } from "./http.ts";
 import { descriptorLimit, resetAtClose, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
-import { openLogFile, openLogSink } from "./log-sink.ts";
 import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
 import { processes } from "./processes.ts";
 import { inheritedSockets, serviceManager, shareInherited } from "./service-manager.ts";
@@ -22,6 +22,7 @@ import { descriptorOf, transfer } from "./transfer.ts";
 /** This process's runtime. */
 export const runtime: Runtime = {
   name: "bun",
+  refusals: [],
   files,
   http,
   clock,

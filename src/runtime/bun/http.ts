@@ -6,8 +6,8 @@ import type { Address } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { Http, HttpServer, HttpServerTls, ServeHttpOptions } from "../http.ts";
+import { fetch } from "../node/http-client.ts";
 import { cannotListen } from "./bound.ts";
-import { fetch } from "./http-client.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
 

@@ -4,9 +4,9 @@
 import type { Socket, SocketHandler, SocketListener } from "bun";
 import type { Address } from "../../base/address.ts";
 import { codeOf, messageOf } from "../../base/errors.ts";
+import { refresh } from "../node/clock.ts";
 import type { ListeningSocket, ListenOptions, StreamSocket } from "../runtime.ts";
 import { type BunBoundSocket, cannotListen } from "./bound.ts";
-import { refresh } from "./clock.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import { closeDescriptor, isReadable } from "./libc.ts";
 import { TlsTwin } from "./tls-upgrade.ts";

@@ -8,6 +8,7 @@ import { fstatSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Socket } from "bun";
 import { assert } from "../../base/assert.ts";
+import { DescriptorFile } from "../node/log-sink.ts";
 import type {
   BoundSocket,
   Channel,
@@ -21,7 +22,6 @@ import { BunBoundSocket } from "./bound.ts";
 import { reportDefect } from "./events.ts";
 import { closeDescriptor } from "./libc.ts";
 import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from "./libc-passing.ts";
-import { BunLogFile } from "./log-sink.ts";
 
 /** Where a child finds its end of the channel, after standard input, output and error. */
 const MESSAGES_FD = 3;
@@ -145,7 +145,7 @@ class BunChannel implements Channel {
 
   send(message: object, passes: readonly Passable[] = []): void {
     if (this.#ended) return;
-    const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory | BunLogFile).descriptor);
+    const descriptors = passes.map((each) => (each as BunBoundSocket | BunSharedMemory | DescriptorFile).descriptor);
     const failure = sendDescriptors(this.#descriptors, descriptors);
     if (failure !== "") {
       // When the other process is gone, the channel's end will be told; else a message is lost, and that cannot be made up for.
@@ -195,7 +195,7 @@ class BunChannel implements Channel {
       this.#handlers?.message(message, {
         socket: (index, address): BoundSocket => new BunBoundSocket(descriptors[index] as number, address),
         memory: (index) => new BunSharedMemory(descriptors[index] as number),
-        logFile: (index) => new BunLogFile(descriptors[index] as number),
+        logFile: (index) => new DescriptorFile(descriptors[index] as number),
       });
       if (this.#ended) return;
     }

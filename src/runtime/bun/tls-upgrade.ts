@@ -9,10 +9,10 @@
 import type { Socket, SocketHandler } from "bun";
 import { type Clock, Timer } from "../../base/clock.ts";
 import { codeOf, messageOf } from "../../base/errors.ts";
+import { TlsRecords } from "../node/tls-records.ts";
 import type { CloseCode, SocketHandlers, StreamSocket, TlsResult } from "../runtime.ts";
 import { closeCode, reportDefect } from "./events.ts";
 import { resetAtClose } from "./libc.ts";
-import { TlsRecords } from "./tls-records.ts";
 import { descriptorOf } from "./transfer.ts";
 
 /** Stands in `socket.data` of a plain socket after its upgrade, when Bun goes on reporting its ciphertext. */

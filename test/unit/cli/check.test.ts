@@ -5,8 +5,8 @@ import { check, EXIT_BAD_CONFIG, registerCheck } from "../../../src/cli/check.ts
 import { reference } from "../../../src/cli/reference.ts";
 import { schema } from "../../../src/cli/schema.ts";
 import { version } from "../../../src/cli/version.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
 import { temporaryDirectory } from "../../support/temporary.ts";
 

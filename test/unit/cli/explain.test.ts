@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type ExplainOptions, explain } from "../../../src/cli/explain.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
 import { testPki } from "../../support/certificates.ts";
 

@@ -4,7 +4,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { certificateSummaries, createAuthority } from "../../../src/tls-tools/tls-tools.ts";
 import { type PkiOutcome, pki } from "../../support/pki-command.ts";
 

@@ -2,7 +2,7 @@ import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { certificateSummaries } from "../../../src/tls-tools/tls-tools.ts";
 import { testPki } from "../../support/certificates.ts";
 import { type PkiOutcome, pki as run } from "../../support/pki-command.ts";

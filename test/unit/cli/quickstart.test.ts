@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { YAML } from "bun";
 import { defaultStateDirectory, type Quickstart, quickstart } from "../../../src/cli/quickstart.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { issueCertificate } from "../../../src/tls-tools/tls-tools.ts";
 import { testPki } from "../../support/certificates.ts";
 

@@ -3,8 +3,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { check } from "../../../src/cli/check.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
 import { runtime } from "../../../src/runtime/bun/bun-runtime.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
 import { exampleConfigs } from "../../support/example-configs.ts";
 

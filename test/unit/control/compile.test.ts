@@ -5,7 +5,7 @@ import { ProxyError } from "../../../src/base/errors.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { formatProblem } from "../../../src/config/problems.ts";
 import { type CompileOptions, type CompileResult, compile } from "../../../src/control/compile.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 import type { ServerIdentity } from "../../../src/runtime/runtime.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
 
@@ -34,6 +34,7 @@ function platform(serverContext: (identity: ServerIdentity) => void): CompileOpt
     clientContext: (identity) => ({ identity }),
     isSignedBy: () => true,
     userExists: () => true,
+    refusals: [],
   };
 }
 

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProxyError } from "../../../src/base/errors.ts";
-import { files } from "../../../src/runtime/bun/bun-files.ts";
+import { files } from "../../../src/runtime/node/files.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "bunnel-files-"));
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openLogSink } from "../../../src/runtime/bun/log-sink.ts";
+import { openLogSink } from "../../../src/runtime/node/log-sink.ts";
 import { Child, run } from "../../support/child.ts";
 
 const WRITER = join(import.meta.dir, "../../support/log-writer.ts");
@@ -64,7 +64,7 @@ describe(`two processes write ${LINES} lines each, and every line is whole`, () 
 
 test("a line longer than a pipe takes at once arrives as it is, and those around it too", async () => {
   const script = `
-    import { openLogSink } from ${JSON.stringify(join(import.meta.dir, "../../../src/runtime/bun/log-sink.ts"))};
+    import { openLogSink } from ${JSON.stringify(join(import.meta.dir, "../../../src/runtime/node/log-sink.ts"))};
     const sink = openLogSink("stdout");
     sink.write("first\\n" + "y".repeat(300_000) + "\\nlast\\n");
     await sink.flush();`;
@@ -93,7 +93,7 @@ test("what was cut short by somebody else is ended before anything is written be
 
 test("a reader that has stalled does not hold up the end of the process", async () => {
   const script = `
-    import { openLogSink } from ${JSON.stringify(join(import.meta.dir, "../../../src/runtime/bun/log-sink.ts"))};
+    import { openLogSink } from ${JSON.stringify(join(import.meta.dir, "../../../src/runtime/node/log-sink.ts"))};
     const sink = openLogSink("stdout");
     sink.write("y\\n".repeat(1_000_000));
     await sink.flush();

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { TlsRecords } from "../../../src/runtime/bun/tls-records.ts";
+import { TlsRecords } from "../../../src/runtime/node/tls-records.ts";
 
 const HANDSHAKE = 22;
 const ALERT = 21;

@@ -1,5 +1,6 @@
 // The clock of the process. It ticks only while a timer is armed: a daemon without connections sleeps.
 
+import { clearInterval, setInterval } from "node:timers";
 import { Clock, TICK_MS } from "../../base/clock.ts";
 
 let ticking: ReturnType<typeof setInterval> | null = null;

@@ -25,7 +25,7 @@ const LOOKS_AT_END = 20;
 const FLUSH_MS = 2000;
 
 /** A file by its descriptor. */
-export class BunLogFile implements LogFile {
+export class DescriptorFile implements LogFile {
   readonly descriptor: number;
 
   constructor(descriptor: number) {
@@ -38,7 +38,7 @@ export class BunLogFile implements LogFile {
 }
 
 /** A sink on a descriptor. */
-export class BunLogSink implements LogSink {
+export class DescriptorSink implements LogSink {
   droppedLines = 0;
   #descriptor: number;
   /** For looking at the end of a file; -1 where the target is none, or may not be read. */
@@ -75,7 +75,7 @@ export class BunLogSink implements LogSink {
   moveTo(file: LogFile): void {
     // Two moves during one write: nothing has been written to the file between.
     if (this.#next >= 0) closeSync(this.#next);
-    this.#next = (file as BunLogFile).descriptor;
+    this.#next = (file as DescriptorFile).descriptor;
     if (!this.#writing) this.#move();
   }
 
@@ -192,15 +192,15 @@ export class BunLogSink implements LogSink {
 
 /** See `Runtime.openLogSink`. */
 export function openLogSink(target: string): LogSink {
-  if (target === "stdout") return new BunLogSink(1);
-  if (target === "stderr") return new BunLogSink(2);
-  return new BunLogSink(openLogFile(target).descriptor);
+  if (target === "stdout") return new DescriptorSink(1);
+  if (target === "stderr") return new DescriptorSink(2);
+  return new DescriptorSink(openLogFile(target).descriptor);
 }
 
 /** See `Runtime.openLogFile`. */
-export function openLogFile(path: string): BunLogFile {
+export function openLogFile(path: string): DescriptorFile {
   try {
-    return new BunLogFile(openSync(path, APPENDING, 0o640));
+    return new DescriptorFile(openSync(path, APPENDING, 0o640));
   } catch (thrown) {
     throw new ProxyError(codeOf(thrown), `cannot open the log file ${path}: ${messageOf(thrown)}`);
   }

@@ -1,4 +1,4 @@
-// HTTP on Bun, the asking side: one request, one answer, on a connection of its own. Written on plain sockets: Bun's fetch asks the proxies of the
+// HTTP, the asking side: one request, one answer, on a connection of its own. Written on plain sockets: Bun's fetch asks the proxies of the
 // environment also for 127.0.0.1, and with node:http a request may be on its way before it is known who the server is.
 
 import { Buffer } from "node:buffer";

@@ -1,4 +1,4 @@
-// The file seam on Bun, by node:fs.
+// The file seam by node:fs, which both runtimes have.
 
 import {
   closeSync,

@@ -1,0 +1,122 @@
+// What Deno cannot do, as data: what a config may not ask for, what README.md says, and which lines of the conformance suite are left out. A test holds the
+// three together.
+
+import type { Refusal } from "../refusals.ts";
+
+/** One thing that Deno cannot do. */
+export interface Limit {
+  /** Markdown, for the table in README.md. */
+  readonly what: string;
+  readonly instead: string;
+  /** The option of the config that is refused, and what its writer is told. */
+  readonly refusal?: Refusal;
+  /** Lines of the conformance suite that need it: names of tests, or the beginnings of several. */
+  readonly lines?: readonly string[];
+}
+
+/** All of it. */
+export const LIMITS: readonly Limit[] = [
+  {
+    what: "`workers` of 2 or more",
+    instead: "Refused: descriptors and memory cannot be shared between processes. `auto`, 0 and 1 are one process.",
+    refusal: {
+      option: "workers",
+      reason: "Deno cannot share listening sockets and memory between processes: write workers: auto",
+    },
+  },
+  {
+    what: "Upgrade without downtime (SIGUSR2), a successor at the same address",
+    instead: "The log says that it is not possible, and the program serves on.",
+    lines: [
+      "a port that is served is EADDRINUSE, but for a successor",
+      "a socket file that is answered is EADDRINUSE, but for a successor",
+    ],
+  },
+  {
+    what: "`user`",
+    instead: "Refused: start it as that user.",
+    refusal: { option: "user", reason: "Deno cannot go on as another user: start it as that user" },
+  },
+  {
+    what: "`pid_file`",
+    instead: "Refused: whether another daemon holds it could not be told.",
+    refusal: { option: "pid_file", reason: "on Deno it cannot be told whether another daemon holds the file" },
+  },
+  {
+    what: "`address: systemd:NAME`, notifying systemd",
+    instead: "The address is refused: descriptors cannot be adopted. `Type=exec` is the type of its unit.",
+    refusal: { option: "systemd", reason: "Deno cannot adopt descriptors: write the address itself" },
+  },
+  {
+    what: "`session_tickets: true`",
+    instead:
+      "Refused. Clients of TLS 1.2 may resume by session id all the same, whatever the option says; each is verified anew, with dates and revocation lists.",
+    refusal: { option: "session_tickets", reason: "Deno's TLS library cannot give out tickets: leave it off" },
+    lines: [
+      "off: openssl cannot resume, TLSv1.2",
+      "on: resumed, and the certificate is still there",
+      "a new context makes old sessions void",
+      "a session from where no certificate is asked for opens no door",
+      "a client that was refused gets no session that lets it in later",
+      "a client whose certificate has expired since is not let in",
+      "a session does not outlive the CRL",
+      "an anonymous session where a certificate is optional resumes as anonymous",
+    ],
+  },
+  {
+    what: "`admin.tls`",
+    instead: "Refused: Deno's server cannot ask clients for a certificate. Use loopback or a unix socket.",
+    refusal: { option: "admin.tls", reason: "Deno's HTTP server cannot ask clients for a certificate" },
+    lines: [
+      "only who shows a certificate that is vouched for is answered",
+      "no session is resumed",
+      "versions before 1.2, and plain HTTP, are not answered",
+      "material that would serve in another way than it reads is refused",
+      "a fetch sends nothing to a server with another certificate",
+    ],
+  },
+  {
+    what: "`telemetry.otlp`",
+    instead: "Refused: whom its TLS would trust is not for us to say there.",
+    refusal: { option: "telemetry.otlp", reason: "on Deno it cannot be said whom the exporter trusts" },
+  },
+  {
+    what: "Replacing the socket file that a killed program has left",
+    instead: "EADDRINUSE: remove it. Nobody can be asked at once whether it is still somebody's.",
+    lines: ["a stale file is replaced", "a socket file that a dead program left is replaced"],
+  },
+  {
+    what: "Binding all addresses of a port beside one of them, on a reload",
+    instead: "EADDRINUSE; the reload is refused, and the old config is served on.",
+    lines: ["all addresses and one of them on the same port"],
+  },
+  {
+    what: "An alert for a client that shows no certificate, or one that does not verify",
+    instead: "It is reset. Its handshake has ended by then, as with TLS 1.3 everywhere; the access log has the reason.",
+    lines: ["openssl without a certificate, "],
+  },
+  {
+    what: "Looking up how many descriptors it may open",
+    instead: "1,024 are assumed, which `max_connections: 0` goes by: Deno lets nobody look without all permissions.",
+  },
+  {
+    what: "Keeping newcomers in the kernel's queue at `max_connections`",
+    instead:
+      "Up to 4,096 are accepted and wait unread; beyond these they are reset. A drain refuses newcomers at once.",
+  },
+  {
+    what: "Resetting open connections when the process is killed",
+    instead: "They end with a FIN. An orderly end, a drain that was too short included, resets them as ever.",
+  },
+  {
+    what: "A reset behind more than 64 KiB that a slow peer keeps us from relaying",
+    instead: "It is noticed once these have been relayed.",
+  },
+  {
+    what: "What the kernel knows of a connection (`socketState`), bytes that it has sent and that were not acknowledged",
+    instead: "Not shown; only bytes that the kernel has not taken count as unsent.",
+  },
+];
+
+/** What a config may not ask for. */
+export const refusals: readonly Refusal[] = LIMITS.flatMap(({ refusal }) => refusal ?? []);
