@@ -1,9 +1,10 @@
 // Conformance, line 6 of the contract on plain sockets: `close` is the last event, once, and its code tells a FIN from a reset.
 
 import assert from "node:assert/strict";
-import { afterEach, describe, test } from "node:test";
+import { afterEach, describe } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, connectPeer, dialRecorded, listenAsPeer, orderly, quiet, serve } from "./peers.ts";
 
 export function closeConformance(runtime: Runtime): void {

@@ -6,11 +6,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, describe } from "node:test";
 import type { Address } from "../../src/base/address.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { DialResult, Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import {
   checkRecordings,
   dialRecorded,
@@ -210,7 +211,7 @@ export function dialConformance(runtime: Runtime): void {
       const descriptors = openDescriptors();
       const recording = newRecording();
       const dial = runtime.dial({ address: hole(), handlers: recordingHandlers, data: recording, timeoutMs: 60_000 });
-      assert.equal(openDescriptors(), descriptors + 1);
+      await eventually("it was under way", () => openDescriptors() === descriptors + 1);
       dial.cancel();
       dial.cancel();
       assert.deepEqual(await dial.result, { ok: false, code: "CANCELLED" });

@@ -5,8 +5,9 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
+import { test } from "./lines.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 

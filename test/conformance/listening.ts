@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, describe } from "node:test";
 import type { Address } from "../../src/base/address.ts";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
 import { leaveStaleSocket } from "./dialling.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, connectPeer, listenAsPeer, openDescriptors, quiet, serve } from "./peers.ts";
 
 /** More than Bun's own accept queue holds, so that a shortened queue shows. */
@@ -50,8 +51,9 @@ export function listenConformance(runtime: Runtime): void {
     });
 
     test("EACCES for a privileged port", (context) => {
-      const firstFree = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
-      if (process.getuid?.() === 0 || firstFree <= 81) return context.skip("this user may listen anywhere");
+      const isRoot = process.getuid?.() === 0;
+      if (isRoot || Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8")) <= 81)
+        return context.skip("this user may listen anywhere");
       const error = refusal({ kind: "tcp", host: "127.0.0.1", port: 81 });
       assert.equal(error.code, "EACCES");
       assert.match(error.message, /127\.0\.0\.1:81/);

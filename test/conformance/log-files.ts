@@ -5,8 +5,10 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
+import { test } from "./lines.ts";
+import { openDescriptors } from "./peers.ts";
 
 const MOVES = 20;
 const BATCHES = 50;
@@ -62,7 +64,7 @@ export function logFileConformance(runtime: Runtime): void {
 
     test("what it has left is closed", async () => {
       const sink = runtime.openLogSink(at("first.log"));
-      const open = (): number => readdirSync("/proc/self/fd").length;
+      const open = (): number => openDescriptors();
       const before = open();
       for (let move = 0; move < 50; move++) {
         sink.write("line\n");

@@ -130,6 +130,7 @@ export interface TlsListenOptions {
 /** A server that asks for a certificate and takes any, or none. */
 export async function listenTls(presented: Presented, options: TlsListenOptions = {}): Promise<TlsListener> {
   const secured: ServerSide[] = [];
+  const raws: net.Socket[] = [];
   const server = tls.createServer(
     {
       cert: presented.certificatePem,
@@ -156,6 +157,8 @@ export async function listenTls(presented: Presented, options: TlsListenOptions 
     },
   );
   server.on("tlsClientError", () => {});
+  // Not every runtime closes what was left in the middle of a handshake.
+  server.on("connection", (raw: net.Socket) => raws.push(raw));
   server.listen(options.path === undefined ? { host: "127.0.0.1", port: 0 } : { path: options.path });
   await once(server, "listening");
   const port = options.path === undefined ? (server.address() as net.AddressInfo).port : 0;
@@ -170,6 +173,7 @@ export async function listenTls(presented: Presented, options: TlsListenOptions 
     close() {
       server.close();
       for (const { socket } of secured) socket.destroy();
+      for (const raw of raws) raw.destroy();
     },
   };
 }

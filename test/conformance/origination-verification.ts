@@ -4,11 +4,12 @@
 
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { afterEach, before, describe, test } from "node:test";
+import { afterEach, before, describe } from "node:test";
 import type { ClientIdentity, Runtime } from "../../src/runtime/runtime.ts";
 import { issueWithNames } from "../../src/tls-tools/tls-tools.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import {
   type BadServer,
   badServers,

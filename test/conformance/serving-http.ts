@@ -6,10 +6,11 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync,
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, describe } from "node:test";
 import type { Address } from "../../src/base/address.ts";
 import type { HttpServer, ServeHttpOptions } from "../../src/runtime/http.ts";
 import type { Runtime } from "../../src/runtime/runtime.ts";
+import { test } from "./lines.ts";
 
 const ANYWHERE: Address = { kind: "tcp", host: "127.0.0.1", port: 0 };
 

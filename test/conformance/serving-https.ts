@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import net from "node:net";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, afterEach, before, describe } from "node:test";
 import tls from "node:tls";
 import type { FetchHttpOptions, HttpServer, HttpServerTls } from "../../src/runtime/http.ts";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
+import { test } from "./lines.ts";
 
 const ANYWHERE = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
 

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, test } from "node:test";
+import { afterEach, describe } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, dialRecorded, serve } from "./peers.ts";
 
 export function socketStateConformance(runtime: Runtime): void {

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { afterEach, describe, test } from "node:test";
+import { afterEach, describe } from "node:test";
 import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import {
   checkRecordings,
   connectPeer,

@@ -2,11 +2,12 @@
 // leave nothing behind, weak protocols are refused, and so is material that would silently weaken verification.
 
 import assert from "node:assert/strict";
-import { afterEach, before, describe, test } from "node:test";
+import { afterEach, before, describe } from "node:test";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Runtime, ServerContext, ServerIdentity } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, connectPeer, openDescriptors, quiet } from "./peers.ts";
 import {
   accepted,

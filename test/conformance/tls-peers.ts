@@ -108,7 +108,7 @@ export function serveTls(runtime: Runtime, context: () => ServerContext, options
 /** Asserts that a session was accepted, and gives its result. */
 export function accepted(session: Session): Extract<TlsResult<Recording>, { ok: true }> {
   assert(session.result !== null);
-  assert(session.result.ok, `accepted, but: ${JSON.stringify(session.result)}`);
+  assert(session.result.ok, `accepted, but: ${session.result.ok || JSON.stringify(session.result)}`);
   return session.result;
 }
 

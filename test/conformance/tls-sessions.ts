@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, before, describe, test } from "node:test";
+import { afterEach, before, describe } from "node:test";
 import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
 import { createRevocationList, issueCertificate } from "../../src/tls-tools/tls-tools.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, quiet } from "./peers.ts";
 import { accepted, identityOf, openssl, refused, serveTls, type TlsServer, tlsClient } from "./tls-peers.ts";
 

@@ -6,10 +6,11 @@ import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, before, describe, test } from "node:test";
+import { afterEach, before, describe } from "node:test";
 import type { Runtime, ServerIdentity } from "../../src/runtime/runtime.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import { checkRecordings, connectPeer, newRecording, recordingHandlers, serve } from "./peers.ts";
 import {
   accepted,

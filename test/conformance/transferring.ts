@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { afterEach, before, describe, test } from "node:test";
+import { afterEach, before, describe } from "node:test";
 import type { Runtime, ServerContext, StreamSocket, TransferOutcome } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { test } from "./lines.ts";
 import {
   checkRecordings,
   connectPeer,
