@@ -69,11 +69,16 @@ export const LIMITS: readonly Limit[] = [
     refusal: { option: "admin.tls", reason: "Deno's HTTP server cannot ask clients for a certificate" },
     lines: [
       "only who shows a certificate that is vouched for is answered",
-      "no session is resumed",
+      "no session can be resumed",
       "versions before 1.2, and plain HTTP, are not answered",
       "material that would serve in another way than it reads is refused",
       "a fetch sends nothing to a server with another certificate",
     ],
+  },
+  {
+    what: "Cutting whoever asks the admin API nothing more, or does not read its answers",
+    instead: "They stay until they leave. The admin API is for this host only, as there is no `admin.tls`.",
+    lines: ["whoever was answered and asks nothing more is cut"],
   },
   {
     what: "`telemetry.otlp`",
