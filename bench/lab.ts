@@ -188,11 +188,19 @@ class Lab {
   /** Seconds that a stream without a proxy takes, from the contender's CPU to the load's; undefined where that cannot be measured. */
   private async yardstick(): Promise<number | undefined> {
     if (this.bench === undefined || missingProgram("iperf3") !== undefined) return undefined;
-    const { ports, scale } = this.bench;
-    const bytes = Math.round(YARDSTICK_BYTES * scale);
+    const { ports } = this.bench;
     try {
       return await withIperfServer({ port: ports.iperf }, this.processes, async () => {
-        const command = ["iperf3", "-c", "127.0.0.1", "-p", String(ports.iperf), "-n", String(bytes), "--json"];
+        const command = [
+          "iperf3",
+          "-c",
+          "127.0.0.1",
+          "-p",
+          String(ports.iperf),
+          "-n",
+          String(YARDSTICK_BYTES),
+          "--json",
+        ];
         const { stdout } = await this.processes.run(command, YARDSTICK_LIMIT_SECONDS, { place: "contender" });
         const report = parseIperf(stdout);
         return report === undefined ? undefined : report.receivedBytes / report.bytesPerSecond;

@@ -13,13 +13,13 @@ import {
   type Goal,
   type Subject,
   type Workload,
+  wholeSeconds,
 } from "./workload.ts";
 
 const GIB = 1024 ** 3;
 const TCP_GIB = 3;
-/** For several streams: more, because what is under way on each when iperf3 has sent all is not received any more. */
-const MANY_GIB = 6;
-const RECEIVED_AT_LEAST = { one: 0.95, many: 0.5 } as const;
+/** Several streams run for a time: what is under way on each at its end is not received any more, whatever the amount. */
+const MANY_SECONDS = 3;
 const TLS_GIB = 1.5;
 const LIMIT_SECONDS = 120;
 
@@ -58,10 +58,10 @@ export const twoHopDown = twoHopWorkload("down");
 
 function tcpWorkload(direction: Direction, streams: number): Workload {
   const how = streams === 1 ? "one stream" : `${streams} streams at once`;
-  const gib = streams === 1 ? TCP_GIB : MANY_GIB;
+  const amount = streams === 1 ? `${TCP_GIB} GiB` : `${MANY_SECONDS} s`;
   return {
     name: `tcp-${direction}${streams === 1 ? "" : `-${streams}`}`,
-    about: `bulk TCP, ${WAYS[direction]}: iperf3, ${how}, ${gib} GiB`,
+    about: `bulk TCP, ${WAYS[direction]}: iperf3, ${how}, ${amount}`,
     meaning:
       `${PER_GIB} Nothing is decrypted, so it is the price of moving bytes between two sockets, and of the kernel's TCP on both. ` +
       "bunnel splices: bytes do not leave the kernel. `c-minimal` copies them through user space with a buffer of the same size.",
@@ -76,7 +76,7 @@ function tcpWorkload(direction: Direction, streams: number): Workload {
     listeners: ["iperf"],
     rare: streams > 1,
     extraContenders: ["haproxy+splice", "c-minimal"],
-    measure: (subject, bench) => measureIperf(subject, bench, { listener: "iperf", gib, direction, streams }),
+    measure: (subject, bench) => measureIperf(subject, bench, { listener: "iperf", gib: TCP_GIB, direction, streams }),
   };
 }
 
@@ -164,12 +164,12 @@ async function measureIperf(subject: Subject, bench: Bench, options: IperfOption
   return withIperfServer({ port: bench.ports.iperf, place: serverPlace }, bench.processes, async () => {
     const bytes = Math.round(gib * GIB * bench.scale);
     const to = ["-c", "127.0.0.1", "-p", String(subject.port(listener))];
-    const how = ["-P", String(streams), ...(direction === "down" ? ["--reverse"] : [])];
-    const command = ["iperf3", ...to, "-n", String(bytes), "--json", ...how];
+    const seconds = String(wholeSeconds(MANY_SECONDS, bench.scale));
+    const amount = streams === 1 ? ["-n", String(bytes)] : ["-P", String(streams), "-t", seconds];
+    const command = ["iperf3", ...to, ...amount, "--json", ...(direction === "down" ? ["--reverse"] : [])];
     const cost = await costOf(subject, () => bench.processes.run(command, LIMIT_SECONDS, { place: clientPlace }));
     const report = parseIperf(cost.result.stdout);
-    const least = bytes * RECEIVED_AT_LEAST[streams === 1 ? "one" : "many"];
-    if (report === undefined || report.receivedBytes < least)
+    if (report === undefined || (streams === 1 && report.receivedBytes < bytes * 0.95))
       throw new LabError("iperf3 lost data", cost.result.stdout);
     return { ...costFigures(cost, report.receivedBytes / GIB), rate: report.bytesPerSecond / GIB };
   });

@@ -50,6 +50,7 @@ function idleWorkload(listener: "http" | "mtls", more: number): Workload {
     programs: ["nginx"],
     fresh: true,
     listeners: [listener],
+    ...(isTls ? {} : { without: { socat: "it makes a process for each of thousands of connections" } }),
     ...(more === MORE ? {} : { rare: true, connections: MANY }),
     measure: (subject, bench) => measureIdle(subject, bench, { listener, more }),
   };

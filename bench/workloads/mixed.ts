@@ -27,7 +27,6 @@ export const mixed: Workload = {
   ],
   programs: ["wrk", "nginx"],
   rare: true,
-  fresh: true,
   listeners: ["http", "mtls"],
   connections: 4500,
   measure: (subject, bench) => {
