@@ -153,9 +153,14 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
   );
   await runs;
   if (!choices.curves || setting.isInterrupted()) return runOf(result);
-  const { curves, failures } = await measureCurves({ folder, processes, progress });
+  const { curves, skipped, failures } = await measureCurves({ folder, processes, progress });
   const micro = choices.writeReport ? { micro: await microResults(progress) } : {};
-  return { ...runOf({ ...result, failures: [...result.failures, ...failures] }), curves, ...micro };
+  const all = {
+    workloads: result.workloads,
+    skipped: [...result.skipped, ...skipped],
+    failures: [...result.failures, ...failures],
+  };
+  return { ...runOf(all), curves, ...micro };
 }
 
 async function microResults(progress: (line: string) => void): Promise<readonly MicroResult[]> {

@@ -9,7 +9,7 @@ import { missingProgram } from "./contenders/contender.ts";
 import { nginxPreamble } from "./contenders/nginx.ts";
 import { cpuSeconds, residentBytes } from "./measure.ts";
 import { accepts, eventually, freePorts, LabError, type Processes, type RunningProcess, tail } from "./processes.ts";
-import type { Curve, CurvePoint, Failure } from "./results.ts";
+import type { Curve, CurvePoint, Failure, Skipped } from "./results.ts";
 import { parseWrk } from "./workloads/requests.ts";
 
 const MEASUREMENTS = 3;
@@ -18,6 +18,7 @@ const WRK_CONNECTIONS = 16;
 const LIMIT_SECONDS = 30;
 const OPEN_LIMIT_MS = 60_000;
 const START_LIMIT_MS = 60_000;
+const ANSWER_LIMIT_MS = 30_000;
 const SETTLE_MS = 200;
 /** Descriptors that are not for held connections. */
 const OWN_DESCRIPTORS = 400;
@@ -36,10 +37,17 @@ interface Scene extends CurveOptions {
   readonly endpointPort: number;
 }
 
-/** Measures all curves, some two minutes. What fails is a failure with its log, and its curve ends before it. */
-export async function measureCurves(options: CurveOptions): Promise<{ curves: Curve[]; failures: Failure[] }> {
+/** What measuring the curves gave. */
+export interface CurveResults {
+  readonly curves: readonly Curve[];
+  readonly skipped: readonly Skipped[];
+  readonly failures: readonly Failure[];
+}
+
+/** Measures all curves, in some two minutes. What fails is a failure with its log, and its curve ends before it. */
+export async function measureCurves(options: CurveOptions): Promise<CurveResults> {
   const missing = ["wrk", "nginx"].map(missingProgram).find((why) => why !== undefined);
-  if (missing !== undefined || bunnel.missing() !== undefined) throw new LabError(`no curves: ${missing}`);
+  if (missing !== undefined) return { curves: [], skipped: [{ what: "curves", why: missing }], failures: [] };
   const [endpointPort = 0] = await freePorts(1);
   const scene = { ...options, endpointPort };
   const backend = await startBackend(scene);
@@ -71,7 +79,7 @@ export async function measureCurves(options: CurveOptions): Promise<{ curves: Cu
     curves.push({ ...words, points });
   }
   await backend.stop();
-  return { curves, failures };
+  return { curves, skipped: [], failures };
 }
 
 interface CurvePlan extends Omit<Curve, "points"> {
@@ -222,8 +230,21 @@ async function startDaemon(scene: Scene, port: number, lines: readonly string[])
   writeFileSync(file, `${[...head, ...lines].join("\n")}\n`);
   const command = [process.execPath, MAIN, "run", "-c", file];
   const daemon = scene.processes.start({ name: "bunnel-curve", command, place: "contender" });
-  await eventually("bunnel listens", () => accepts(port), { owner: daemon, limitMs: START_LIMIT_MS });
+  const limits = { owner: daemon, limitMs: START_LIMIT_MS };
+  await eventually("bunnel listens", () => accepts(port), limits);
+  // With many routes it listens a while before it has time for the first connection.
+  await eventually("bunnel serves", () => answers(port), limits);
   return daemon;
+}
+
+async function answers(port: number): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
+    const response = await fetch(`http://127.0.0.1:${port}${SMALL_PATH}`, { keepalive: false, signal });
+    return (await response.text()) === SMALL_BODY;
+  } catch {
+    return false;
+  }
 }
 
 /** An nginx on every address of 127.0.0.0/8, for as many endpoints as one likes; it answers to these addresses only. */

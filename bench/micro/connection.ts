@@ -1,6 +1,5 @@
 // What the proxy's own work for a short connection costs, from its accept to its record: sockets are objects that take everything and do nothing, so no system call
 // and nothing of the runtime's sockets is in it.
-//   bun bench/micro/connection.ts
 // The least of many batches is what the work takes when nobody disturbs it; garbage collection is in the median.
 import { OneProcess } from "../../src/cli/one-process.ts";
 import type { Leg } from "../../src/proxy/leg.ts";
@@ -15,11 +14,10 @@ import type {
 import { SimRuntime } from "../../test/support/sim-runtime.ts";
 import { Schedule } from "../../test/support/sim-schedule.ts";
 import { backendSpec, endpointSpec, snapshotSpec } from "../../test/support/sim-snapshot.ts";
-import { summarise } from "../results.ts";
+import { cpuSamples, type Micro } from "./micro.ts";
 
-const BATCHES = 61;
-const WARM_UP_BATCHES = 20;
-const BATCH = 5000;
+const BATCHES = 41;
+const BATCH = 20_000;
 /** Connections that are open at once. */
 const AT_ONCE = 32;
 const request = new Uint8Array(64);
@@ -118,15 +116,16 @@ const { worker } = new OneProcess({
   snapshot: snapshotSpec({ backends: [backendSpec({ endpoints: [endpointSpec(0), endpointSpec(1)] })] }),
   accessLog: null,
 });
-const samples: number[] = [];
-for (let batch = -WARM_UP_BATCHES; batch < BATCHES; batch++) {
-  const startedAt = process.cpuUsage();
-  for (let count = 0; count < BATCH; count += AT_ONCE) await serveSome();
-  const { user, system } = process.cpuUsage(startedAt);
-  if (batch >= 0) samples.push((user + system) / (Math.ceil(BATCH / AT_ONCE) * AT_ONCE));
+
+async function served(): Promise<readonly number[]> {
+  const samples = await cpuSamples({ times: BATCHES, count: BATCH }, async (connections) => {
+    for (let count = 0; count < connections; count += AT_ONCE) await serveSome();
+  });
+  if (worker.connectionCount > 0) throw new Error(`${worker.connectionCount} connections were not ended`);
+  return samples;
 }
-if (worker.connectionCount > 0) throw new Error(`${worker.connectionCount} connections were not ended`);
-const { median = 0, min = 0, max = 0 } = summarise(samples) ?? {};
-console.log(
-  `a short connection: ${median.toFixed(2)} µs of CPU (${min.toFixed(2)}..${max.toFixed(2)}); Bun ${Bun.version}`,
-);
+
+/** See micro.ts. */
+export const MICRO: readonly Micro[] = [
+  { name: "worker: a short connection, from accept to record", budget: 5000, samples: served },
+];

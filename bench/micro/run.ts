@@ -54,6 +54,8 @@ export async function runMicro(files: readonly string[], tell: (result: MicroRes
       const lines = (rest + new TextDecoder().decode(chunk)).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
+        // What else a file prints is no result.
+        if (!line.startsWith("{")) continue;
         const result: MicroResult = JSON.parse(line);
         isGood &&= isWithin(result);
         tell(result);
@@ -81,7 +83,8 @@ export function lineOf(result: MicroResult): string {
 }
 
 async function* measureFile(file: string): AsyncGenerator<MicroResult> {
-  const { MICRO }: { MICRO: readonly Micro[] } = await import(join(import.meta.dir, file));
+  const { MICRO }: { MICRO?: readonly Micro[] } = await import(join(import.meta.dir, file));
+  if (MICRO === undefined) throw new Error(`${file} exports no MICRO: see micro.ts`);
   for (const micro of MICRO) {
     let best = await measureOne(micro);
     for (let attempt = 1; attempt < ATTEMPTS && !isWithin(best); attempt += 1) {
