@@ -52,7 +52,7 @@ export const MICRO: readonly Micro[] = [
     countHandshake(each, 2.5);
     countDecision(each, policy, verdict);
     meters.observe((each.backend?.spec.meter ?? 0) + BACKEND_METERS.connectSeconds, SHORT_BOUNDS, 0.3);
-    countEnd(each, "completed");
+    countEnd(each, { closeReason: "completed", durationMs: 1 });
   }),
   counting("a look at an open connection that was silent", 80, countBytes),
   counting("a look at one that was not", 120, (each) => {

@@ -24,8 +24,8 @@ export function close(connection: Connection, ending: Ending): void {
   if (connection.acquired !== null) backend?.release(connection.acquired);
   if (connection.hasEntered) backend?.leave();
   listener.release(connection);
-  countEnd(connection, ending.reason);
   const record = recordOf(connection, ending);
+  countEnd(connection, record);
   listener.worker.recorder.keep(record);
   listener.worker.accessLog?.write(record);
   listener.worker.spans?.write(record);
@@ -37,6 +37,7 @@ export function close(connection: Connection, ending: Ending): void {
 export function recordOf(connection: Connection, ending: Ending): CloseRecord {
   const { listener, secured, identity, downstream, upstream, phase } = connection;
   const { runtime } = listener.worker;
+  const source = connection.source.toString();
   return {
     timeMs: connection.startedAt,
     id: connection.uniqueId,
@@ -45,8 +46,8 @@ export function recordOf(connection: Connection, ending: Ending): CloseRecord {
     backend: connection.backend?.spec.name ?? "",
     endpoint: connection.acquired?.name ?? "",
     attempts: connection.attempts,
-    downstream: connection.source.toString(),
-    downstreamDirect: connection.direct.toString(),
+    downstream: source,
+    downstreamDirect: connection.direct === connection.source ? source : connection.direct.toString(),
     local: connection.local,
     sni: connection.sni,
     alpn: secured?.alpn ?? "",

@@ -128,7 +128,8 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   connection.dial = dial;
   const result = await dial.result;
   connection.dial = null;
-  connection.connectMs = runtime.preciseNowMs() - startedMs;
+  let nowMs = runtime.preciseNowMs();
+  connection.connectMs = nowMs - startedMs;
   if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
     // It says nothing of this endpoint, and another one could not be dialled either. A connection that has ended has given it back.
     if (!connection.ended) {
@@ -143,7 +144,10 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   let ending = result.ok ? null : failedDial(endpoint, result);
   if (result.ok) connection.upstream.socket = result.socket;
   const isPrepared = header.length > 0 || backend.origination !== null;
-  if (result.ok && isPrepared && !connection.ended) ending = await prepare(connection, target, result.socket);
+  if (result.ok && isPrepared && !connection.ended) {
+    ending = await prepare(connection, target, result.socket);
+    nowMs = runtime.preciseNowMs();
+  }
   if (connection.ended) {
     // It ended meanwhile: `close` has given the endpoint back and cancelled the dial, but what had just become ready is ours.
     connection.upstream.socket?.terminate();
@@ -151,7 +155,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   }
   if (ending === null) {
     attempt?.connected(connection.upstream, connection.clock);
-    connection.reachedInMs = runtime.preciseNowMs() - dialledMs;
+    connection.reachedInMs = nowMs - dialledMs;
     backend.connected(endpoint, connection.reachedInMs);
     return null;
   }

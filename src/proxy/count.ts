@@ -9,7 +9,7 @@ import {
   POLICY_METERS,
   SHORT_BOUNDS,
 } from "../snapshot/meters.ts";
-import type { CloseReason } from "../telemetry/close-reason.ts";
+import type { CloseRecord } from "../telemetry/access-log.ts";
 import { closeReasonPlace, failedHandshake, handshakePlace } from "../telemetry/outcomes.ts";
 import type { Policy, Verdict } from "./authorize.ts";
 import type { Connection } from "./connection.ts";
@@ -29,20 +29,19 @@ export function countDecision({ listener }: Connection, { meter }: Policy, { all
 }
 
 /** Its end. */
-export function countEnd(connection: Connection, reason: CloseReason): void {
+export function countEnd(
+  connection: Connection,
+  { closeReason: reason, durationMs }: Pick<CloseRecord, "closeReason" | "durationMs">,
+): void {
   const { listener, countedBy, backend, phase } = connection;
-  const { meters, runtime } = listener.worker;
+  const { meters } = listener.worker;
   meters.add(countedBy.meter + LISTENER_METERS.closed + closeReasonPlace(reason));
   // Whoever has ended its handshake is asked about by the policy at once, and then the phase is another one.
   if (phase === "handshake" && reason !== "policy_denied")
     meters.add(countedBy.meter + LISTENER_METERS.handshakes + handshakePlace(failedHandshake(reason)));
   if (backend === null) return;
   const { meter } = backend.spec;
-  meters.observe(
-    meter + BACKEND_METERS.connectionSeconds,
-    LONG_BOUNDS,
-    runtime.preciseNowMs() - connection.acceptedPreciseMs,
-  );
+  meters.observe(meter + BACKEND_METERS.connectionSeconds, LONG_BOUNDS, durationMs);
   if (reason === "no_endpoint") meters.add(meter + BACKEND_METERS.noEndpoint);
   countBytes(connection);
 }

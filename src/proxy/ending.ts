@@ -22,3 +22,6 @@ export class Ending {
     this.error = error;
   }
 }
+
+/** Both directions have ended in order. One for all: most connections end so. */
+export const COMPLETED = new Ending("completed");

@@ -16,6 +16,9 @@ export const METERED = 3;
 /** As RELAYING, and nothing has come yet: the first chunk is waited for (first-byte.ts). */
 export const SILENT = 4;
 
+/** What most legs have pending most of the time; one for all, and never added to. */
+const NOTHING: Uint8Array[] = [];
+
 /** Either leg of a connection. */
 export class Leg {
   readonly connection: Connection;
@@ -25,7 +28,7 @@ export class Leg {
   isTls = false;
   flow: typeof HOLDING | typeof RELAYING | typeof DISCARDING | typeof METERED | typeof SILENT = HOLDING;
   /** Bytes read from this leg that the other one has not taken yet, oldest first. */
-  pending: Uint8Array[] = [];
+  pending: Uint8Array[] = NOTHING;
   pendingBytes = 0;
   /** Bytes read from this leg that were or will be given to the other one. */
   bytesRead = 0;
@@ -49,7 +52,8 @@ export class Leg {
   }
 
   keep(bytes: Uint8Array): void {
-    this.pending.push(bytes);
+    if (this.pending === NOTHING) this.pending = [bytes];
+    else this.pending.push(bytes);
     this.pendingBytes += bytes.length;
   }
 
@@ -79,6 +83,13 @@ export class Leg {
     if (rest.length > 0) this.keep(rest);
   }
 
+  /** The first `count` pending chunks have been taken. */
+  forget(count: number): void {
+    // An array that is emptied keeps its room, and an idle connection would keep it with it.
+    if (count === this.pending.length) this.pending = NOTHING;
+    else this.pending.splice(0, count);
+  }
+
   /** Forgets all of a socket that came to nothing, so that another one can take its place. */
   renew(): void {
     this.dropPending();
@@ -92,8 +103,7 @@ export class Leg {
   /** Forgets all that is pending, as if it had never been read. */
   dropPending(): void {
     this.bytesRead -= this.pendingBytes;
-    // Not emptied: an array keeps its room, and an idle connection would keep it with it.
-    this.pending = [];
+    this.pending = NOTHING;
     this.pendingBytes = 0;
     this.#joined = null;
   }

@@ -211,11 +211,7 @@ export class Listener {
   /** Accepts while there is room in the listener and in the process, and otherwise does not. */
   updateAccepting(): void {
     if (this.#closed) return;
-    for (const connection of this.#waiting) {
-      if (!this.worker.countIn(this.spec)) break;
-      this.#waiting.delete(connection);
-      this.#serve(connection);
-    }
+    if (this.#waiting.size > 0) this.#serveWaiting();
     const full = this.#waiting.size > 0 || this.#isFull();
     if (full) this.worker.runtime.clock.arm(this.#recheck, ROOM_LOOK_MS);
     if (full === this.#paused) return;
@@ -234,6 +230,14 @@ export class Listener {
       if (!(thrown instanceof ProxyError)) throw thrown;
       this.#isStarved = true;
       this.worker.runtime.clock.arm(this.#recheck, RESUME_RETRY_MS);
+    }
+  }
+
+  #serveWaiting(): void {
+    for (const connection of this.#waiting) {
+      if (!this.worker.countIn(this.spec)) break;
+      this.#waiting.delete(connection);
+      this.#serve(connection);
     }
   }
 

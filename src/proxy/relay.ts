@@ -12,7 +12,7 @@ import type { Timer } from "../base/clock.ts";
 import type { CloseCode, SocketHandlers, StreamSocket, TransferOutcome } from "../runtime/runtime.ts";
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
-import { Ending } from "./ending.ts";
+import { COMPLETED, Ending } from "./ending.ts";
 import { heardFirst, watchFirstByte } from "./first-byte.ts";
 import { DISCARDING, HOLDING, type Leg, METERED, RELAYING, SILENT } from "./leg.ts";
 import { isHeld, type Meter, meterOf, stopMeter } from "./rate-limit-bandwidth.ts";
@@ -222,7 +222,7 @@ function flush(source: Leg): void {
     const chunk = source.pending[index] as Uint8Array;
     const taken = (other.socket as StreamSocket<Leg>).write(chunk);
     if (taken < 0) {
-      source.pending.splice(0, index);
+      source.forget(index);
       breakLeg(other, "reset");
       return;
     }
@@ -233,7 +233,7 @@ function flush(source: Leg): void {
     }
     index++;
   }
-  source.pending.splice(0, index);
+  source.forget(index);
   if (source.bytesDelivered > deliveredBefore) connection.lastActivityMs = connection.clock.nowMs;
   if (source.pendingBytes > 0) {
     if (!source.readEnded) pause(source);
@@ -331,7 +331,7 @@ function closedInOrder(leg: Leg): void {
     markEnded(leg);
     if (leg.pendingBytes === 0) passEnd(leg);
   }
-  if (other.closed && !connection.ended) connection.end(new Ending("completed"));
+  if (other.closed && !connection.ended) connection.end(COMPLETED);
 }
 
 /** A leg can carry no more bytes. What it sent before still reaches the other leg; then that one is ended in the same way. */

@@ -16,23 +16,22 @@ interface DialledSocket extends Socket<unknown> {
   heard?: "data" | "end";
 }
 
-/** Stands in `socket.data` until the dial is settled. */
-class Dialing<S> implements Dial<S> {
+/** Stands in `socket.data` until the dial is settled. Its own deadline. */
+class Dialing<S> extends Timer implements Dial<S> {
   readonly result: Promise<DialResult<S>>;
   readonly #resolve: (result: DialResult<S>) => void;
   readonly #options: DialOptions<S>;
   readonly #clock: Clock;
-  readonly #deadline: Timer;
   #socket: Socket<unknown> | null = null;
   #settled = false;
 
   constructor(clock: Clock, options: DialOptions<S>) {
+    super(tookTooLong);
     const { promise, resolve } = Promise.withResolvers<DialResult<S>>();
     this.result = promise;
     this.#resolve = resolve;
     this.#options = options;
     this.#clock = clock;
-    this.#deadline = new Timer(() => this.#giveUp("ETIMEDOUT"));
   }
 
   start(): void {
@@ -41,7 +40,7 @@ class Dialing<S> implements Dial<S> {
       this.failed(descriptor);
       return;
     }
-    this.#clock.arm(this.#deadline, this.#options.timeoutMs);
+    this.#clock.arm(this, this.#options.timeoutMs);
     // `fd` is real but not in Bun's types. `open` runs inside the call; the promise says nothing that the events do not.
     const adoption = {
       fd: descriptor,
@@ -63,7 +62,7 @@ class Dialing<S> implements Dial<S> {
   connected(socket: Socket<unknown>): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#clock.disarm(this.#deadline);
+    this.#clock.disarm(this);
     socket.data = this.#options.data;
     this.#resolve({ ok: true, socket: socket as unknown as StreamSocket<S> });
   }
@@ -71,19 +70,23 @@ class Dialing<S> implements Dial<S> {
   failed(code: string): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#clock.disarm(this.#deadline);
+    this.#clock.disarm(this);
     this.#resolve({ ok: false, code });
   }
 
   cancel(): void {
-    this.#giveUp("CANCELLED");
+    this.giveUp("CANCELLED");
   }
 
-  #giveUp(code: string): void {
+  giveUp(code: string): void {
     if (this.#settled) return;
     this.failed(code);
     this.#socket?.terminate();
   }
+}
+
+function tookTooLong(timer: Timer): void {
+  (timer as Dialing<unknown>).giveUp("ETIMEDOUT");
 }
 
 /** Starts a dial. See `Runtime.dial`. */
