@@ -36,7 +36,7 @@ const CLOSE_FIELDS = {
 } as const satisfies QueryFields;
 
 /** Live connections, one of them, its end, the last closes, and who talks to whom. */
-export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[] {
+export function connectionRoutes(control: Pick<Control, "ask" | "connectionsElsewhere">): readonly Route[] {
   const ask = bounded(control);
   return [
     route({
@@ -54,6 +54,7 @@ export function connectionRoutes(control: Pick<Control, "ask">): readonly Route[
           connections: connections.slice(0, limit),
           matching: sum(answers.map(({ matching }) => matching)),
           total: sum(answers.map(({ total }) => total)),
+          elsewhere: control.connectionsElsewhere,
           silent_workers: heard.silent,
         });
       },

@@ -142,6 +142,7 @@ const Status = describes<status.Status>()(
     generation: count,
     config: ConfigStatus,
     connections: count,
+    connections_elsewhere: count.describe("Of processes from before an upgrade, which cannot be asked about them."),
     access_log: AccessLogStatus,
     telemetry: TelemetryStatus,
     workers: z.array(WorkerStatus),
@@ -161,6 +162,7 @@ const Tick = describes<ticks.Tick>()(
       time,
       uptime_s: count,
       connections: count,
+      connections_elsewhere: count,
       access_log: AccessLogStatus,
       telemetry: TelemetryStatus,
       workers: z.array(WorkerStatus),
@@ -202,6 +204,7 @@ const Connections = z.strictObject({
   connections: z.array(ConnectionRow),
   matching: count.describe("Connections that fit, shown or not."),
   total: count,
+  elsewhere: count.describe("Further ones, of processes from before an upgrade, which cannot be asked about them."),
   silent_workers: silentWorkers,
 });
 

@@ -7,7 +7,15 @@ import type { BackendStatus, Status } from "../snapshot/status.ts";
 export interface Tick
   extends Pick<
     Status,
-    "uptime_s" | "connections" | "access_log" | "telemetry" | "workers" | "listeners" | "backends" | "policies"
+    | "uptime_s"
+    | "connections"
+    | "connections_elsewhere"
+    | "access_log"
+    | "telemetry"
+    | "workers"
+    | "listeners"
+    | "backends"
+    | "policies"
   > {
   /** ISO 8601 in UTC. */
   readonly time: string;
@@ -15,13 +23,14 @@ export interface Tick
 
 /** What has changed. Of a backend, only the endpoints that have. */
 export function tickBetween(before: Status, now: Status, time: string): Tick {
-  const { uptime_s, connections, access_log, telemetry, workers } = now;
+  const { uptime_s, connections, connections_elsewhere, access_log, telemetry, workers } = now;
   const known = new Map(before.backends.map((each) => [each.backend, each]));
   const backends = now.backends.flatMap((each) => backendChanges(known.get(each.backend), each));
   return {
     time,
     uptime_s,
     connections,
+    connections_elsewhere,
     access_log,
     telemetry,
     workers,

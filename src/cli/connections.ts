@@ -34,13 +34,17 @@ export async function connections(io: ListIo, id: string | undefined, options: C
   const path = withQuery(PATH, { listener, backend, endpoint, source, identity, text, limit: String(limit) });
   const told = await ask(io, options, { method: "GET", path, timeoutMs: TIMEOUT_MS });
   if (typeof told === "number") return told;
-  const { rows, matching, total } = connectionsIn(told.json);
+  const { rows, matching, total, elsewhere } = connectionsIn(told.json);
   if (options.json === true) for (const row of rows) io.out(printableJson(row));
   else if (rows.length > 0) for (const line of connectionTable(rows, outputColumns(io.terminal))) io.out(line);
   // What follows is no part of the list.
   if (rows.length < matching) io.err(`the newest ${count(rows.length)} of ${count(matching)}; --limit shows more`);
-  else if (rows.length === 0)
-    io.err(total === 0 ? "there are no connections" : `none of ${counted(total, "connection")} is of that kind`);
+  else if (rows.length === 0 && total > 0) io.err(`none of ${counted(total, "connection")} is of that kind`);
+  else if (total + elsewhere === 0) io.err("there are no connections");
+  if (elsewhere > 0)
+    io.err(
+      `${counted(elsewhere, "connection")} of processes from before an upgrade cannot be shown; the access log has their ends`,
+    );
   tellSilent(io, told.json);
   return 0;
 }
@@ -51,11 +55,18 @@ export function connectionsIn(json: Readonly<Record<string, unknown>>): {
   /** How many there are that fit, and how many there are. */
   readonly matching: number;
   readonly total: number;
+  /** Those that cannot be asked for. */
+  readonly elsewhere: number;
 } {
   const rows: readonly ConnectionRow[] = Array.isArray(json.connections) ? json.connections : [];
-  const { matching, total } = json;
+  const { matching, total, elsewhere } = json;
   const fitting = typeof matching === "number" ? matching : rows.length;
-  return { rows, matching: fitting, total: typeof total === "number" ? total : fitting };
+  return {
+    rows,
+    matching: fitting,
+    total: typeof total === "number" ? total : fitting,
+    elsewhere: Number(elsewhere ?? 0),
+  };
 }
 
 /** Says whose rows are missing, if any are. */

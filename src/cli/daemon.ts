@@ -225,6 +225,7 @@ export class Daemon implements Control {
       generation: snapshot.generation,
       config: liveConfig.status,
       connections: this.#connections,
+      connections_elsewhere: this.connectionsElsewhere,
       access_log: { dropped_lines_total: counts.traffic(DAEMON_SLOT, DROPPED_LINES) },
       telemetry: { dropped_spans_total: counts.traffic(DAEMON_SLOT, DROPPED_SPANS) },
       workers: plane.workers,
@@ -258,6 +259,14 @@ export class Daemon implements Control {
 
   get snapshot(): Snapshot {
     return this.#parts.plane.snapshot;
+  }
+
+  get connectionsElsewhere(): number {
+    const { counts, plane, pid, succession } = this.#parts;
+    if (succession === null) return 0;
+    const ours = new Set([pid, ...plane.workers.map((worker) => worker.pid)]);
+    const others = counts.owners().filter(({ owner }) => !ours.has(owner));
+    return others.reduce((sum, { row }) => sum + counts.held(row, DAEMON_SLOT), 0);
   }
 
   get meters(): Meters {

@@ -23,7 +23,7 @@ export function statusScreen(status: Status): readonly string[] {
     row("bunnel", `${version} (${runtime}), pid ${pid}, up ${age(uptime_s)}, since ${moment(started_at)}`),
     row("state", stateOf(status)),
     ...configRows(status),
-    row("connections", count(connections)),
+    row("connections", count(connections) + elsewhereOf(status)),
     ...droppedRows(status),
     "",
     ...workerTable(status),
@@ -33,6 +33,10 @@ export function statusScreen(status: Status): readonly string[] {
     ...backendTable(status),
     ...policyTable(status),
   ];
+}
+
+function elsewhereOf({ connections_elsewhere: elsewhere }: Status): string {
+  return elsewhere === 0 ? "" : `, ${count(elsewhere)} of them finished by processes from before an upgrade`;
 }
 
 function droppedRows({ access_log, telemetry }: Status): readonly string[] {

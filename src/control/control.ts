@@ -17,6 +17,8 @@ export interface Control {
   status(): Status;
   /** What is served. It holds private keys. */
   readonly snapshot: Snapshot;
+  /** Connections of processes from before an upgrade, who cannot be asked about them. */
+  readonly connectionsElsewhere: number;
   /** For the admin API to note them. */
   readonly streams: StreamTally;
   /** What has happened, to be read only. */

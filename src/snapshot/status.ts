@@ -13,8 +13,10 @@ export interface Status {
   /** Number of the snapshot that is served. */
   readonly generation: number;
   readonly config: ConfigStatus;
-  /** Of all workers. */
+  /** Of all processes. */
   readonly connections: number;
+  /** Those of them that processes from before an upgrade finish: they are in no list, as only their own daemon could ask for them. */
+  readonly connections_elsewhere: number;
   readonly access_log: AccessLogStatus;
   readonly telemetry: TelemetryStatus;
   readonly workers: readonly WorkerStatus[];

@@ -225,6 +225,9 @@ describe("what the old one holds", () => {
     expect(await echoes.open()).toEqual([10, 10]);
     const status = await running.status();
     expect(status.listeners[0]?.connections).toBe(20);
+    expect([status.connections, status.connections_elsewhere]).toEqual([20, 8]);
+    const listed = await running.command("connections");
+    expect(listed.stderr).toContain("8 connections of processes from before an upgrade cannot be shown");
     expect(status.backends[0]?.endpoints.map((each) => each.connections)).toEqual([10, 10]);
     // Full: the next one waits until one of the old one's has gone.
     const waits = await connectTo(to);

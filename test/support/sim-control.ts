@@ -22,6 +22,7 @@ export class SimControl implements Control {
   readonly streams = { open: 0, dropped: 0 };
   answers: (question: Question) => Promise<readonly Answered<Question>[]> = async () => [];
   silent: readonly number[] = [];
+  connectionsElsewhere = 0;
   onDrain: () => void = () => {};
 
   status(): Status {

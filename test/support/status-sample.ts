@@ -45,6 +45,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       certificate_sets_refused: 0,
     },
     connections: 40,
+    connections_elsewhere: 0,
     access_log: { dropped_lines_total: 0 },
     telemetry: { dropped_spans_total: 0 },
     admin: { streams: 0, dropped_streams_total: 0 },

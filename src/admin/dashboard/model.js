@@ -83,6 +83,7 @@ export class Model {
       ...status,
       uptime_s: tick.uptime_s,
       connections: tick.connections,
+      connections_elsewhere: tick.connections_elsewhere,
       access_log: tick.access_log,
       telemetry: tick.telemetry,
       workers: tick.workers,

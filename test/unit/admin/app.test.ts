@@ -346,6 +346,7 @@ test("at most 16 questions wait for their answers at once", async () => {
     connections: [],
     matching: 0,
     total: 0,
+    elsewhere: 0,
     silent_workers: [],
   });
 });
@@ -380,6 +381,7 @@ test("answers of several processes are put together: newest first, peers of the 
     connections: [row("2026-01-03"), row("2026-01-02")],
     matching: 3,
     total: 6,
+    elsewhere: 0,
     silent_workers: [],
   });
   expect((await ask("GET", "/api/v1/peers")).json).toEqual({

@@ -97,6 +97,7 @@ test("begins with how soon to come back and the whole status, and goes on with t
     time: expect.stringMatching(/^\d{4}-.*Z$/),
     uptime_s: 90_000,
     connections: 40,
+    connections_elsewhere: 0,
     access_log: { dropped_lines_total: 0 },
     telemetry: { dropped_spans_total: 0 },
     workers: control.now.workers,

@@ -80,6 +80,11 @@ test("what is not part of the list stands on standard error", async () => {
   const idle = made({ connections: [], matching: 0, total: 0 });
   await connections(idle, undefined, {});
   expect(idle.printed).toEqual({ out: [], err: ["there are no connections"] });
+  const upgraded = made({ connections: [], matching: 0, total: 0, elsewhere: 5 });
+  await connections(upgraded, undefined, {});
+  expect(upgraded.printed.err).toEqual([
+    "5 connections of processes from before an upgrade cannot be shown; the access log has their ends",
+  ]);
   const hung = made({ connections: ROWS, matching: 2, total: 2, silent_workers: [2] });
   await connections(hung, undefined, { json: true });
   expect(hung.printed.err).toEqual(["worker 2 does not answer, and what it has is not shown: it hangs, or is stopped"]);

@@ -120,7 +120,9 @@ test("what has gone wrong since the start, and certificates that end soon, the s
     backends: [{ ...backend, no_endpoint_total: 1, overloads_total: 1200 }],
     access_log: { dropped_lines_total: 1200 },
     telemetry: { dropped_spans_total: 1 },
+    connections_elsewhere: 12,
   });
+  expect(text).toMatch(/\nconnections +\d+, 12 of them finished by processes from before an upgrade\n/);
   expect(text).toMatch(/\naccess log +1,200 LINES DROPPED\ntelemetry +1 SPAN DROPPED\n/);
   expect(text).toContain(`
               CN=old (listener edge) HAS EXPIRED

@@ -21,7 +21,7 @@ function tickAt(second: number, more: Partial<Tick> = {}): Tick {
   const time = new Date(START_MS + second * 1000).toISOString();
   const { access_log, telemetry } = sampleStatus();
   const rows = { workers: [], listeners: [], backends: [], policies: [] };
-  return { time, uptime_s: second, connections: 1, access_log, telemetry, ...rows, ...more };
+  return { time, uptime_s: second, connections: 1, connections_elsewhere: 0, access_log, telemetry, ...rows, ...more };
 }
 
 function closeLine(seq: number, more: object = {}): CloseLine {
