@@ -70,12 +70,13 @@ export function readChoices(args: readonly string[]): Choices {
   const usual = WORKLOADS.filter(({ rare }) => values.all || rare !== true).map(({ name }) => name);
   const everyWorkload = WORKLOADS.map(({ name }) => name);
   const everyContender = [DIRECT, ...CONTENDERS.map(({ name }) => name)];
+  const usualContenders = [DIRECT, ...CONTENDERS.filter(({ onDemand }) => onDemand !== true).map(({ name }) => name)];
   return {
     rounds: number("rounds", values.quick ? 1 : ROUNDS),
     scale: values.quick ? QUICK_SCALE : 1,
     minutes: number("minutes", writeReport ? REPORT_MINUTES : Number.POSITIVE_INFINITY),
     workloads: chosen(values.only, everyWorkload, usual),
-    contenders: chosen(values.contender, everyContender, everyContender),
+    contenders: chosen(values.contender, everyContender, usualContenders),
     pin: !values["no-pin"],
     json: values.json,
     keep: values.keep || writeReport,

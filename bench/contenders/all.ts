@@ -4,6 +4,7 @@ import type { Contender } from "./contender.ts";
 import { envoy } from "./envoy.ts";
 import { haproxy, haproxyWithSplice } from "./haproxy.ts";
 import { nginx } from "./nginx.ts";
+import { bunnelOnDeno, minimalDeno } from "./on-deno.ts";
 import { minimalBun, minimalC, socat } from "./relays.ts";
 import { ghostunnel, hitch, stunnel } from "./tls-tunnels.ts";
 
@@ -21,4 +22,6 @@ export const CONTENDERS: readonly Contender[] = [
   ghostunnel,
   minimalC,
   minimalBun,
+  bunnelOnDeno,
+  minimalDeno,
 ];

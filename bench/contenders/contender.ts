@@ -71,6 +71,8 @@ export interface Contender {
   readonly forks?: boolean;
   /** True: only run where asked for by the workload (see `Workload.extraContenders`). */
   readonly extra?: boolean;
+  /** True: only run when named by `--contender`. */
+  readonly onDemand?: boolean;
 }
 
 /** More than any usual workload opens; few enough for HAProxy, which wants 2.5 descriptors for each when it splices. */

@@ -1,5 +1,6 @@
 // Signatures of certificates and revocation lists, by node:crypto. A list's are not in its reach as such, so its parts are taken apart here.
 
+import { Buffer } from "node:buffer";
 import { createPublicKey, type KeyObject, verify, X509Certificate } from "node:crypto";
 import { hex } from "../../base/bytes.ts";
 import { readCertificateDetails } from "../../protocol/certificate-details.ts";
@@ -16,8 +17,22 @@ const HASHES: Readonly<Record<string, string | null>> = {
   "2b6570": null,
 };
 
-/** See `Runtime.isSignedBy`. */
+/** Pairs of certificates that are remembered. */
+const PAIRS_KEPT = 2000;
+const pairs = new Map<string, boolean>();
+
+/** See `Runtime.isSignedBy`. Remembers: here a signature costs more than all else in a handshake, and the same peers come again and again. */
 export function isSignedBy(certificate: Uint8Array, issuer: Uint8Array): boolean {
+  const pair = `${Buffer.from(certificate).toString("base64")} ${Buffer.from(issuer).toString("base64")}`;
+  const known = pairs.get(pair);
+  if (known !== undefined) return known;
+  const answer = hasSigned(certificate, issuer);
+  if (pairs.size >= PAIRS_KEPT) pairs.clear();
+  pairs.set(pair, answer);
+  return answer;
+}
+
+function hasSigned(certificate: Uint8Array, issuer: Uint8Array): boolean {
   try {
     return new X509Certificate(certificate).verify(new X509Certificate(issuer).publicKey);
   } catch {

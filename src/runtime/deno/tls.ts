@@ -174,6 +174,10 @@ function isReadable(leaf: Uint8Array): boolean {
 
 /** DER of what the peer has shown, its own certificate first. */
 function presentedBy(secured: tls.TLSSocket): Uint8Array[] {
+  const own = secured.getPeerX509Certificate();
+  if (own === undefined) return [];
+  // The way to more than one is long.
+  if (own.issuerCertificate === undefined) return [new Uint8Array(own.raw)];
   const presented: Uint8Array[] = [];
   let next: tls.DetailedPeerCertificate | undefined = secured.getPeerCertificate(true);
   while (next?.raw !== undefined && !presented.some((der) => Buffer.compare(der, next?.raw ?? der) === 0)) {
