@@ -80,6 +80,32 @@ export function tlsSessionConformance(runtime: Runtime): void {
         server.close();
       });
 
+      // Also where a platform resumes what nobody has asked it for.
+      test(`what openssl has kept of a session opens no door that would be shut to it, ${version}`, async () => {
+        const anybody = runtime.serverContext(identityOf(pki, { clientAuth: "none", clientCaPem: [] }));
+        const known = runtime.serverContext(identityOf(pki));
+        const listed = runtime.serverContext(identityOf(pki, { clientCrlPem: [pki.revocationList.pem] }));
+        let context = anybody;
+        const server = serveTls(runtime, () => context);
+        const file = join(pki.directory, `kept-${version}.session`);
+        const target = ["s_client", "-connect", `127.0.0.1:${server.port}`, flag];
+        const shown = ["-cert", pki.revoked.certificatePath, "-key", pki.revoked.keyPath];
+        for (const [args, first, second] of [
+          [[], anybody, known],
+          [shown, known, listed],
+        ] as const) {
+          const before = server.sessions.length;
+          rmSync(file, { force: true });
+          context = first;
+          await openssl([...target, ...args, "-sess_out", file], "hello");
+          accepted(await server.settled(before));
+          context = second;
+          await openssl([...target, ...args, ...(existsSync(file) ? ["-sess_in", file] : [])], "hello");
+          assert.equal(refused(await server.settled(before + 1)).failure, "certificate");
+        }
+        server.close();
+      });
+
       test(`off: a client has no session to resume, or is not resumed, ${version}`, async () => {
         const context = runtime.serverContext(identityOf(pki));
         const server = serveTls(runtime, () => context);

@@ -50,10 +50,11 @@ export const LIMITS: readonly Limit[] = [
   {
     what: "`session_tickets: true`",
     instead:
-      "Refused. Clients of TLS 1.2 may resume by session id all the same, whatever the option says; each is verified anew, with dates and revocation lists.",
+      "Refused. Clients may resume sessions for a while all the same, whatever the option says; each is verified anew, with dates and revocation lists.",
     refusal: { option: "session_tickets", reason: "Deno's TLS library cannot give out tickets: leave it off" },
     lines: [
-      "off: openssl cannot resume, TLSv1.2",
+      "off: openssl cannot resume",
+      "off: a client has no session to resume, or is not resumed",
       "on: resumed, and the certificate is still there",
       "a new context makes old sessions void",
       "a session from where no certificate is asked for opens no door",
