@@ -13,7 +13,7 @@ import { DIRECT, type LabResult, runLab } from "./lab.ts";
 import { noiseMark, noiseSince } from "./noise.ts";
 import { type Choices, readChoices } from "./options.ts";
 import { chartName, renderPage } from "./page.ts";
-import { type Placement, Processes } from "./processes.ts";
+import { LabError, type Placement, Processes } from "./processes.ts";
 import type { MicroResult, Run } from "./results.ts";
 import { renderPlain, renderRun } from "./tables.ts";
 import { WORKLOADS } from "./workloads/all.ts";
@@ -76,7 +76,8 @@ async function measure(choices: Choices, { args, before, begun }: Request): Prom
     if (before !== undefined) console.log(renderComparison(before, run, compareRuns(before, run)));
     return run.failures.length > 0 ? 1 : 0;
   } catch (error) {
-    console.error(error instanceof Error ? (error.stack ?? error.message) : error);
+    if (error instanceof LabError) console.error([error.message, error.logTail].filter(Boolean).join("\n"));
+    else console.error(error instanceof Error ? (error.stack ?? error.message) : error);
     return 1;
   } finally {
     await cleanUp();
@@ -110,7 +111,7 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
   const versions = await readVersions(processes);
   const commit = await currentCommit(processes);
   if (begun !== undefined && begun.commit !== commit)
-    throw new Error(`--resume: the unfinished run is of ${begun.commit}, and this is ${commit}`);
+    throw new LabError(`--resume: the unfinished run is of ${begun.commit}, and this is ${commit}`);
   const runOf = (result: LabResult): Run => ({
     command: ["npm run bench --", ...args].join(" ").replace(/ --$/, ""),
     startedAt: startedAt.toISOString().slice(0, 16),
