@@ -126,7 +126,7 @@ const ENDPOINTS: CurvePlan = {
   name: "endpoints",
   about: `one backend with ever more endpoints, least_connections, a fresh process for each size; ${LOAD}`,
   why:
-    "A pick takes 1 to 2 ns for each of a few thousand endpoints, which does not show beside the system calls of a connection; at 10,000 it is some 15 µs. Memory grows " +
+    "A pick takes 1 to 2 ns for each of a few thousand endpoints, which does not show beside the system calls of a connection; at 10,000 it is some 20 µs. Memory grows " +
     "by what an endpoint is in the config and in the table of counts.",
   sizes: () => [1, 10, 100, 1000, 10_000],
   measure: (scene, sizes, tell) =>

@@ -13,7 +13,6 @@ export const stunnel: Contender = {
   missing: () => missingProgram("stunnel"),
   serves: isTls,
   prepare: ({ folder, listeners, certificates: files }) => {
-    const tickets = listeners.some(({ terminates }) => terminates?.tickets);
     const lines = [
       "foreground = yes",
       "pid =",
@@ -31,7 +30,7 @@ export const stunnel: Contender = {
         ...(originates ? [`sni = ${SERVER_NAME}`, `checkHost = ${SERVER_NAME}`] : ["requireCert = yes"]),
         `sslVersionMin = ${originates ? "TLSv1.3" : "TLSv1.2"}`,
         ...(terminates?.suite ? [`ciphersuites = ${terminates.suite}`] : []),
-        ...(tickets ? [] : ["options = NO_TICKET", "sessionCacheSize = 1"]),
+        ...(terminates?.tickets ? [] : ["options = NO_TICKET", "sessionCacheSize = 1"]),
         "TIMEOUTidle = 3600",
       ]),
     ];
