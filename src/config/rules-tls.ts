@@ -3,6 +3,7 @@
 import { formatAddress } from "../base/address.ts";
 import { type PlacedRoute, terminationOf, tlsFieldPath } from "./effective.ts";
 import type { Path } from "./problems.ts";
+import type { EarlierRoutes } from "./reach.ts";
 import type { Report } from "./report.ts";
 import type { BackendConfig, ListenerConfig, TlsConfig } from "./schema.ts";
 
@@ -11,7 +12,7 @@ export interface RoutePlace {
   readonly listener: ListenerConfig;
   readonly listenerPath: Path;
   readonly placed: PlacedRoute;
-  readonly earlier: readonly PlacedRoute[];
+  readonly before: EarlierRoutes;
 }
 
 /** What a route that terminates TLS needs of its effective `tls`. */

@@ -6,7 +6,7 @@ import { formatAddress, isOnHost } from "../base/address.ts";
 import { ANYONE, routesOf, terminationOf } from "./effective.ts";
 import { didYouMean } from "./nearest.ts";
 import { formatPath, type Path } from "./problems.ts";
-import { earlierThatHides } from "./reach.ts";
+import { EarlierRoutes } from "./reach.ts";
 import { type Finding, Report } from "./report.ts";
 import { checkAdmin } from "./rules-admin.ts";
 import { checkBalance, checkOutliers, checkQueue } from "./rules-balance.ts";
@@ -72,9 +72,10 @@ function checkListener({ config, names, report }: Context, listener: ListenerCon
       "is used by no route: only routes with `tls: terminate` present it, and `backend` on a listener is opaque",
       ...routes.map((placed) => placed.path),
     );
-  for (const [routeIndex, placed] of routes.entries()) {
-    const earlier = routes.slice(0, routeIndex);
-    checkRoute({ config, names, report }, { listener, listenerPath: path, placed, earlier });
+  const before = new EarlierRoutes();
+  for (const placed of routes) {
+    checkRoute({ config, names, report }, { listener, listenerPath: path, placed, before });
+    before.add(placed);
   }
 }
 
@@ -100,10 +101,10 @@ function checkProxyProtocol(report: Report, listener: ListenerConfig, path: Path
 
 function checkRoute(context: Context, place: RoutePlace): void {
   const { config, names, report } = context;
-  const { listener, listenerPath, placed, earlier } = place;
+  const { listener, listenerPath, placed, before } = place;
   const { route, path } = placed;
-  const sameName = earlier.find((other) => other.route.name === route.name);
-  if (sameName !== undefined)
+  const sameName = before.named(route.name);
+  if (sameName !== null)
     report.error([...path, "name"], `"${route.name}" is also the name of ${formatPath(sameName.path)}`, sameName.path);
   const backend = ownEntry(config.backends, route.backend);
   if (!names.backends.includes(route.backend))
@@ -114,7 +115,7 @@ function checkRoute(context: Context, place: RoutePlace): void {
   checkTermination(report, place);
   checkPolicyOfRoute(context, place);
   if (backend !== undefined) checkWayToBackend(report, place, backend);
-  const hiding = earlierThatHides(placed, earlier);
+  const hiding = before.thatHides(placed);
   if (hiding !== null)
     report.error(
       [...path, "name"],

@@ -32,10 +32,15 @@ export function parseCidr(text: string): Cidr | string {
     return `"${text}" is wider than the IPv4-mapped addresses: write the IPv4 range, or ::/0 for all of IPv6`;
   }
   const prefix = isMapped ? written - MAPPED_PREFIX_BITS : written;
-  const bytes = ip.map((byte, index) => byte & byteMask(index, prefix));
+  const { bytes } = widened({ bytes: ip, prefix }, prefix);
   if (bytes.some((byte, index) => byte !== ip[index]))
     return `"${text}" has bits set beyond its prefix: write ${formatCidr({ bytes, prefix })}, or ${formatIp(ip)} for the one address`;
   return { bytes, prefix };
+}
+
+/** The range of this prefix length, which is not above the other's, that holds it. */
+export function widened({ bytes }: Cidr, prefix: number): Cidr {
+  return { bytes: bytes.map((byte, index) => byte & byteMask(index, prefix)), prefix };
 }
 
 /** The canonical text, always with a prefix length: `10.0.0.1/32`. */
