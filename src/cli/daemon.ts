@@ -73,7 +73,6 @@ export class Daemon implements Control {
   readonly streams: StreamTally = { open: 0, dropped: 0 };
   readonly #startedMs = Date.now();
   readonly #end = Promise.withResolvers<DaemonEnd>();
-  readonly #leaving = Promise.withResolvers<void>();
   #state: "serving" | "draining" = "serving";
   /** We stay, for another process that has taken our place. */
   #standIn: StandIn | null = null;
@@ -84,8 +83,10 @@ export class Daemon implements Control {
   #owesReopening = false;
   /** By a signal or an operator. */
   #toldToStop = false;
+  /** Called when another process has taken over, which speaks for the service from then on. */
+  onLeaving: (() => Promise<void>) | null = null;
   /** Called when an upgrade was abandoned. */
-  onAbandoned: (() => void) | null = null;
+  onAbandoned: (() => Promise<void>) | null = null;
   readonly #telling: ReturnType<typeof setInterval>;
 
   constructor(parts: DaemonParts) {
@@ -105,11 +106,6 @@ export class Daemon implements Control {
   /** Whether anybody relays. */
   get isWell(): boolean {
     return this.#parts.plane.workers.some(({ state }) => state === "serving" || state === "draining");
-  }
-
-  /** Resolves when another process has taken over, which speaks for the service from then on. */
-  get leaving(): Promise<void> {
-    return this.#leaving.promise;
   }
 
   /** Its end, once all that it had to finish is finished. */
@@ -180,29 +176,30 @@ export class Daemon implements Control {
       // Not before: until it accepts, it may not have learned yet what the signal means.
       if (this.#owesReopening) processes.signal(pid, "SIGUSR1");
       this.#state = "draining";
-      this.#leaving.resolve();
       // The service is the successor now: how we are would be taken for how it is.
       clearInterval(this.#telling);
       notices.close();
       liveConfig.drain();
+      const isFirst = !notices.hasManager && !processes.isChild;
+      if (isFirst) this.#standIn = new StandIn({ ...this.#parts, ...succession, successor: pid });
+      this.#finish(places);
+      await Promise.all([plane.stopped(), this.onLeaving?.()]);
+      // Whoever comes from now on is the successor's, and asks it.
       log.info(
         { pid, connections: this.#connections },
         "upgraded: another process serves now, and this one finishes what it has",
       );
-      const isFirst = !notices.hasManager && !processes.isChild;
-      if (isFirst) this.#standIn = new StandIn({ ...this.#parts, ...succession, successor: pid });
-      this.#finish(places);
     } catch (thrown) {
       // Its end was ours to decide.
       if (this.#isEnding) return;
-      log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
       // The successor may have noted itself, and who stands in for us would follow that.
       this.#note("serving");
       plane.share(false);
       liveConfig.release();
-      this.onAbandoned?.();
+      await this.onAbandoned?.();
       // Its workers have no supervisor any more that would take their rows back.
       sweepRows({ counts, processes, plane });
+      log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
     } finally {
       this.#heir = null;
       this.#upgrading = false;

@@ -120,6 +120,10 @@ export class OneProcess implements DataPlane {
     return this.worker.drain(others);
   }
 
+  async stopped(): Promise<void> {
+    // Draining began with it.
+  }
+
   abort(): void {
     this.worker.abort();
   }

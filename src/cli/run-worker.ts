@@ -249,7 +249,9 @@ class WorkerRole {
       this.#ended.resolve(0);
       return;
     }
-    void this.#worker.drain(others).then(async (aborted) => {
+    const drained = this.#worker.drain(others);
+    this.#send({ kind: "draining" });
+    void drained.then(async (aborted) => {
       await Promise.all([this.#output?.close(), this.#spans?.close()]);
       this.#stopLagWatch();
       this.#send({ kind: "drained", aborted });

@@ -107,9 +107,11 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   // An upgrade can no longer be abandoned: from here on the states are ours to write.
   health.adopt(plane.snapshot);
   health.start();
-  void daemon.leaving.then(() => health.stop());
-  void daemon.leaving.then(stopLagWatch);
-  void daemon.leaving.then(() => admin?.close());
+  daemon.onLeaving = async () => {
+    health.stop();
+    stopLagWatch();
+    await admin?.close();
+  };
   hear = (signal) => daemon.signalled(signal);
   for (const signal of early) hear(signal);
   const { aborted, standIn } = await daemon.ended;
@@ -138,8 +140,8 @@ interface Started extends Shared {
   readonly log: Log;
   readonly pidFile: PidFile | null;
   readonly admin: Admin | null;
-  /** At the same address. */
-  readonly reopenAdmin: () => void;
+  /** At the same address. Tells in the log when that cannot be. */
+  readonly reopenAdmin: () => Promise<void>;
   readonly embedded: Quickstart | null;
   /** Of this process, if it relays itself and keeps one. */
   readonly accessLog: () => AccessLogOutput | null;
@@ -159,10 +161,12 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
   let health: HealthChecks | null = null;
   let admin: Admin | null = null;
   let access = OPEN_ACCESS;
-  const reopenAdmin = (): void => {
-    const failed = (thrown: unknown): void =>
+  const reopenAdmin = async (): Promise<void> => {
+    try {
+      await admin?.reopen(access);
+    } catch (thrown) {
       log.error({ problem: messageOf(thrown) }, "the admin API cannot be reached any more");
-    void admin?.reopen(access).catch(failed);
+    }
   };
   const liveConfig = new LiveConfig(loaded, {
     runtime,
@@ -180,7 +184,7 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
       access = nowAccess;
       if (admin === null) return;
       log.info("the admin API goes by the token and the certificates that lie on the disk now");
-      reopenAdmin();
+      void reopenAdmin();
     },
     ...(inheritance !== null && { before: { ...inheritance, slots: new Map(inheritance.slots) } }),
   });

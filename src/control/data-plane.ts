@@ -28,6 +28,8 @@ export interface DataPlane {
   drain(others: readonly string[]): Promise<number>;
   /** Has other processes that relay go on with their access logs in this file, which stays the caller's. */
   passLogFile(file: LogFile): void;
+  /** Resolves once nobody of it accepts any more from the places that somebody else accepts from, since it drains; after a second in any case. */
+  stopped(): Promise<void>;
   /** Ends every connection now. */
   abort(): void;
   /** Asks every process. One that ends meanwhile is not in the answer. */

@@ -20,6 +20,8 @@ const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 30_000;
 /** Waiting for so long for the next start is called a crash loop. */
 const LOOP_WAIT_MS = 1000;
+/** How long a worker that drains is waited for to say so. */
+const STOP_MS = 1000;
 /** What a worker is given beyond the drain time-out before it is killed. */
 const DRAIN_GRACE_MS = 5000;
 
@@ -181,6 +183,13 @@ export class Supervisor implements DataPlane {
     };
     this.#ended();
     return promise;
+  }
+
+  async stopped(): Promise<void> {
+    const { promise: tooLong, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, STOP_MS);
+    await Promise.race([Promise.all(this.#all().map((holder) => holder.stopped)), tooLong]);
+    clearTimeout(timer);
   }
 
   passLogFile(file: LogFile): void {

@@ -62,6 +62,7 @@ export class WorkerProcess {
   aborted = 0;
   readonly #child: ChildProcess;
   readonly #ready = Promise.withResolvers<void>();
+  readonly #stopped = Promise.withResolvers<void>();
   /** Who waits for the answer to `prepare`: "" is yes. */
   #answer: ((problem: string | null) => void) | null = null;
   /** Who waits for the answers to questions, by their number. */
@@ -91,6 +92,7 @@ export class WorkerProcess {
     this.#ping = setInterval(() => this.#checkOn(), patience.pingMs);
     void this.#child.exited.then(({ code, signal }) => {
       clearInterval(this.#ping);
+      this.#stopped.resolve();
       this.#child.channel.close();
       const end = signal === null ? `exit code ${code}` : `killed by ${signal}`;
       const how = this.#reason === "" ? end : `${end}: ${this.#reason}`;
@@ -104,6 +106,11 @@ export class WorkerProcess {
   /** Resolves once it accepts; rejects with a ProxyError when it ends before. */
   get ready(): Promise<void> {
     return this.#ready.promise;
+  }
+
+  /** Resolves once it accepts from no place any more that others accept from: when it drains, or has ended. */
+  get stopped(): Promise<void> {
+    return this.#stopped.promise;
   }
 
   /** Has it build a snapshot. "" or why it cannot; null when it ends without an answer. */
@@ -193,6 +200,9 @@ export class WorkerProcess {
         break;
       case "leaving":
         onLeaving();
+        break;
+      case "draining":
+        this.#stopped.resolve();
         break;
       case "drained":
         this.aborted = message.aborted;

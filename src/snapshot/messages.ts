@@ -56,7 +56,7 @@ export type ToWorker =
   | { readonly kind: "abandon" }
   /** Whether another daemon has the queues too, for as long as an upgrade takes. A worker that loses its supervisor leaves them to that one then. */
   | { readonly kind: "share"; readonly shared: boolean }
-  /** Accept no more, finish, and end. Answered by `drained`. `others`: the places that somebody else accepts from. */
+  /** Accept no more, finish, and end. Answered by `draining`, and by `drained`. `others`: the places that somebody else accepts from. */
   | { readonly kind: "drain"; readonly others: readonly string[] }
   /** Go on with the access log in the file that is passed. */
   | { readonly kind: "log file" }
@@ -75,6 +75,8 @@ export type FromWorker =
   | { readonly kind: "refused"; readonly problem: string }
   /** It has to end, as somebody else has asked it to or as it cannot go on. Answered by `drain`. */
   | { readonly kind: "leaving" }
+  /** It accepts from no place any more that others accept from. */
+  | { readonly kind: "draining" }
   | { readonly kind: "drained"; readonly aborted: number }
   | { readonly kind: "pong" }
   /** As the question wants it: see `Answers`. */

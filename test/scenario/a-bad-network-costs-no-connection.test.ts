@@ -119,7 +119,7 @@ backends:
 
     const client = `const net = require("net"); const port = ${await daemon.port("nearest")};
 const next = (left) => left > 0 && net.connect(port, "127.0.0.1").on("close", () => next(left - 1)).resume().end("hello"); next(30)`;
-    expect((await a.run([process.execPath, "-e", client])).exitCode).toBe(0);
+    expect((await a.run([process.execPath, "-e", client], { patienceMs: 25_000 })).exitCode).toBe(0);
     const records = await eventually("all had their records", () => {
       const those = daemon.records.filter(({ backend }) => backend === "nearest");
       return those.length === 30 ? those : null;

@@ -79,6 +79,7 @@ export class FakeWorker {
     if (message.kind === "start" || message.kind === "commit")
       this.say({ kind: "serving", generation: this.#generation });
     if (message.kind === "drain" || message.kind === "abort") {
+      this.say({ kind: "draining" });
       this.say({ kind: "drained", aborted: 0 });
       this.exit(0);
     }

@@ -67,7 +67,7 @@ export class Host {
   }
 
   /** Runs a program on this host to its end. */
-  run(command: readonly string[], options: ChildOptions & { readonly input?: string } = {}): Promise<Outcome> {
+  run(command: readonly string[], options: Parameters<typeof run>[1] = {}): Promise<Outcome> {
     return run(this.#inside(command), this.#at(options));
   }
 

@@ -339,6 +339,23 @@ describe("another number of workers", () => {
 });
 
 describe("the end", () => {
+  test("nobody accepts any more once every worker has said so, or has ended", async () => {
+    const made = await started();
+    for (const index of [0, 1]) worker(made, index).ignores.add("drain");
+    const drained = made.supervisor.drain(["127.0.0.1:1000"]);
+    let hasStopped = false;
+    const stopped = made.supervisor.stopped().then(() => {
+      hasStopped = true;
+    });
+    worker(made, 0).say({ kind: "draining" });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(hasStopped).toBe(false);
+    worker(made, 1).exit(null, "SIGKILL");
+    await stopped;
+    worker(made, 0).exit(0);
+    await drained;
+  });
+
   test("counts the connections of a worker that was killed in it", async () => {
     const made = await started();
     made.counts.row(made.counts.owners()[0]?.row ?? 0).add(DAEMON_SLOT);

@@ -76,5 +76,5 @@ describe("a list of connections", () => {
 });
 
 function objects(): number {
-  return heapStats().objectTypeCounts["Object"] ?? 0;
+  return heapStats().objectTypeCounts.Object ?? 0;
 }
