@@ -56,7 +56,7 @@ const UNDERSTOOD: readonly string[] = [
 
 type Draft = { -readonly [Key in keyof Omit<ChainLink, "der" | "details" | "isV3">]: ChainLink[Key] };
 
-/** Reads one certificate, DER. Null when it is malformed; never throws. */
+/** Reads one certificate, DER. Null when it is malformed, or names another algorithm inside than it is signed by (4.1.1.2); never throws. */
 export function readChainLink(der: Uint8Array): ChainLink | null {
   const details = readCertificateDetails(der);
   if (details === null) return null;
@@ -65,7 +65,8 @@ export function readChainLink(der: Uint8Array): ChainLink | null {
   reader.open(TAG.SEQUENCE);
   const isV3 = reader.nextTag === VERSION && readVersion(reader) === V3;
   reader.skip(TAG.INTEGER); // serial
-  for (let field = 0; field < 5; field++) reader.skip(TAG.SEQUENCE); // algorithm, issuer, validity, subject, public key
+  const algorithm = element(reader);
+  for (let field = 0; field < 4; field++) reader.skip(TAG.SEQUENCE); // issuer, validity, subject, public key
   if (reader.nextTag === ISSUER_UNIQUE_ID) reader.skip(ISSUER_UNIQUE_ID);
   if (reader.nextTag === SUBJECT_UNIQUE_ID) reader.skip(SUBJECT_UNIQUE_ID);
   const draft: Draft = {
@@ -76,7 +77,23 @@ export function readChainLink(der: Uint8Array): ChainLink | null {
     demandsUnknown: false,
   };
   if (reader.nextTag === EXTENSIONS) readExtensions(reader, draft);
-  return reader.malformed ? null : { der, details, isV3, ...draft };
+  if (reader.malformed || signedBy(der) !== algorithm) return null;
+  return { der, details, isV3, ...draft };
+}
+
+/** The algorithm of the signature that is there, as `element`. */
+function signedBy(der: Uint8Array): string {
+  const reader = new DerReader(der);
+  reader.open(TAG.SEQUENCE);
+  reader.skip(TAG.SEQUENCE);
+  return element(reader);
+}
+
+/** The whole of the next element, a SEQUENCE, in hexadecimal. */
+function element(reader: DerReader): string {
+  const start = reader.position;
+  reader.skip(TAG.SEQUENCE);
+  return hex(reader.since(start));
 }
 
 function readVersion(reader: DerReader): number {

@@ -1,6 +1,9 @@
 // Verifying a certificate's chain (RFC 5280, 6), for a platform whose TLS library cannot be asked for all of it. Strict where OpenSSL is: only
 // self-issued authorities of the list are anchors, everything in the chain has its dates, uses and constraints looked at, and with revocation
 // lists every certificate must have one that is signed by its issuer and up to date. The arithmetic of signatures is the caller's.
+//
+// Anybody may send a chain, so what one costs is bounded: chains are put together by names first, and signatures verified from the anchor down. Whatever
+// a peer has made up itself fails at the first one; no key is computed with that an authority of ours does not vouch for.
 
 import { EXTENDED_KEY_USAGE } from "./certificate-details.ts";
 import { type ChainLink, readChainLink } from "./chain-link.ts";
@@ -31,27 +34,42 @@ export interface ChainTrust {
 const CHAIN_LIMIT = 8;
 /** Certificates of a peer that are looked at. */
 const PRESENTED_LIMIT = 10;
-/** Signatures that one verification may cost: a peer can send many authorities of one name. */
+/** Steps upwards that are tried: a peer can send many authorities of one name, and these make many chains. */
+const STEP_LIMIT = 100;
+/** Signatures that one verification may cost. */
 const SIGNATURE_LIMIT = 32;
 
 const WEAK_SIGNATURES: readonly string[] = ["ecdsa-with-SHA1", "RSA-SHA1", "RSA-MD5"];
 
 /** Of several chains that fail, what is told: the reason of one that got further. Revocation is never outweighed. */
 const REVOKED = "CERT_REVOKED";
+const UNVERIFIED = "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
 
-/** "" when a chain leads from the first certificate (DER) to an anchor, or the reason why none does: BoringSSL's name of it, or its words where it has none. */
-export function verifyChain(presented: readonly Uint8Array[], trust: ChainTrust, nowMs: number): string {
+/** What came of a verification. */
+export interface ChainVerdict {
+  /** "" or why no chain leads to an anchor: BoringSSL's name of it, or its words where it has none. */
+  readonly fault: string;
+  /** When there is no fault: the chain that is good, from the leaf to the anchor. */
+  readonly chain: readonly ChainLink[];
+}
+
+/** Whether a chain leads from the first certificate (DER) to an anchor. */
+export function verifyChain(presented: readonly Uint8Array[], trust: ChainTrust, nowMs: number): ChainVerdict {
   const [leaf, ...others] = presented.slice(0, PRESENTED_LIMIT).map(readChainLink);
-  if (leaf === undefined || leaf === null) return "CERT_UNREADABLE";
+  if (leaf === undefined || leaf === null) return { fault: "CERT_UNREADABLE", chain: [] };
   // With such a key nobody can end a handshake, so this is found out before all else.
-  if (leaf.details.keyUsage?.digitalSignature === false) return "KEY_USAGE_BIT_INCORRECT";
-  const search = new Search(
-    trust,
-    others.filter((link) => link !== null),
-    nowMs,
-  );
+  if (leaf.details.keyUsage?.digitalSignature === false) return { fault: "KEY_USAGE_BIT_INCORRECT", chain: [] };
+  const search = new Search(trust, issuersFor(leaf, others, trust), nowMs);
   search.extend([leaf]);
-  return search.reason();
+  return search.verdict();
+}
+
+/** Who may stand above the leaf: ours first, each certificate once. */
+function issuersFor(leaf: ChainLink, presented: readonly (ChainLink | null)[], trust: ChainTrust): ChainLink[] {
+  const issuers = trust.authorities.filter((each) => !isSame(each, leaf));
+  for (const link of presented)
+    if (link !== null && !isSame(link, leaf) && !issuers.some((each) => isSame(each, link))) issuers.push(link);
+  return issuers;
 }
 
 /** Whether two links are the same certificate. */
@@ -63,32 +81,45 @@ function isSelfIssued({ details }: ChainLink): boolean {
   return details.issuer === details.subjectDer;
 }
 
+/** By what it says: nobody else is to be looked for. Between two keys of an authority there are some that issued themselves and are signed by the other. */
+function isSelfSigned(link: ChainLink): boolean {
+  const { authorityKeyId, subjectKeyId } = link.details;
+  return isSelfIssued(link) && (authorityKeyId === "" || authorityKeyId === subjectKeyId);
+}
+
 /** Goes through the chains that there are. */
 class Search {
   readonly #trust: ChainTrust;
-  readonly #presented: readonly ChainLink[];
+  readonly #issuers: readonly ChainLink[];
   readonly #nowMs: number;
+  readonly #signed = new Map<ChainLink, Map<ChainLink, boolean>>();
+  #steps = 0;
   #signatures = 0;
-  #isGood = false;
+  #good: readonly ChainLink[] = [];
   #isRevoked = false;
   /** Of the first complete chain. */
   #fault = "";
+  /** A chain was complete by its names only. */
+  #isForged = false;
   /** Where no chain was complete. */
   #gap = "";
 
-  constructor(trust: ChainTrust, presented: readonly ChainLink[], nowMs: number) {
+  constructor(trust: ChainTrust, issuers: readonly ChainLink[], nowMs: number) {
     this.#trust = trust;
-    this.#presented = presented;
+    this.#issuers = issuers;
     this.#nowMs = nowMs;
   }
 
-  reason(): string {
-    if (this.#isRevoked) return REVOKED;
-    return this.#isGood ? "" : this.#fault || this.#gap;
+  verdict(): ChainVerdict {
+    if (this.#isRevoked) return { fault: REVOKED, chain: [] };
+    if (this.#good.length > 0) return { fault: "", chain: this.#good };
+    const gap = this.#isForged ? "CERT_SIGNATURE_FAILURE" : this.#gap;
+    return { fault: this.#fault || gap || UNVERIFIED, chain: [] };
   }
 
-  /** `chain`: from the leaf upwards; the last one's issuer is to be found. */
+  /** `chain`: from the leaf upwards, by names; the last one's issuer is to be found. */
   extend(chain: readonly ChainLink[]): void {
+    if (this.#steps++ >= STEP_LIMIT) return;
     const last = chain[chain.length - 1] as ChainLink;
     const { authorities } = this.#trust;
     const anchor = isSelfIssued(last) ? authorities.find((each) => isAnchorFor(each, last)) : undefined;
@@ -96,25 +127,32 @@ class Search {
       this.#judge([...chain.slice(0, -1), anchor]);
       return;
     }
-    const isNew = (link: ChainLink): boolean => !chain.some((each) => isSame(each, link));
-    const candidates = [...authorities, ...this.#presented].filter(
-      (each) => each.details.subjectDer === last.details.issuer && isNew(each) && this.#hasSigned(each, last),
-    );
+    const candidates = isSelfSigned(last)
+      ? []
+      : this.#issuers.filter((each) => isNamedBy(each, last) && !chain.includes(each));
     for (const candidate of chain.length < CHAIN_LIMIT ? candidates : []) this.extend([...chain, candidate]);
     if (candidates.length === 0) this.#gap ||= gapOf(chain, last);
   }
 
-  #hasSigned(issuer: ChainLink, { der, details }: ChainLink): boolean {
-    const { subjectKeyId } = issuer.details;
-    if (subjectKeyId !== "" && details.authorityKeyId !== "" && subjectKeyId !== details.authorityKeyId) return false;
-    return this.#signatures++ < SIGNATURE_LIMIT && this.#trust.isSignedBy(der, issuer.der);
-  }
-
   #judge(chain: readonly ChainLink[]): void {
+    for (let depth = chain.length - 2; depth >= 0; depth--) {
+      if (this.#hasSigned(chain[depth + 1] as ChainLink, chain[depth] as ChainLink)) continue;
+      this.#isForged = true;
+      return;
+    }
     const fault = this.#faultOf(chain);
     if (fault === REVOKED) this.#isRevoked = true;
-    else if (fault === "") this.#isGood = true;
-    else this.#fault ||= fault;
+    else if (fault !== "") this.#fault ||= fault;
+    else if (this.#good.length === 0) this.#good = chain;
+  }
+
+  #hasSigned(issuer: ChainLink, link: ChainLink): boolean {
+    const known = this.#signed.get(issuer) ?? new Map<ChainLink, boolean>();
+    this.#signed.set(issuer, known);
+    const answer =
+      known.get(link) ?? (this.#signatures++ < SIGNATURE_LIMIT && this.#trust.isSignedBy(link.der, issuer.der));
+    known.set(link, answer);
+    return answer;
   }
 
   /** `chain` ends with an anchor. */
@@ -183,7 +221,16 @@ function isAnchorFor(anchor: ChainLink, { details }: ChainLink): boolean {
   );
 }
 
+/** Whether `link` names this issuer, and its key where both say which. */
+function isNamedBy(issuer: ChainLink, { details }: ChainLink): boolean {
+  const { subjectDer, subjectKeyId } = issuer.details;
+  const { authorityKeyId } = details;
+  return (
+    subjectDer === details.issuer && (subjectKeyId === "" || authorityKeyId === "" || subjectKeyId === authorityKeyId)
+  );
+}
+
 function gapOf(chain: readonly ChainLink[], last: ChainLink): string {
   if (isSelfIssued(last)) return chain.length === 1 ? "DEPTH_ZERO_SELF_SIGNED_CERT" : "SELF_SIGNED_CERT_IN_CHAIN";
-  return chain.length === 1 ? "UNABLE_TO_VERIFY_LEAF_SIGNATURE" : "UNABLE_TO_GET_ISSUER_CERT";
+  return chain.length === 1 ? UNVERIFIED : "UNABLE_TO_GET_ISSUER_CERT";
 }

@@ -14,6 +14,8 @@ const SCENARIOS = [
   "quickstart-serves-the-printed-curl-command",
   "re-encryption-and-truncation",
   "endpoints-that-prove-who-they-are-are-served",
+  "endpoints-must-prove-who-they-are",
+  "bad-certificates-are-refused-by-name",
   "least-connections-fills-the-emptiest",
   "limits-make-newcomers-wait",
   "sighup-reloads-everything",

@@ -7,7 +7,7 @@ import type { CloseReason } from "../../src/telemetry/close-reason.ts";
 import type { KeyPair } from "../../src/tls-tools/tls-tools.ts";
 import type { Peer } from "../conformance/peers.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
-import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
 import { type EndpointCertificates, endpointCertificates, type OddName } from "../support/endpoint-certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { startOpensslServer } from "../support/openssl-server.ts";
@@ -61,6 +61,13 @@ const HANDSHAKE_1_2 = [
   RECORD.CHANGE_CIPHER_SPEC,
   RECORD.HANDSHAKE,
 ];
+
+/** What an endpoint got. Deno's first hello may hold no key share that these endpoints take: then it is repeated. */
+function recordsOf(link: Parameters<typeof recordTypes>[0]): readonly number[] {
+  const types = recordTypes(link);
+  const isRepeated = IS_DENO && types.slice(0, 3).join() === [...HELLO, RECORD.CHANGE_CIPHER_SPEC, ...HELLO].join();
+  return types.slice(isRepeated ? 2 : 0);
+}
 const ENDPOINT = "subject CN=endpoint, SANs localhost";
 
 const dns = (...values: string[]): OddName[] => values.map((value) => ({ type: "dns", value }));
@@ -283,7 +290,7 @@ describe.skipIf(missing !== "").each([
       expect(shown.replace(/, serial [0-9a-f]+$/, "")).toBe(names);
       const [link] = endpoint.links;
       await eventually("the endpoint was left", () => link?.client.destroyed === true);
-      expect(link === undefined ? [] : recordTypes(link).filter((type) => type !== RECORD.ALERT)).toEqual([...records]);
+      expect(link === undefined ? [] : recordsOf(link).filter((type) => type !== RECORD.ALERT)).toEqual([...records]);
       if (records === HELLO) expect(endpoint.sessions).toHaveLength(0);
       expect(endpoint.sessions.map(({ text }) => text).join("")).toBe("");
     });
@@ -375,7 +382,7 @@ test.skipIf(missing !== "")(
         good.address,
       ]);
     }
-    for (const link of [...stranger.links, ...passingOver.links]) expect(recordTypes(link)).toEqual(HELLO);
+    for (const link of [...stranger.links, ...passingOver.links]) expect(recordsOf(link)).toEqual(HELLO);
     expect([stranger.links.length, passingOver.links.length]).toEqual([2, 2]);
   },
 );

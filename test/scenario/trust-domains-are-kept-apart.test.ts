@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createAuthority, type KeyPair } from "../../src/tls-tools/tls-tools.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { Child, run } from "../support/child.ts";
-import { type AccessLine, bunnel, type Daemon, startDaemon } from "../support/daemon.ts";
+import { type AccessLine, bunnel, type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { type ForgeryOptions, forge, keepPair } from "../support/forgery.ts";
 import { clientCommand } from "../support/openssl.ts";
@@ -148,7 +148,7 @@ describe.skipIf(missing !== "")(`clients ${missing}`.trim(), () => {
     address: 127.0.0.1:0
     tls: { ${certificates}, ${tls} }
     routes: ${routes}`;
-    const both = `trust_domains: ${bundles((domain) => authorities[domain].root)}, session_tickets: true`;
+    const both = `trust_domains: ${bundles((domain) => authorities[domain].root)}${IS_DENO ? "" : ", session_tickets: true"}`;
     const same = `trust_domains: ${bundles((domain) => namesakes[domain])}`;
     const routed = (policy: string): string => `[{ name: all, tls: terminate, policy: ${policy}, backend: echo }]`;
     daemon = await startDaemon(`

@@ -19,17 +19,19 @@ const HASHES: Readonly<Record<string, string | null>> = {
 
 /** Pairs of certificates that are remembered. */
 const PAIRS_KEPT = 2000;
-const pairs = new Map<string, boolean>();
+const pairs = new Set<string>();
 
-/** See `Runtime.isSignedBy`. Remembers: here a signature costs more than all else in a handshake, and the same peers come again and again. */
+/**
+ * Whether the key of `issuer` signed `certificate` (both DER). Remembers those that are good: here a signature costs more than all else in a handshake, and
+ * the same peers come again and again. Of what strangers make up nothing is kept.
+ */
 export function isSignedBy(certificate: Uint8Array, issuer: Uint8Array): boolean {
   const pair = `${Buffer.from(certificate).toString("base64")} ${Buffer.from(issuer).toString("base64")}`;
-  const known = pairs.get(pair);
-  if (known !== undefined) return known;
-  const answer = hasSigned(certificate, issuer);
+  if (pairs.has(pair)) return true;
+  if (!hasSigned(certificate, issuer)) return false;
   if (pairs.size >= PAIRS_KEPT) pairs.clear();
-  pairs.set(pair, answer);
-  return answer;
+  pairs.add(pair);
+  return true;
 }
 
 function hasSigned(certificate: Uint8Array, issuer: Uint8Array): boolean {

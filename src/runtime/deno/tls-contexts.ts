@@ -12,13 +12,21 @@ import { isListSignedBy, isSignedBy } from "./signatures.ts";
 
 /** What both directions hold. */
 interface Verifying {
-  /** "", or why a peer that presents these certificates (DER, its own first) is refused. */
-  verify(presented: readonly Uint8Array[]): string;
+  /** Judges what a peer presents (DER, its own certificate first). */
+  verify(presented: readonly Uint8Array[]): PeerVerdict;
+}
+
+/** What our own verification says of a peer. */
+export interface PeerVerdict {
+  /** "" or why it is refused. */
+  readonly fault: string;
+  /** Whether it is an authority itself (CA=true). */
+  readonly isCa: boolean;
   /**
-   * Whether an authority among ours or theirs may vouch for some URIs only. Deno's library refuses every chain with such a one, whatever the URI, because it
-   * cannot compare URIs.
+   * Whether an authority of the chain that is believed may vouch for some URIs only. Deno's library refuses every chain with such a one, whatever the URI,
+   * because it cannot compare URIs. What else a peer sends along does not count: it could talk its way past Deno's verdict.
    */
-  constrainsUris(presented: readonly Uint8Array[]): boolean;
+  readonly constrainsUris: boolean;
 }
 
 /** A context that this runtime has built. */
@@ -69,13 +77,10 @@ function verification(usage: ChainTrust["usage"], caPem: readonly string[], crlP
   const constrains = ({ permitted, excluded }: ChainLink): boolean =>
     [...permitted, ...excluded].some(({ kind }) => kind === "uri");
   return {
-    verify: (presented) => verifyChain(presented, trust, Date.now()),
-    constrainsUris: (presented) =>
-      authorities.some(constrains) ||
-      presented.slice(1).some((der) => {
-        const link = readChainLink(der);
-        return link !== null && constrains(link);
-      }),
+    verify: (presented) => {
+      const { fault, chain } = verifyChain(presented, trust, Date.now());
+      return { fault, isCa: chain[0]?.details.isCa === true, constrainsUris: chain.some(constrains) };
+    },
   };
 }
 

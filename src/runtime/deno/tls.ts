@@ -33,6 +33,8 @@ const NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE";
 const UNKNOWN_ISSUER = "UNABLE_TO_GET_ISSUER_CERT";
 /** What Deno says where it has no other name. */
 const NO_NAME = "SSLV3_ALERT_HANDSHAKE_FAILURE";
+/** Deno's code for it is that of a certificate that has signed itself. */
+const AUTHORITY = "it is an authority (CA=true)";
 const LEAVES_KEPT = 1000;
 /** For the library to judge what came before an end. */
 const LAST_WORDS_MS = 10;
@@ -140,15 +142,15 @@ function judgeServer(
 
 /** Ours and Deno's verification have to agree; ours has the better words. */
 function judgeChain(
-  { verify, constrainsUris }: DenoServerContext | DenoClientContext,
+  { verify }: DenoServerContext | DenoClientContext,
   presented: readonly Uint8Array[],
   secured: tls.TLSSocket,
 ): Verdict {
   const leaf = presented[0] ?? new Uint8Array(0);
-  const fault = verify(presented);
+  const { fault, isCa, constrainsUris } = verify(presented);
   if (fault !== "") return refused(fault, leaf);
-  if (!secured.authorized && !constrainsUris(presented))
-    return refused(codeOfRefusal(secured) || "CERT_REJECTED", leaf);
+  if (!secured.authorized && !constrainsUris)
+    return refused(isCa ? AUTHORITY : codeOfRefusal(secured) || "CERT_REJECTED", leaf);
   return isReadable(leaf) ? accepted(leaf) : refused("CERT_UNREADABLE", leaf);
 }
 
@@ -178,13 +180,14 @@ function presentedBy(secured: tls.TLSSocket): Uint8Array[] {
   if (own === undefined) return [];
   // The way to more than one is long.
   if (own.issuerCertificate === undefined) return [new Uint8Array(own.raw)];
-  const presented: Uint8Array[] = [];
+  // A peer may send the same one twice, and more behind it. One that has signed itself names itself as its issuer.
+  const seen = new Set<tls.DetailedPeerCertificate>();
   let next: tls.DetailedPeerCertificate | undefined = secured.getPeerCertificate(true);
-  while (next?.raw !== undefined && !presented.some((der) => Buffer.compare(der, next?.raw ?? der) === 0)) {
-    presented.push(new Uint8Array(next.raw));
+  while (next?.raw !== undefined && !seen.has(next)) {
+    seen.add(next);
     next = next.issuerCertificate;
   }
-  return presented;
+  return Array.from(seen, ({ raw }) => new Uint8Array(raw));
 }
 
 /** Deno has a code here, not an Error as its types say. */
