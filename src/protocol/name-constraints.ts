@@ -25,7 +25,7 @@ export function constraintViolation(authority: ChainLink, link: ChainLink): stri
     for (const name of names) {
       if (allowed.length > 0 && !allowed.some((subtree) => isWithin(name, subtree)))
         return "permitted subtree violation";
-      if (denied.some((subtree) => isWithin(name, subtree) || !isReadable(name, subtree)))
+      if (denied.some((subtree) => isWithin(name, subtree) || mayBeWithin(name, subtree)))
         return "excluded subtree violation";
     }
   }
@@ -42,8 +42,10 @@ function namesOf({ details: { dnsNames, uris, ips, commonNames } }: ChainLink): 
 }
 
 function hasNameOf({ details, nameTags }: ChainLink, tag: number): boolean {
+  if (nameTags.has(tag)) return true;
   // An e-mail address may stand in the subject as well.
-  return nameTags.has(tag) || ((tag === DIRECTORY_NAME || tag === EMAIL) && details.subject !== "");
+  if (tag === EMAIL) return details.subject.includes("emailAddress=");
+  return tag === DIRECTORY_NAME && details.subject !== "";
 }
 
 function isWithin(name: string, { kind, base }: Subtree): boolean {
@@ -58,9 +60,10 @@ function isBelow(name: string, base: string): boolean {
   return name.endsWith(base.startsWith(".") ? base : `.${base}`);
 }
 
-/** What cannot be compared must not slip past an exclusion. */
-function isReadable(name: string, { kind }: Subtree): boolean {
-  return kind !== "uri" || hostOf(name) !== "";
+/** What cannot be compared must not slip past an exclusion, nor a wildcard that stands for a name within. */
+function mayBeWithin(name: string, { kind, base }: Subtree): boolean {
+  if (kind === "uri") return hostOf(name) === "";
+  return kind === "dns" && name.startsWith("*.") && base.endsWith(name.slice(1));
 }
 
 /** Of a URI with an authority part; "" without one. */

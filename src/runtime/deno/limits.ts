@@ -97,6 +97,10 @@ export const LIMITS: readonly Limit[] = [
     lines: ["all addresses and one of them on the same port"],
   },
   {
+    what: "Certificates signed with SHA-1 or SHA-224, RSA keys of less than 2048 bits, authorities on P-521, certificates of version 1, critical policies, more than six in a chain, constraints on directory names",
+    instead: "Refused, as Deno's library or our verification does not read them.",
+  },
+  {
     what: "An alert for a client that shows no certificate, or one that does not verify",
     instead: "It is reset. Its handshake has ended by then, as with TLS 1.3 everywhere; the access log has the reason.",
     lines: ["openssl without a certificate, "],

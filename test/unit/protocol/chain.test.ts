@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { hex } from "../../../src/base/bytes.ts";
 import { type ChainTrust, type SignedList, verifyChain } from "../../../src/protocol/chain.ts";
 import { readChainLink } from "../../../src/protocol/chain-link.ts";
+import { constraintViolation } from "../../../src/protocol/name-constraints.ts";
 import { pemBytes, splitPem } from "../../../src/protocol/pem.ts";
 import { readRevocationList } from "../../../src/protocol/revocation-list.ts";
 import { isListSignedBy, isSignedBy } from "../../../src/runtime/deno/signatures.ts";
@@ -245,6 +246,9 @@ describe("revocation lists", () => {
 });
 
 describe("name constraints", () => {
+  const withNames = (names: Parameters<typeof issueWithNames>[2]): Promise<KeyPair> =>
+    issueWithNames(pki.authority, { commonName: "x", usage: "client", lifetimeMs: HOUR_MS }, names);
+  const withDns = (value: string): Promise<KeyPair> => withNames([{ type: "dns", value }]);
   const confined = async (nameConstraints: { dns?: string[]; ip?: string[]; uri?: string[] }): Promise<KeyPair> =>
     await createAuthority({ commonName: "confined", lifetimeMs: DAY_MS, nameConstraints });
 
@@ -269,5 +273,30 @@ describe("name constraints", () => {
       expect(verdict([await issue(names)], by)).toBe("permitted subtree violation");
     const named = await issueCertificate(authority, { commonName: "b.test", usage: "client", lifetimeMs: HOUR_MS });
     expect(verdict([named], by)).toBe("permitted subtree violation");
+  });
+
+  test.each([
+    ["x.a.test", "excluded subtree violation"],
+    ["*.a.test", "excluded subtree violation"],
+    ["*.test", "excluded subtree violation"],
+    ["*.xa.test", ""],
+    ["xa.test", ""],
+  ])("a name that may be within what is excluded: %s", async (name, reason) => {
+    const [link] = ders((await withDns(name)).certificatePem).map(readChainLink);
+    if (link === undefined || link === null) throw new Error("no certificate");
+    const excluded = [{ kind: "dns", tag: 0x82, base: "a.test" } as const];
+    expect(constraintViolation({ ...link, excluded }, link)).toBe(reason);
+  });
+
+  test("e-mail addresses, which are not read, are refused where there is one", async () => {
+    const permitted = [{ kind: "other", tag: 0x81, base: "612e74657374" } as const];
+    for (const [type, value, reason] of [
+      ["email", "x@a.test", "unsupported name constraint type"],
+      ["dns", "a.test", ""],
+    ] as const) {
+      const [link] = ders((await withNames([{ type, value }])).certificatePem).map(readChainLink);
+      if (link === undefined || link === null) throw new Error("no certificate");
+      expect(constraintViolation({ ...link, permitted }, link)).toBe(reason);
+    }
   });
 });
