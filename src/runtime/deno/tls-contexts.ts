@@ -40,7 +40,7 @@ export function serverContext(identity: ServerIdentity): ServerContext {
   const { chainPem, keyPem, clientAuth, clientCaPem, clientCrlPem, sessionTickets } = identity;
   checkCertificate(chainPem, keyPem);
   if (sessionTickets)
-    throw badMaterial("session_tickets: true is not possible on Deno, whose TLS library forgets every session");
+    throw badMaterial("session_tickets: true is not possible on Deno, whose TLS library cannot give out tickets");
   if (clientAuth !== "none" && clientCaPem.length === 0)
     throw badMaterial("clients are asked for a certificate, but there is no CA to verify it with");
   const context: DenoServerContext = { identity, ...verification("client", clientCaPem, clientCrlPem) };
