@@ -29,7 +29,8 @@ describe("lists of the test authority", () => {
     expect(list.issuer).not.toBe(detailsOf(pki.viaIntermediate.certificatePem).issuer);
     expect(list.authorityKeyId).toBe(detailsOf(pki.authority.certificatePem).subjectKeyId);
     expect(list).toMatchObject({ revokedCount: 1, problem: "" });
-    expect(Math.abs(list.nextUpdateMs - Date.now() - 86_400_000)).toBeLessThan(600_000);
+    // It was made when the suite began.
+    expect(Math.abs(list.nextUpdateMs - Date.now() - 86_400_000)).toBeLessThan(3_600_000);
     expect(list.thisUpdateMs).toBeLessThan(Date.now());
   });
 
