@@ -6,10 +6,9 @@
 import type net from "node:net";
 import { codeOf } from "../../base/errors.ts";
 import type { CloseCode, SocketHandlers, StreamSocket } from "../runtime.ts";
+import { boundedWrite } from "./bounded-write.ts";
 import { Inflow } from "./inflow.ts";
 
-/** Bytes that wait to be taken by the kernel, at most. */
-const WRITE_LIMIT_BYTES = 256 * 1024;
 /** What `socket.data` is before its owner has set it. */
 const NO_DATA: unknown = undefined;
 
@@ -90,18 +89,7 @@ export class DenoSocket<S> implements StreamSocket<S> {
 
   write(bytes: Uint8Array): number {
     if (this.#isDead || this.#isShut) return -1;
-    const target = this.raw;
-    let taken = 0;
-    // What the kernel takes at once makes room again. Only when something waits does `drain` follow for certain.
-    while (taken < bytes.length) {
-      const room = WRITE_LIMIT_BYTES - target.writableLength;
-      if (room <= 0) break;
-      // Not `slice`, by which a Buffer would be shared.
-      const piece = new Uint8Array(bytes.subarray(taken, taken + room));
-      target.write(piece);
-      taken += piece.length;
-    }
-    return taken;
+    return boundedWrite(this.raw, bytes);
   }
 
   shutdown(): void {

@@ -3,11 +3,9 @@
 
 import type tls from "node:tls";
 import type { CloseCode, SocketHandlers, StreamSocket } from "../runtime.ts";
+import { boundedWrite } from "./bounded-write.ts";
 import type { Carrier } from "./carrier.ts";
 import { Inflow } from "./inflow.ts";
-
-/** Bytes that wait to be encrypted and taken by the kernel, at most. */
-const WRITE_LIMIT_BYTES = 256 * 1024;
 
 /** A connected TLS socket whose handshake has been judged. */
 export class DenoTlsSocket<S> implements StreamSocket<S> {
@@ -75,18 +73,7 @@ export class DenoTlsSocket<S> implements StreamSocket<S> {
 
   write(bytes: Uint8Array): number {
     if (this.#isDead || this.#isShut) return -1;
-    const target = this.#tls;
-    let taken = 0;
-    // What the kernel takes at once makes room again. Only when something waits does `drain` follow for certain.
-    while (taken < bytes.length) {
-      const room = WRITE_LIMIT_BYTES - target.writableLength;
-      if (room <= 0) break;
-      // Not `slice`, by which a Buffer would be shared.
-      const piece = new Uint8Array(bytes.subarray(taken, taken + room));
-      target.write(piece);
-      taken += piece.length;
-    }
-    return taken;
+    return boundedWrite(this.#tls, bytes);
   }
 
   shutdown(): void {
