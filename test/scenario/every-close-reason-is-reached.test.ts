@@ -117,6 +117,15 @@ afterAll(async () => {
   for (const resource of resources.reverse()) await resource[Symbol.asyncDispose]();
 });
 
+/** Sends to a listener whose backend has room for one connection, while another client has it. */
+async function sendWhenFull(address: string): Promise<void> {
+  const before = holding.peers.length;
+  const first = await connectTo(address);
+  await holding.nth(before);
+  await send(address);
+  first.socket.resetAndDestroy();
+}
+
 /** Has openssl try the mTLS listener with this certificate, and waits until it has given up. */
 function tryTls(address: string, certificate: TestPki["client"] | undefined, ...extra: string[]): Promise<void> {
   return tryOpenssl(pki, address, certificate, ...extra);
@@ -227,26 +236,14 @@ const CASES: readonly Case[] = [
     reason: "no_endpoint",
     how: "the only endpoint is at its limit",
     listener: "full",
-    async provoke(address) {
-      const before = holding.peers.length;
-      const first = await connectTo(address);
-      await holding.nth(before);
-      await send(address);
-      first.socket.resetAndDestroy();
-    },
+    provoke: sendWhenFull,
     expected: ["upstream", "connect", "SC", /^every endpoint of full is at its limit$/],
   },
   {
     reason: "backend_overload",
     how: "the backend is at its limit, and nobody may wait",
     listener: "overloaded",
-    async provoke(address) {
-      const before = holding.peers.length;
-      const first = await connectTo(address);
-      await holding.nth(before);
-      await send(address);
-      first.socket.resetAndDestroy();
-    },
+    provoke: sendWhenFull,
     expected: ["proxy", "connect", "sQ", /^overloaded: max_connections 1$/],
   },
   {
