@@ -144,9 +144,8 @@ const ROUTES: CurvePlan = {
   name: "routes and policies",
   about: `one listener with ever more routes by the client's address, of which only the last matches; a fresh process for each size; ${LOAD}`,
   why:
-    "Routes are asked in order, because the first that matches wins; so a connection of the last one pays for all before it, some 10 to 40 ns for each. A policy is asked only " +
-    "on its own route, so policies cost memory alone. Reading a config takes longer with the square of the routes of a listener, each of which is compared with all before it " +
-    "to warn of those that no client can reach (`src/config/reach.ts`).",
+    "Routes are filed under what they match by (`src/proxy/router.ts`), so a connection of the last of 10,000 finds it in less than a microsecond; asked in order they took " +
+    "400 µs. A policy is asked only on its own route, and its rules are filed in the same way. Memory grows by what a route and a policy are.",
   sizes: () => [1, 10, 100, 1000, 10_000],
   measure: (scene, sizes, tell) =>
     freshEach(scene, sizes, { tell, configOf: (size, port) => routesOf(size, port, scene.endpointPort) }),

@@ -146,9 +146,15 @@ class WorkerRole {
   #prepare(snapshot: Snapshot): void {
     const prepared = this.#serving.prepare(snapshot);
     this.#prepared = prepared;
-    void this.#serving.complete(prepared).then(() => {
-      if (this.#prepared === prepared) this.#send({ kind: "prepared" });
-    });
+    void this.#serving.complete(prepared).then(
+      () => {
+        if (this.#prepared === prepared) this.#send({ kind: "prepared" });
+      },
+      (thrown) => {
+        this.#tellDefect(thrown);
+        this.#send({ kind: "refused", problem: messageOf(thrown) });
+      },
+    );
   }
 
   get #serving(): Worker {

@@ -43,9 +43,26 @@ export function compileDnsPattern(
     text: wildcard + suffix,
     matches: (name) => {
       const end = name.length - suffix.length;
-      return end > 0 && standsAt(name, end, suffix) && areLabels(name, { end, mayHaveDots });
+      return end > 0 && standsAt(name, end, suffix) && areLabels(name, { start: 0, end, mayHaveDots });
     },
   };
+}
+
+/** The texts of all DNS patterns that match a name, as `NamePattern.text` has them: whoever has many patterns looks for these among them. */
+export function dnsPatternsOf(name: string): readonly string[] {
+  // No name holds a wildcard, and as text it would be the same as the pattern's.
+  if (name.includes("*")) return [];
+  // Not toLowerCase: see standsAt.
+  const lower = /[A-Z]/.test(name) ? name.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : name;
+  const texts = [lower];
+  for (let start = 0; ; ) {
+    const dot = lower.indexOf(".", start);
+    if (dot < 0 || !areLabels(lower, { start, end: dot, mayHaveDots: false })) return texts;
+    const suffix = lower.slice(dot);
+    if (start === 0) texts.push(`*${suffix}`);
+    texts.push(`**${suffix}`);
+    start = dot + 1;
+  }
 }
 
 /**
@@ -145,10 +162,13 @@ function isSegment(name: string, start: number, end: number): boolean {
   return !(name.charCodeAt(start) === DOT && name.charCodeAt(end - 1) === DOT);
 }
 
-/** Whether what precedes `end` is one label, or with dots several, of characters that labels are made of. */
-function areLabels(name: string, { end, mayHaveDots }: { end: number; mayHaveDots: boolean }): boolean {
+/** Whether what lies between `start` and `end` is one label, or with dots several, of characters that labels are made of. */
+function areLabels(
+  name: string,
+  { start, end, mayHaveDots }: { start: number; end: number; mayHaveDots: boolean },
+): boolean {
   let labelLength = 0;
-  for (let index = 0; index < end; index++) {
+  for (let index = start; index < end; index++) {
     const code = name.charCodeAt(index);
     if (code === DOT) {
       if (!mayHaveDots || labelLength === 0) return false;

@@ -5,9 +5,13 @@ import { CidrSet } from "../protocol/cidr.ts";
 import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import type { PolicyRule, PolicySpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
+import { lowestOf } from "./filed.ts";
 import type { Identity } from "./identity.ts";
 import { RuleIndex } from "./rule-index.ts";
 import { containsSource, type Source } from "./source-address.ts";
+
+/** Rules that are compiled in one go: some hundreds of microseconds. */
+const PIECE_RULES = 100;
 
 /** What a policy said, and which rule said it. */
 export interface Verdict {
@@ -36,24 +40,40 @@ export class Policy {
   /** Its block of counters. */
   readonly meter: number;
   readonly #enforced: boolean;
-  readonly #rules: readonly CompiledRule[];
-  readonly #index: RuleIndex;
+  readonly #specs: readonly PolicyRule[];
+  /** As many as are compiled and filed by now. */
+  readonly #rules: CompiledRule[] = [];
+  readonly #index = new RuleIndex();
 
   constructor(spec: PolicySpec) {
     this.name = spec.name;
     this.meter = spec.meter;
     this.#enforced = spec.mode === "enforce";
-    this.#rules = spec.rules.map(compileRule);
-    this.#index = new RuleIndex(spec.rules);
+    this.#specs = spec.rules;
+  }
+
+  /** Compiles another piece of the rules. Whether there is more; who asks before that is done waits for it. */
+  makeSome(): boolean {
+    const rules = this.#rules;
+    const end = Math.min(this.#specs.length, rules.length + PIECE_RULES);
+    for (let index = rules.length; index < end; index++) {
+      const spec = this.#specs[index] as PolicyRule;
+      rules.push(compileRule(spec, index));
+      this.#index.add(spec, index);
+    }
+    return end < this.#specs.length;
   }
 
   /** `identity` is null when the client showed no certificate. */
   evaluate(identity: Identity | null, source: Source): Verdict {
-    for (const index of this.#index.candidates(identity, source)) {
-      const rule = this.#rules[index] as CompiledRule;
-      if (matches(rule, identity, source)) return this.#verdict(rule.allows, rule.label);
-    }
-    return this.#verdict(false, "default");
+    if (this.#rules.length < this.#specs.length) while (this.makeSome());
+    const rules = this.#rules;
+    const candidates = this.#index.candidates(identity, source);
+    const first = lowestOf(candidates, rules.length, (index) =>
+      matches(rules[index] as CompiledRule, identity, source),
+    );
+    const rule = rules[first];
+    return rule === undefined ? this.#verdict(false, "default") : this.#verdict(rule.allows, rule.label);
   }
 
   #verdict(allows: boolean, label: string): Verdict {

@@ -1,10 +1,15 @@
 // Which route a connection takes. Compiled once for each listener; asked once or twice for each connection: first with nothing but its
 // source, and again with its ClientHello if a route before the first match depends on one.
+//
+// The first route that matches is taken, and yet none is asked that is about somebody else: each is filed under the field that it has in common with the fewest
+// others, and only those are tried that are found under what the client is known by. So ten thousand routes cost what one does.
 
+import { assert } from "../base/assert.ts";
 import { CidrSet } from "../protocol/cidr.ts";
-import { compileDnsPattern, type NamePattern } from "../protocol/name-pattern.ts";
+import { compileDnsPattern, dnsPatternsOf } from "../protocol/name-pattern.ts";
 import type { RouteSpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
+import { CidrIndex, type Lists, lowestOf, NameIndex } from "./filed.ts";
 import { containsSource, type Source } from "./source-address.ts";
 
 /** What of a ClientHello routes are chosen by. */
@@ -19,9 +24,14 @@ export const NEEDS_HELLO = -2;
 /** The answer when no route matches. */
 export const NO_ROUTE = -1;
 
+/** Behind every route. */
+const NONE = Number.POSITIVE_INFINITY;
+/** Values of routes that are counted or filed in one go: some hundreds of microseconds. */
+const PIECE_VALUES = 200;
+
+/** A route that looks at the hello, with what is not yet known of a client that it was found for. */
 interface CompiledRoute {
-  readonly looksAtHello: boolean;
-  readonly sni: readonly NamePattern[];
+  readonly sni: ReadonlySet<string> | null;
   readonly alpn: readonly string[];
   readonly source: CidrSet | null;
 }
@@ -30,16 +40,30 @@ interface CompiledRoute {
 export class Router {
   /** Whether a route asks for the protocols that a client offers. */
   readonly usesAlpn: boolean;
-  readonly #routes: readonly CompiledRoute[];
+  /** By index; empty at those that do not look at the hello. */
+  readonly #routes: (CompiledRoute | null)[] = [];
+  /** Of those that do not, and of those that do, the first one for each source. */
+  readonly #opaque = new FirstBySource();
+  readonly #looking = new FirstBySource();
+  readonly #names = new NameIndex();
+  readonly #protocols = new NameIndex();
+  readonly #sources = new CidrIndex();
+  /** The first that takes every hello. */
+  #any = NONE;
+  readonly #making: Iterator<void>;
+  #isMade = false;
 
   constructor(routes: readonly RouteSpec[]) {
     this.usesAlpn = routes.some(({ match }) => match.alpn.length > 0);
-    this.#routes = routes.map((route) => ({
-      looksAtHello: route.tls !== "none",
-      sni: route.match.sni.map((pattern) => mustCompile(compileDnsPattern(pattern, { allowEmpty: true }))),
-      alpn: route.match.alpn,
-      source: route.match.source.length > 0 ? new CidrSet(route.match.source) : null,
-    }));
+    this.#making = this.#make(routes);
+  }
+
+  /** Makes another piece of the index. Whether there is more to make; who asks before waits for it. */
+  makeSome(): boolean {
+    for (let values = 0; !this.#isMade && values < PIECE_VALUES; values++)
+      // What a defect has cut short would lead to a later route.
+      if (this.#making.next().done === true) assert(this.#isMade, "the routes of a listener were not filed");
+    return !this.#isMade;
   }
 
   /**
@@ -47,18 +71,109 @@ export class Router {
    * null when they are no ClientHello; then only opaque routes can match.
    */
   route(hello: Hello | null | undefined, source: Source): number {
-    for (let index = 0; index < this.#routes.length; index++) {
-      const route = this.#routes[index] as CompiledRoute;
-      if (route.source !== null && !containsSource(route.source, source)) continue;
-      if (!route.looksAtHello) return index;
-      if (hello === undefined) return NEEDS_HELLO;
-      if (hello !== null && matchesHello(route, hello)) return index;
+    if (!this.#isMade) while (this.makeSome());
+    const opaque = this.#opaque.for(source);
+    if (hello === undefined && this.#looking.for(source) < opaque) return NEEDS_HELLO;
+    const first = hello ? this.#forHello(hello, source, opaque) : opaque;
+    return first === NONE ? NO_ROUTE : first;
+  }
+
+  /** The first one that takes this hello, or `opaque`, which takes every one. */
+  #forHello(hello: Hello, source: Source, opaque: number): number {
+    const found: Lists = [];
+    const names = dnsPatternsOf(hello.sni);
+    if (!this.#names.isEmpty) for (const name of names) this.#names.find(name, found);
+    if (!this.#protocols.isEmpty) for (const name of hello.alpn) this.#protocols.find(name, found);
+    if (!this.#sources.isEmpty && source.bytes !== null) this.#sources.find(source.bytes, found);
+    return lowestOf(found, Math.min(opaque, this.#any), (index) => {
+      const { sni, alpn, source: sources } = this.#routes[index] as CompiledRoute;
+      if (sources !== null && !containsSource(sources, source)) return false;
+      if (alpn.length > 0 && !alpn.some((name) => hello.alpn.includes(name))) return false;
+      return sni === null || names.some((name) => sni.has(name));
+    });
+  }
+
+  /** Yields after each value, for `makeSome` to count. */
+  *#make(routes: readonly RouteSpec[]): Generator<undefined, void> {
+    const counts = new Map<string, number>();
+    for (const { match, tls } of routes) {
+      if (tls === "none") continue;
+      for (const key of keysOf(match)) {
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+        yield;
+      }
     }
-    return NO_ROUTE;
+    for (const [index, { match, tls }] of routes.entries()) {
+      const { source } = match;
+      (tls === "none" ? this.#opaque : this.#looking).add(source, index);
+      if (tls === "none") this.#routes.push(null);
+      else yield* this.#file(index, match, rarestField(match, counts));
+      yield;
+    }
+    this.#isMade = true;
+  }
+
+  *#file(index: number, { sni, alpn, source }: RouteSpec["match"], field: Field | null): Generator<undefined, void> {
+    if (field === null) this.#any = Math.min(this.#any, index);
+    const names = field === "sni" || sni.length === 0 ? null : new Set<string>();
+    for (const pattern of sni) {
+      const { text } = mustCompile(compileDnsPattern(pattern, { allowEmpty: true }));
+      if (names === null) this.#names.add(text, index);
+      else names.add(text);
+      yield;
+    }
+    if (field === "alpn") for (const name of alpn) this.#protocols.add(name, index);
+    for (const range of field === "source" ? source : []) {
+      this.#sources.add(range, index);
+      yield;
+    }
+    this.#routes.push({
+      sni: names,
+      alpn: field === "alpn" ? [] : alpn,
+      source: field === "source" || source.length === 0 ? null : new CidrSet(source),
+    });
   }
 }
 
-function matchesHello(route: CompiledRoute, hello: Hello): boolean {
-  if (route.sni.length > 0 && !route.sni.some((pattern) => pattern.matches(hello.sni))) return false;
-  return route.alpn.length === 0 || route.alpn.some((name) => hello.alpn.includes(name));
+/** For each source the lowest number that was added for it. */
+class FirstBySource {
+  readonly #ranges = new CidrIndex();
+  /** Of those that take every source. */
+  #others = NONE;
+
+  /** Numbers are to be added in order. */
+  add(ranges: readonly string[], index: number): void {
+    if (ranges.length === 0) this.#others = Math.min(this.#others, index);
+    for (const range of ranges) this.#ranges.add(range, index);
+  }
+
+  for(source: Source): number {
+    if (this.#ranges.isEmpty || source.bytes === null) return this.#others;
+    const found: Lists = [];
+    this.#ranges.find(source.bytes, found);
+    return lowestOf(found, this.#others, () => true);
+  }
+}
+
+type Field = "sni" | "source" | "alpn";
+
+/** Of several that are as good the first. */
+const FIELDS: readonly Field[] = ["sni", "source", "alpn"];
+
+function* keysOf(match: RouteSpec["match"]): Generator<string, void> {
+  for (const field of FIELDS) for (const value of match[field]) yield `${field} ${value}`;
+}
+
+/** The field whose most common value is in the fewest routes; null when the route asks for nothing. */
+function rarestField(match: RouteSpec["match"], counts: ReadonlyMap<string, number>): Field | null {
+  let rarest: Field | null = null;
+  let fewest = NONE;
+  for (const field of FIELDS) {
+    let most = 0;
+    for (const value of match[field]) most = Math.max(most, counts.get(`${field} ${value}`) ?? 0);
+    if (most === 0 || most >= fewest) continue;
+    fewest = most;
+    rarest = field;
+  }
+  return rarest;
 }

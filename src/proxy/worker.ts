@@ -36,6 +36,9 @@ const DESCRIPTORS_LOOK_MS = 500;
 /** How long the number of processes is taken for what it was. */
 const PROCESSES_LOOK_MS = 1000;
 
+/** How long what is built in pieces may hold up the relay at once, but for the piece that is begun by then. */
+const TURN_MS = 0.5;
+
 /** A hold on the queue of a listener's place, for the worker to keep. */
 export type Sockets = (spec: ListenerSpec) => BoundSocket;
 
@@ -112,7 +115,7 @@ export class Worker {
     this.pending = new Pending(runtime.clock);
     this.#built = this.#build(snapshot, null);
     // There is nobody yet who would have to wait.
-    for (const backend of this.#built.backends) while (backend.makeSome());
+    for (const part of partsOf(this.#built)) while (part.makeSome());
     this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
     this.#onDown.follow(snapshot.backends);
     this.#byteSweep = new ByteSweep(runtime.clock, this.#connections);
@@ -218,9 +221,17 @@ export class Worker {
   }
 
   /** Makes the rest of what was prepared, in pieces, so that the relay hardly waits. Not to be waited for: then who comes first does. */
-  async complete({ backends }: Prepared): Promise<void> {
+  async complete(prepared: Prepared): Promise<void> {
     await nextTurn();
-    for (const backend of backends) while (backend.makeSome()) await nextTurn();
+    let sinceMs = performance.now();
+    for (const part of partsOf(prepared)) {
+      for (let isMore = true; isMore; ) {
+        isMore = part.makeSome();
+        if (performance.now() - sinceMs < TURN_MS) continue;
+        await nextTurn();
+        sinceMs = performance.now();
+      }
+    }
   }
 
   #build(snapshot: Snapshot, served: Parts | null): Prepared {
@@ -361,6 +372,13 @@ export class Worker {
   #updateAccepting(): void {
     for (const listener of this.#listeners) listener.updateAccepting();
   }
+}
+
+/** What is built in pieces. */
+function* partsOf({ policies, rules, backends }: Prepared): Generator<{ makeSome(): boolean }, void> {
+  yield* policies;
+  for (const { router } of rules) yield router;
+  yield* backends;
 }
 
 /** Of the event loop: whoever has something to relay comes first. */

@@ -63,9 +63,19 @@ test("what the index leaves out would not have matched", () => {
 });
 
 test("a rule is found by the values of one field, whatever it says in others", () => {
-  const rules = [
-    ruleSpec({ uri: ["spiffe://prod/web"], source: ["10.0.0.0/8"] }),
-    ruleSpec({ source: ["10.0.0.0/8"] }),
-  ];
-  expect(new RuleIndex(rules).candidates(null, { bytes: parseIp("10.0.0.1") })).toEqual([1]);
+  const index = new RuleIndex();
+  index.add(ruleSpec({ uri: ["spiffe://prod/web"], source: ["10.0.0.0/8"] }), 0);
+  index.add(ruleSpec({ source: ["10.0.0.0/8"] }), 1);
+  expect(index.candidates(null, { bytes: parseIp("10.0.0.1") }).flat()).toEqual([1]);
+});
+
+test("a policy is made in pieces, or by the first who asks", () => {
+  const rules = Array.from({ length: 1000 }, (_, index) => ruleSpec({ source: [`10.0.${index >> 8}.${index & 255}`] }));
+  const last = { bytes: parseIp("10.0.3.231") };
+  const [inPieces, atOnce] = [1, 2].map(() => new Policy({ name: "all", mode: "enforce", meter: 92_000, rules }));
+  let pieces = 1;
+  while (inPieces?.makeSome()) pieces++;
+  expect(pieces).toBeGreaterThan(5);
+  for (const policy of [inPieces, atOnce]) expect(policy?.evaluate(null, last).rule).toBe("allow[999]");
+  expect(atOnce?.makeSome()).toBe(false);
 });

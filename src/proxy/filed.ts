@@ -1,0 +1,89 @@
+// Numbers of rules and of routes, filed under what clients are known by, so that of thousands only those are tried that a client is likely to match. Numbers under
+// one key ascend, if they are added in order.
+
+import { type IpBytes, unmapIp } from "../base/ip.ts";
+import { parseCidr } from "../protocol/cidr.ts";
+import { mustCompile } from "./compiled.ts";
+
+/** Several lists of numbers, each ascending; a number may be in more than one. */
+export type Lists = (readonly number[])[];
+
+/** The lowest number in the lists that `holds` says yes to; `most` when there is none below it. */
+export function lowestOf(lists: Lists, most: number, holds: (index: number) => boolean): number {
+  let lowest = most;
+  for (const list of lists) {
+    for (const index of list) {
+      if (index >= lowest) break;
+      if (holds(index)) lowest = index;
+    }
+  }
+  return lowest;
+}
+
+/** Numbers by a text. */
+export class NameIndex {
+  readonly #lists = new Map<string, number[]>();
+
+  get isEmpty(): boolean {
+    return this.#lists.size === 0;
+  }
+
+  add(name: string, index: number): void {
+    addTo(this.#lists, name, index);
+  }
+
+  find(name: string, found: Lists): void {
+    const list = this.#lists.get(name);
+    if (list !== undefined) found.push(list);
+  }
+}
+
+/** Numbers by ranges of addresses: an address is looked for once for each length of a prefix that occurs. */
+export class CidrIndex {
+  readonly #lengths = new Map<number, Map<string | number, number[]>>();
+
+  get isEmpty(): boolean {
+    return this.#lengths.size === 0;
+  }
+
+  /** `range` must have been accepted by `parseCidr`. */
+  add(range: string, index: number): void {
+    const { bytes, prefix } = mustCompile(parseCidr(range));
+    let ranges = this.#lengths.get(prefix);
+    if (ranges === undefined) {
+      ranges = new Map();
+      this.#lengths.set(prefix, ranges);
+    }
+    addTo(ranges, addressKey(bytes, prefix), index);
+  }
+
+  find(address: IpBytes, found: Lists): void {
+    const ip = unmapIp(address);
+    for (const [prefix, ranges] of this.#lengths) {
+      if (prefix > 8 * ip.length) continue;
+      const list = ranges.get(addressKey(ip, prefix));
+      if (list !== undefined) found.push(list);
+    }
+  }
+}
+
+/** The address with all behind the prefix cleared: IPv4 as a number, IPv6 as text of one character for each byte. So the two are told apart. */
+function addressKey(ip: IpBytes, prefix: number): string | number {
+  if (ip.length === 4) {
+    const number = ((ip[0] as number) << 24) | ((ip[1] as number) << 16) | ((ip[2] as number) << 8) | (ip[3] as number);
+    // A shift by 32 is one by 0.
+    return prefix === 0 ? 0 : number & (-1 << (32 - prefix));
+  }
+  let key = "";
+  for (let at = 0; at < ip.length; at++) {
+    const bits = Math.min(8, Math.max(0, prefix - at * 8));
+    key += String.fromCharCode((ip[at] as number) & (0xff00 >> bits));
+  }
+  return key;
+}
+
+function addTo<K>(map: Map<K, number[]>, key: K, index: number): void {
+  const there = map.get(key);
+  if (there === undefined) map.set(key, [index]);
+  else there.push(index);
+}
