@@ -2,6 +2,8 @@
 // leave nothing behind, weak protocols are refused, and so is material that would silently weaken verification.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, before, describe } from "node:test";
 import { ProxyError } from "../../src/base/errors.ts";
 import type { Runtime, ServerContext, ServerIdentity } from "../../src/runtime/runtime.ts";
@@ -242,6 +244,21 @@ export function tlsHandshakeConformance(runtime: Runtime): void {
 
     test("the key of another certificate", () => {
       refusal(({ client }) => ({ keyPem: client.keyPem }));
+    });
+
+    test("a weak key is refused at once or serves, and is no surprise for the first client", async () => {
+      const [key, certificate] = [join(pki.directory, "weak.key"), join(pki.directory, "weak.pem")];
+      const made = ["-subj", "/CN=weak", "-days", "2", "-nodes", "-keyout", key, "-out", certificate];
+      await openssl(["req", "-x509", "-newkey", "rsa:1024", ...made]);
+      const weak = { chainPem: readFileSync(certificate, "utf8"), keyPem: readFileSync(key, "utf8") };
+      try {
+        runtime.serverContext(identityOf(pki, weak));
+      } catch (thrown) {
+        assert(thrown instanceof ProxyError);
+        assert.match(thrown.message, /key too small/);
+        return;
+      }
+      accepted(await connectForVerdict(runtime, identityOf(pki, weak), { certificate: pki.client }));
     });
 
     test("client authentication without a CA, which would trust the public roots", () => {

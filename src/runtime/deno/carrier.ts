@@ -74,7 +74,8 @@ export class Carrier extends Duplex {
     this.#isLeaving = true;
     this.wire.resume();
     setImmediate(() => {
-      if (this.wire.isDead) super.destroy(error);
+      // Of a stream that has ended, `end` would make an error, which costs more than all of this.
+      if (this.wire.isDead || this.writableFinished) super.destroy(error);
       else this.end(() => super.destroy(error));
     });
     return this;

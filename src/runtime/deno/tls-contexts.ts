@@ -2,6 +2,7 @@
 // what it cannot read and knows no revocation lists. So material is judged here, and peers by our own verification (protocol/chain.ts).
 
 import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
+import tls from "node:tls";
 import { messageOf, ProxyError } from "../../base/errors.ts";
 import { type ChainTrust, type SignedList, verifyChain } from "../../protocol/chain.ts";
 import { type ChainLink, readChainLink } from "../../protocol/chain-link.ts";
@@ -107,6 +108,8 @@ function checkCertificate(chainPem: string, keyPem: string): void {
     const ours = createPublicKey(createPrivateKey(keyPem)).export({ type: "spki", format: "der" });
     const theirs = new X509Certificate(chainPem).publicKey.export({ type: "spki", format: "der" });
     fits = Buffer.compare(ours, theirs) === 0;
+    // Looks at how strong the key is, which tls.ts leaves out of every handshake.
+    tls.createSecureContext({ cert: chainPem, key: keyPem });
   } catch (thrown) {
     throw badMaterial(messageOf(thrown));
   }

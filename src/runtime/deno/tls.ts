@@ -36,6 +36,11 @@ const NO_NAME = "SSLV3_ALERT_HANDSHAKE_FAILURE";
 /** Deno's code for it is that of a certificate that has signed itself. */
 const AUTHORITY = "it is an authority (CA=true)";
 const LEAVES_KEPT = 1000;
+/**
+ * Whether the key is strong enough has been asked when the context was made; Deno's answer would be 0.3 ms of each handshake. It has no other use for
+ * a list of ciphers.
+ */
+const KEY_IS_CHECKED = "DEFAULT:@SECLEVEL=0";
 /** For the library to judge what came before an end. */
 const LAST_WORDS_MS = 10;
 
@@ -59,6 +64,7 @@ export function terminateTls<S>(
       ...(clientCaPem.length > 0 && { ca: [...clientCaPem] }),
       minVersion: `TLSv${minVersion}`,
       maxVersion: "TLSv1.3",
+      ciphers: KEY_IS_CHECKED,
       ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
     });
     server.on("tlsClientError", (error) => securing.broken(error));
@@ -90,6 +96,7 @@ export function originateTls<S>(
       socket: carrier,
       ...(chainPem !== "" && { cert: chainPem, key: keyPem }),
       ca: [...serverCaPem],
+      ciphers: KEY_IS_CHECKED,
       ...(options.serverName !== "" && { servername: options.serverName }),
       rejectUnauthorized: false,
       // Names are `accept`'s.
@@ -112,13 +119,12 @@ export function peerCertificate(socket: StreamSocket<unknown>): Uint8Array | nul
 function judgeClient(context: DenoServerContext, secured: tls.TLSSocket): Verdict {
   const { clientAuth } = context.identity;
   if (clientAuth === "none") return accepted(null);
-  const presented = presentedBy(secured);
-  const leaf = presented[0] ?? null;
+  const leaf = leafOf(secured);
   if (leaf === null) {
     const isFine = clientAuth === "optional" && codeOfRefusal(secured) === UNKNOWN_ISSUER;
     return isFine ? accepted(null) : refused(NO_CERTIFICATE, null);
   }
-  return judgeChain(context, presented, secured);
+  return judgeChain(context, leaf, secured);
 }
 
 function judgeServer(
@@ -126,10 +132,9 @@ function judgeServer(
   context: DenoClientContext,
   secured: tls.TLSSocket,
 ): Verdict {
-  const presented = presentedBy(secured);
-  const leaf = presented[0];
-  if (leaf === undefined) return { leaf: null, failure: "handshake", detail: NO_CERTIFICATE };
-  const verdict = judgeChain(context, presented, secured);
+  const leaf = leafOf(secured);
+  if (leaf === null) return { leaf, failure: "handshake", detail: NO_CERTIFICATE };
+  const verdict = judgeChain(context, leaf, secured);
   if (verdict.failure !== "") return verdict;
   if (secured.isSessionReused()) return refused("SESSION_REUSED", leaf);
   const fault = options.accept(leaf);
@@ -143,11 +148,14 @@ function judgeServer(
 /** Ours and Deno's verification have to agree; ours has the better words. */
 function judgeChain(
   { verify }: DenoServerContext | DenoClientContext,
-  presented: readonly Uint8Array[],
+  leaf: Uint8Array,
   secured: tls.TLSSocket,
 ): Verdict {
-  const leaf = presented[0] ?? new Uint8Array(0);
-  const { fault, isCa, constrainsUris } = verify(presented);
+  let verdict = verify([leaf]);
+  // The way to more than the leaf is long, and needed by few: whoever an authority of ours has issued is believed without what it sent along, as it is
+  // when it sends nothing.
+  if (verdict.fault !== "") verdict = verify(presentedBy(secured));
+  const { fault, isCa, constrainsUris } = verdict;
   if (fault !== "") return refused(fault, leaf);
   if (!secured.authorized && !constrainsUris)
     return refused(isCa ? AUTHORITY : codeOfRefusal(secured) || "CERT_REJECTED", leaf);
@@ -174,12 +182,14 @@ function isReadable(leaf: Uint8Array): boolean {
   return answer;
 }
 
-/** DER of what the peer has shown, its own certificate first. */
-function presentedBy(secured: tls.TLSSocket): Uint8Array[] {
+/** DER of the peer's own certificate. */
+function leafOf(secured: tls.TLSSocket): Uint8Array | null {
   const own = secured.getPeerX509Certificate();
-  if (own === undefined) return [];
-  // The way to more than one is long.
-  if (own.issuerCertificate === undefined) return [new Uint8Array(own.raw)];
+  return own === undefined ? null : new Uint8Array(own.raw);
+}
+
+/** DER of what the peer has shown, its own certificate first; also of what Deno has found among our authorities. */
+function presentedBy(secured: tls.TLSSocket): Uint8Array[] {
   // A peer may send the same one twice, and more behind it. One that has signed itself names itself as its issuer.
   const seen = new Set<tls.DetailedPeerCertificate>();
   let next: tls.DetailedPeerCertificate | undefined = secured.getPeerCertificate(true);
