@@ -6,6 +6,7 @@ import { hex } from "../base/bytes.ts";
 import { AUTHORITY_KEY_ID, readAuthorityKeyId } from "./authority-key-id.ts";
 import { type CertificateNames, readCertificate } from "./certificate.ts";
 import { DerReader, decodeIdentifier, TAG } from "./der.ts";
+import { eachExtension } from "./extensions.ts";
 
 /** The uses of a key that decide whether a certificate is a leaf (RFC 5280, 4.2.1.3). */
 export interface KeyUsage {
@@ -108,10 +109,10 @@ export function readCertificateDetails(der: Uint8Array): CertificateDetails | nu
   if (reader.nextTag === VERSION) reader.skip(VERSION);
   reader.skip(TAG.INTEGER); // serial
   const signatureAlgorithm = readSignatureAlgorithm(reader);
-  const issuer = hex(element(reader));
+  const issuer = hex(reader.element(TAG.SEQUENCE));
   reader.skip(TAG.SEQUENCE); // validity
-  const subjectDer = hex(element(reader));
-  const spki = element(reader).slice();
+  const subjectDer = hex(reader.element(TAG.SEQUENCE));
+  const spki = reader.element(TAG.SEQUENCE).slice();
   const keyAlgorithm = readKeyAlgorithm(spki);
   if (reader.nextTag === ISSUER_UNIQUE_ID) reader.skip(ISSUER_UNIQUE_ID);
   if (reader.nextTag === SUBJECT_UNIQUE_ID) reader.skip(SUBJECT_UNIQUE_ID);
@@ -125,13 +126,6 @@ export function readCertificateDetails(der: Uint8Array): CertificateDetails | nu
   if (reader.nextTag === EXTENSIONS) readExtensions(reader, extensions);
   if (reader.malformed) return null;
   return { ...names, issuer, subjectDer, spki, keyAlgorithm, signatureAlgorithm, ...extensions };
-}
-
-/** The whole of the next element, a SEQUENCE, as a view. */
-function element(reader: DerReader): Uint8Array {
-  const start = reader.position;
-  reader.skip(TAG.SEQUENCE);
-  return reader.since(start);
 }
 
 function readSignatureAlgorithm(reader: DerReader): string {
@@ -188,20 +182,13 @@ function nameOf(id: Uint8Array, reader: DerReader): string {
 
 function readExtensions(reader: DerReader, found: Extensions): void {
   const seen = new Set<string>();
-  const outer = reader.open(EXTENSIONS);
-  const sequence = reader.open(TAG.SEQUENCE);
-  while (reader.more) {
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = hex(reader.content(TAG.OBJECT_IDENTIFIER));
+  eachExtension(reader, EXTENSIONS, (extension) => {
+    const id = hex(extension.id);
     // Of two, one reader would believe the first and another the last (4.2).
     if (seen.has(id)) reader.malformed = true;
     seen.add(id);
-    if (reader.nextTag === TAG.BOOLEAN) reader.skip(TAG.BOOLEAN);
     readExtension(id, reader.content(TAG.OCTET_STRING), found, reader);
-    reader.close(extension);
-  }
-  reader.close(sequence);
-  reader.close(outer);
+  });
 }
 
 function readExtension(id: string, content: Uint8Array, found: Extensions, outer: DerReader): void {

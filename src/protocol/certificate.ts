@@ -7,7 +7,8 @@
 
 import { hex, isAscii, latin1 } from "../base/bytes.ts";
 import { formatIp } from "../base/ip.ts";
-import { DerReader, decodeIdentifier, decodeInteger, decodeText, decodeTime, TAG } from "./der.ts";
+import { DerReader, decodeIdentifier, decodeInteger, decodeText, TAG } from "./der.ts";
+import { eachExtension } from "./extensions.ts";
 
 /** The names of a certificate and what a log says of it. Lists are in the order of the certificate; repeated names stay. */
 export interface CertificateNames {
@@ -108,8 +109,8 @@ export function readCertificate(der: Uint8Array): CertificateNames | null {
   reader.skip(TAG.SEQUENCE); // signature algorithm
   reader.skip(TAG.SEQUENCE); // issuer
   const validity = reader.open(TAG.SEQUENCE);
-  const notBeforeMs = readTime(reader);
-  const notAfterMs = readTime(reader);
+  const notBeforeMs = reader.time();
+  const notAfterMs = reader.time();
   reader.close(validity);
   readSubject(reader, draft);
   reader.skip(TAG.SEQUENCE); // public key
@@ -154,13 +155,6 @@ function readSerial(reader: DerReader): string {
   return serial;
 }
 
-function readTime(reader: DerReader): number {
-  const tag = reader.nextTag;
-  const time = decodeTime(tag, reader.content(tag));
-  if (Number.isNaN(time)) reader.malformed = true;
-  return time;
-}
-
 /** RDNSequence (RFC 5280, 4.1.2.4): a sequence of sets, of one attribute each as a rule. */
 function readSubject(reader: DerReader, draft: Draft): void {
   const sequence = reader.open(TAG.SEQUENCE);
@@ -198,18 +192,14 @@ function readAttribute(reader: DerReader, draft: Draft): string {
 }
 
 function readExtensions(reader: DerReader, draft: Draft): void {
-  const outer = reader.open(EXTENSIONS);
-  const sequence = reader.open(TAG.SEQUENCE);
-  do {
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = reader.content(TAG.OBJECT_IDENTIFIER);
-    if (reader.nextTag === TAG.BOOLEAN) readCritical(reader);
+  let isEmpty = true;
+  eachExtension(reader, EXTENSIONS, ({ id, critical }) => {
+    isEmpty = false;
+    if (critical !== null && !isBoolean(critical)) reader.malformed = true;
     if (isSubjectAltName(id)) readAlternativeNames(reader, draft);
     else reader.skip(TAG.OCTET_STRING);
-    reader.close(extension);
-  } while (reader.more);
-  reader.close(sequence);
-  reader.close(outer);
+  });
+  if (isEmpty) reader.malformed = true;
 }
 
 /** 2.5.29.17. */
@@ -218,9 +208,8 @@ function isSubjectAltName(id: Uint8Array): boolean {
 }
 
 /** FALSE is the default, which DER leaves out. Some CAs write it all the same, and TLS libraries let it pass. */
-function readCritical(reader: DerReader): void {
-  const content = reader.content(TAG.BOOLEAN);
-  if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff)) reader.malformed = true;
+function isBoolean(content: Uint8Array): boolean {
+  return content.length === 1 && (content[0] === 0 || content[0] === 0xff);
 }
 
 /** RFC 5280, 4.2.1.6. Names of the types that no policy can speak of are passed over. */

@@ -4,6 +4,7 @@
 import { hex, isAscii, latin1 } from "../base/bytes.ts";
 import { type CertificateDetails, readCertificateDetails } from "./certificate-details.ts";
 import { DerReader, TAG } from "./der.ts";
+import { eachExtension, isCritical } from "./extensions.ts";
 
 /** Names that an authority may vouch for, or may not (4.2.1.10). */
 export interface Subtree {
@@ -65,7 +66,7 @@ export function readChainLink(der: Uint8Array): ChainLink | null {
   reader.open(TAG.SEQUENCE);
   const isV3 = reader.nextTag === VERSION && readVersion(reader) === V3;
   reader.skip(TAG.INTEGER); // serial
-  const algorithm = element(reader);
+  const algorithm = hex(reader.element(TAG.SEQUENCE));
   for (let field = 0; field < 4; field++) reader.skip(TAG.SEQUENCE); // issuer, validity, subject, public key
   if (reader.nextTag === ISSUER_UNIQUE_ID) reader.skip(ISSUER_UNIQUE_ID);
   if (reader.nextTag === SUBJECT_UNIQUE_ID) reader.skip(SUBJECT_UNIQUE_ID);
@@ -81,19 +82,12 @@ export function readChainLink(der: Uint8Array): ChainLink | null {
   return { der, details, isV3, ...draft };
 }
 
-/** The algorithm of the signature that is there, as `element`. */
+/** The algorithm of the signature that is there, in hexadecimal. */
 function signedBy(der: Uint8Array): string {
   const reader = new DerReader(der);
   reader.open(TAG.SEQUENCE);
   reader.skip(TAG.SEQUENCE);
-  return element(reader);
-}
-
-/** The whole of the next element, a SEQUENCE, in hexadecimal. */
-function element(reader: DerReader): string {
-  const start = reader.position;
-  reader.skip(TAG.SEQUENCE);
-  return hex(reader.since(start));
+  return hex(reader.element(TAG.SEQUENCE));
 }
 
 function readVersion(reader: DerReader): number {
@@ -104,22 +98,15 @@ function readVersion(reader: DerReader): number {
 }
 
 function readExtensions(reader: DerReader, draft: Draft): void {
-  const outer = reader.open(EXTENSIONS);
-  const sequence = reader.open(TAG.SEQUENCE);
-  while (reader.more) {
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = hex(reader.content(TAG.OBJECT_IDENTIFIER));
-    const isCritical = reader.nextTag === TAG.BOOLEAN && reader.content(TAG.BOOLEAN)[0] !== 0;
+  eachExtension(reader, EXTENSIONS, (extension) => {
+    const id = hex(extension.id);
     const content = new DerReader(reader.content(TAG.OCTET_STRING));
     if (id === BASIC_CONSTRAINTS) draft.pathLength = readPathLength(content);
     else if (id === NAME_CONSTRAINTS) readNameConstraints(content, draft);
     else if (id === SUBJECT_ALT_NAME) draft.nameTags = readNameTags(content);
-    else if (isCritical && !UNDERSTOOD.includes(id)) draft.demandsUnknown = true;
+    else if (isCritical(extension) && !UNDERSTOOD.includes(id)) draft.demandsUnknown = true;
     if (content.malformed) reader.malformed = true;
-    reader.close(extension);
-  }
-  reader.close(sequence);
-  reader.close(outer);
+  });
 }
 
 /** 4.2.1.9. */

@@ -96,6 +96,21 @@ export class DerReader {
     this.#position += length;
   }
 
+  /** The whole of the next element, which must have this tag, as a view. */
+  element(tag: number): Uint8Array {
+    const start = this.#position;
+    this.skip(tag);
+    return this.since(start);
+  }
+
+  /** The next element, as `decodeTime` reads it. */
+  time(): number {
+    const tag = this.nextTag;
+    const time = decodeTime(tag, this.content(tag));
+    if (Number.isNaN(time)) this.malformed = true;
+    return time;
+  }
+
   /** What has been read since the reader was at `start`, as a view. */
   since(start: number): Uint8Array {
     return this.#bytes.subarray(start, this.#position);

@@ -3,7 +3,8 @@
 
 import { hex } from "../base/bytes.ts";
 import { AUTHORITY_KEY_ID, readAuthorityKeyId } from "./authority-key-id.ts";
-import { DerReader, decodeInteger, decodeTime, TAG } from "./der.ts";
+import { DerReader, decodeInteger, TAG } from "./der.ts";
+import { eachExtension, isCritical } from "./extensions.ts";
 
 /** One complete list. Memory: some 50 bytes for each entry. */
 export interface RevocationList {
@@ -56,9 +57,9 @@ export function readRevocationList(der: Uint8Array): RevocationList | null {
   const issuerStart = reader.position;
   reader.skip(TAG.SEQUENCE);
   const issuer = hex(reader.since(issuerStart));
-  const thisUpdateMs = readTime(reader);
+  const thisUpdateMs = reader.time();
   const hasNextUpdate = reader.nextTag === TAG.UTC_TIME || reader.nextTag === TAG.GENERALIZED_TIME;
-  const nextUpdateMs = hasNextUpdate ? readTime(reader) : Number.POSITIVE_INFINITY;
+  const nextUpdateMs = hasNextUpdate ? reader.time() : Number.POSITIVE_INFINITY;
   const revoked = new Set<string>();
   if (reader.nextTag === TAG.SEQUENCE) readEntries(reader, revoked);
   const found = { authorityKeyId: "", problem: "" };
@@ -81,13 +82,6 @@ function readIsV2(reader: DerReader): boolean {
   return true;
 }
 
-function readTime(reader: DerReader): number {
-  const tag = reader.nextTag;
-  const time = decodeTime(tag, reader.content(tag));
-  if (Number.isNaN(time)) reader.malformed = true;
-  return time;
-}
-
 /** 5.1.2.6. Why and when is not kept: revoked is revoked. Some authorities write an empty list although it should be left out. */
 function readEntries(reader: DerReader, revoked: Set<string>): void {
   const sequence = reader.open(TAG.SEQUENCE);
@@ -106,23 +100,16 @@ function readEntries(reader: DerReader, revoked: Set<string>): void {
 }
 
 function readExtensions(reader: DerReader, found: { authorityKeyId: string; problem: string }): void {
-  const outer = reader.open(EXTENSIONS);
-  const sequence = reader.open(TAG.SEQUENCE);
-  while (reader.more) {
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = hex(reader.content(TAG.OBJECT_IDENTIFIER));
-    const isCritical = reader.nextTag === TAG.BOOLEAN && reader.content(TAG.BOOLEAN)[0] !== 0;
+  eachExtension(reader, EXTENSIONS, (extension) => {
+    const id = hex(extension.id);
     const content = new DerReader(reader.content(TAG.OCTET_STRING));
     if (id === AUTHORITY_KEY_ID) found.authorityKeyId = readAuthorityKeyId(content);
     else if (id === DELTA_INDICATOR) found.problem ||= "is a delta list, which tells changes only";
     else if (id === ISSUING_DISTRIBUTION_POINT) found.problem ||= readScope(content);
     // What is critical and not understood makes the whole list unusable (5.2).
-    else if (isCritical && id !== CRL_NUMBER) found.problem ||= "has a critical extension that is not known";
+    else if (isCritical(extension) && id !== CRL_NUMBER) found.problem ||= "has a critical extension that is not known";
     if (content.malformed) reader.malformed = true;
-    reader.close(extension);
-  }
-  reader.close(sequence);
-  reader.close(outer);
+  });
 }
 
 /** 5.2.5. Where the list is published does not narrow it; every other field does, if it is there with another value than FALSE. */

@@ -9,6 +9,7 @@ import { hex, isAscii, latin1 } from "../base/bytes.ts";
 import { readCertificateDetails } from "./certificate-details.ts";
 import { DerReader, TAG } from "./der.ts";
 import { derElement } from "./der-writer.ts";
+import { eachExtension } from "./extensions.ts";
 import { trustDomainProblem } from "./spiffe-id.ts";
 
 const VERSION = 0xa0;
@@ -84,20 +85,11 @@ function skipToExtensions(reader: DerReader): void {
 function readExtensions(reader: DerReader, trustDomain: string): Uint8Array[] | string {
   const kept: Uint8Array[] = [];
   let constraints: NameConstraints | null = { permittedHosts: [], permittedOthers: [], excluded: new Uint8Array(0) };
-  const outer = reader.open(EXTENSIONS);
-  const sequence = reader.open(TAG.SEQUENCE);
-  while (reader.more) {
-    const start = reader.position;
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = hex(reader.content(TAG.OBJECT_IDENTIFIER));
-    if (reader.nextTag === TAG.BOOLEAN) reader.skip(TAG.BOOLEAN);
-    const content = reader.content(TAG.OCTET_STRING);
-    reader.close(extension);
-    if (id === NAME_CONSTRAINTS) constraints = readNameConstraints(content);
+  eachExtension(reader, EXTENSIONS, ({ id, start }) => {
+    const value = reader.content(TAG.OCTET_STRING);
+    if (hex(id) === NAME_CONSTRAINTS) constraints = readNameConstraints(value);
     else kept.push(reader.since(start));
-  }
-  reader.close(sequence);
-  reader.close(outer);
+  });
   if (constraints === null) return "it has name constraints that cannot be read";
   const { permittedHosts } = constraints;
   if (permittedHosts.length > 0 && !permittedHosts.includes(trustDomain))
