@@ -6,8 +6,8 @@ import type { Snapshot } from "../snapshot/snapshot.ts";
 /** What stands for a secret. */
 export const MASK = "(masked)";
 
-/** Fields that hold secrets, or may: a probe may have to log in. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set(["keyPem", "send"]);
+/** Fields that hold secrets, or may: a probe, or whoever sends spans, may have to log in. */
+const SECRET_FIELDS: ReadonlySet<string> = new Set(["keyPem", "send", "headers"]);
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 
 /** A copy without secrets. */

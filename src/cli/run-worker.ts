@@ -9,9 +9,9 @@ import { CountTable, DAEMON_TABLE } from "../snapshot/counts.ts";
 import { type FromWorker, Joiner, type PassedQueue, type ToWorker } from "../snapshot/messages.ts";
 import { placeOf, type Snapshot } from "../snapshot/snapshot.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
-import type { SpanExport } from "../telemetry/span-export.ts";
+import { preloadSpanExport } from "../telemetry/span-export.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
-import { openSpans } from "./spans.ts";
+import { Spans } from "./spans.ts";
 import { WorkerLog } from "./worker-log.ts";
 
 /** What a worker may touch. */
@@ -51,7 +51,9 @@ class WorkerRole {
   #output: AccessLogOutput | null = null;
   /** Of the snapshot that is coming. */
   readonly #pieces = new Joiner();
-  #spans: SpanExport | null = null;
+  /** Messages that wait until the start is possible; null when none have to. */
+  #held: (() => void)[] | null = null;
+  #spans: Spans | null = null;
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
   readonly #queues = new Map<string, BoundSocket>();
@@ -70,7 +72,7 @@ class WorkerRole {
     io.onSignal("SIGTERM", () => this.#leave());
     io.onDefect((thrown) => this.#tellDefect(thrown));
     this.#channel.listen({
-      message: (message, passed) => this.#receive(message as ToWorker, passed),
+      message: (message, passed) => this.#take(message as ToWorker, passed),
       end: () => this.#orphaned(),
     });
   }
@@ -83,6 +85,20 @@ class WorkerRole {
   #tellDefect(thrown: unknown): void {
     const err = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
     this.#log.error({ err }, "a defect in bunnel; please report it");
+  }
+
+  /** In order, even where a start has to wait: whom it is to run as may not read the program any more. */
+  #take(message: ToWorker, passed: Passed): void {
+    const receive = (): void => this.#receive(message, passed);
+    if (this.#held !== null) this.#held.push(receive);
+    else if (message.kind !== "start" || message.user === null || message.snapshot.collector === null) receive();
+    else {
+      this.#held = [receive];
+      void preloadSpanExport().then(() => {
+        for (const held of this.#held ?? []) held();
+        this.#held = null;
+      });
+    }
   }
 
   #receive(message: ToWorker, passed: Passed): void {
@@ -189,8 +205,8 @@ class WorkerRole {
     const snapshot = this.#pieces.join(message.snapshot);
     this.#worker = new Worker({ runtime, snapshot, accessLog, counts, sockets: this.#sockets, log: this.#log });
     const { instanceId: instance } = this.#worker;
-    this.#spans = openSpans(message.otlp, { version, instance, worker, log: this.#log, counts });
-    this.#worker.spans = this.#spans;
+    this.#spans = new Spans({ version, instance, worker, log: this.#log, counts });
+    this.#worker.exportTo(this.#spans);
     this.#stopLagWatch = watchLoopLag(runtime.preciseNowMs, (ms) => counts.table.noteLag(counts.number, ms));
     this.#inspector = new Inspector(this.#worker, message.worker);
     runtime.giveBackMemory();

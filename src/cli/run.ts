@@ -22,13 +22,12 @@ import type { CountRow } from "../snapshot/counts.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
-import type { SpanExport } from "../telemetry/span-export.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
 import { Daemon } from "./daemon.ts";
 import type { Quickstart } from "./quickstart.ts";
 import { reopenLog } from "./reopen-log.ts";
-import { openSpans } from "./spans.ts";
+import { Spans } from "./spans.ts";
 import type { PassedSignal } from "./stand-in.ts";
 import { type Shared, shareState, startPlane, workerCount } from "./start-plane.ts";
 
@@ -146,7 +145,7 @@ interface Started extends Shared {
   /** Of this process, if it relays itself and keeps one. */
   readonly accessLog: () => AccessLogOutput | null;
   /** The same. */
-  readonly spans: () => SpanExport | null;
+  readonly spans: () => Spans | null;
 }
 
 /** From the config to a daemon that accepts. Throws the ProxyError of what cannot be, and then nothing is left open. */
@@ -206,11 +205,11 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
     accessLog = new AccessLogOutput(config.access_log, { runtime, log, counts: row, worker: 0 });
     return accessLog.accessLog;
   };
-  let spans: SpanExport | null = null;
-  const relays = (worker: Worker, row: CountRow): void => {
-    const { otlp = null } = config.telemetry;
-    spans = openSpans(otlp, { version, instance: worker.instanceId, worker: 0, log, counts: row });
-    worker.spans = spans;
+  let spans: Spans | null = null;
+  const relays = async (worker: Worker, row: CountRow): Promise<void> => {
+    spans = new Spans({ version, instance: worker.instanceId, worker: 0, log, counts: row });
+    worker.exportTo(spans);
+    await spans.loaded;
   };
   try {
     if (!isHeir) pidFile?.check();

@@ -40,8 +40,8 @@ export interface PlaneParts extends Shared {
   readonly log: Log;
   /** Of this process, for when it relays itself. */
   readonly openAccessLog: (counts: CountRow) => AccessLog | null;
-  /** Called where this process relays itself. */
-  readonly relays: (worker: Worker, counts: CountRow) => void;
+  /** Called where this process relays itself; resolves once all is loaded for that. */
+  readonly relays: (worker: Worker, counts: CountRow) => Promise<void>;
   readonly snapshot: Snapshot;
   /** A predecessor has the queues too. */
   readonly isHeir: boolean;
@@ -70,7 +70,7 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
       counts: row,
       log,
     });
-    relays(plane.worker, row);
+    await relays(plane.worker, row);
     sockets.leaveUnused(snapshot.listeners);
     accepting();
     if (config.user !== undefined) runtime.dropPrivileges(config.user);
@@ -78,9 +78,8 @@ export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
   }
   if (processes === null || memory === null)
     throw new ProxyError("ENOSYS", `workers: ${workers}: this platform has no worker processes; write workers: 0`);
-  const { access_log: accessLog, telemetry, user = null } = config;
-  const { otlp = null } = telemetry;
-  const settings = { version, log: config.log, accessLog, otlp, user };
+  const { access_log: accessLog, user = null } = config;
+  const settings = { version, log: config.log, accessLog, user };
   const supervisor = new Supervisor({
     processes,
     log,

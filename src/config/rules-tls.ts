@@ -5,7 +5,7 @@ import { type PlacedRoute, terminationOf, tlsFieldPath } from "./effective.ts";
 import type { Path } from "./problems.ts";
 import type { EarlierRoutes } from "./reach.ts";
 import type { Report } from "./report.ts";
-import type { BackendConfig, ListenerConfig, TlsConfig } from "./schema.ts";
+import type { BackendConfig, Config, ListenerConfig, TlsConfig } from "./schema.ts";
 
 /** A route where it stands. */
 export interface RoutePlace {
@@ -63,6 +63,26 @@ export function checkTermination(report: Report, { listener, listenerPath, place
   }
 }
 
+/** What the export of spans needs of its `tls`. */
+export function checkCollectorTls(report: Report, { otlp }: Config["telemetry"]): void {
+  if (otlp?.tls === undefined) return;
+  const path: Path = ["telemetry", "otlp", "tls"];
+  const place: Path = ["telemetry", "otlp", "endpoint"];
+  if (!otlp.endpoint.startsWith("https:")) report.error(path, "has no effect: the endpoint is not https", place);
+  checkKeyPair(report, path, otlp.tls);
+}
+
+function checkKeyPair(
+  report: Report,
+  path: Path,
+  { cert, key }: Pick<NonNullable<BackendConfig["tls"]>, "cert" | "key">,
+): void {
+  if (cert !== undefined && key === undefined)
+    report.error([...path, "cert"], "needs `key`, the private key of this certificate");
+  if (key !== undefined && cert === undefined)
+    report.error([...path, "key"], "needs `cert`, the certificate that this key belongs to");
+}
+
 /** What a backend that speaks TLS needs of its `tls`, and what its PROXY header does. */
 export function checkBackendTls(report: Report, backendName: string, backend: BackendConfig): void {
   const path: Path = ["backends", backendName];
@@ -76,10 +96,7 @@ export function checkBackendTls(report: Report, backendName: string, backend: Ba
   const tlsPath: Path = [...path, "tls"];
   const folder = tls.spiffe_folder !== undefined;
   const domains = Object.keys(tls.trust_domains).length > 0;
-  if (tls.cert !== undefined && tls.key === undefined)
-    report.error([...tlsPath, "cert"], "needs `key`, the private key of this certificate");
-  if (tls.key !== undefined && tls.cert === undefined)
-    report.error([...tlsPath, "key"], "needs `cert`, the certificate that this key belongs to");
+  checkKeyPair(report, tlsPath, tls);
   if (folder && (tls.cert !== undefined || tls.ca.length > 0 || domains))
     report.error(
       [...tlsPath, "spiffe_folder"],

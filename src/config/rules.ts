@@ -12,7 +12,7 @@ import { checkAdmin } from "./rules-admin.ts";
 import { checkBalance, checkOutliers, checkQueue } from "./rules-balance.ts";
 import { checkHealth } from "./rules-health.ts";
 import { checkBandwidth, checkConnectionRates } from "./rules-limits.ts";
-import { checkBackendTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
+import { checkBackendTls, checkCollectorTls, checkTermination, type RoutePlace } from "./rules-tls.ts";
 import { addressesClash, dialsBack } from "./same-address.ts";
 import type { BackendConfig, Config, ListenerConfig, PolicyConfig } from "./schema.ts";
 
@@ -27,6 +27,7 @@ export function applyRules(config: Config, names: WrittenNames): Finding[] {
   const report = new Report();
   const context = { config, names, report };
   checkAdmin(report, config.admin);
+  checkCollectorTls(report, config.telemetry);
   checkPolicyNames(context);
   for (const [index, listener] of config.listeners.entries()) checkListener(context, listener, index);
   for (const [policyName, policy] of Object.entries(config.policies)) checkPolicy(context, policyName, policy);

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { isOnHost, parseAddress } from "../base/address.ts";
-import { percent } from "./values.ts";
+import { filePath, percent } from "./values.ts";
 
 /** RFC 9110, 5.6.2. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
@@ -30,6 +30,21 @@ const headerValue = z
   .string({ error: "a header is text: write it in quotes" })
   .regex(HEADER_VALUE, { error: "a header has up to 4096 printable characters of ASCII" });
 
+const tls = z
+  .strictObject({
+    ca: z
+      .array(filePath)
+      .prefault([])
+      .describe(
+        "PEM files with the authorities that vouch for the collector. Default: the public ones that the program brings along.",
+      ),
+    cert: filePath
+      .optional()
+      .describe("PEM file with the certificate that we show, then its intermediates. None: we show none."),
+    key: filePath.optional().describe("PEM file with its private key, not encrypted. May be the same file."),
+  })
+  .describe("For a collector with https. Its certificate must be for the host in `endpoint`.");
+
 const otlp = z
   .strictObject({
     endpoint: endpoint.describe(
@@ -39,6 +54,7 @@ const otlp = z
       .record(headerName, headerValue)
       .default({})
       .describe("Sent along, such as an `authorization`. They are shown nowhere."),
+    tls: tls.optional(),
     sample: percent(100)
       .prefault("100%")
       .describe(
@@ -61,6 +77,8 @@ const otlp = z
   .describe(
     "Exports a span for each connection, at its end, through the SDK of OpenTelemetry. Without it nothing is exported.",
   );
+
+export type OtlpConfig = z.infer<typeof otlp>;
 
 /** `telemetry`. */
 export const telemetry = z

@@ -136,6 +136,7 @@ class Compiler {
       ),
       backends,
       slotCount: this.#options.slots.size,
+      collector: this.material.readCollector(config.telemetry.otlp),
     };
   }
 

@@ -5,7 +5,7 @@ import type { Config } from "../config/schema.ts";
 import { sameData } from "./same-data.ts";
 
 /** Opened, written or given up once, at the start. */
-const FIXED = ["log", "access_log", "telemetry", "admin", "user", "pid_file"] as const;
+const FIXED = ["log", "access_log", "admin", "user", "pid_file"] as const;
 
 /** The fields in which `now` differs from what the process was started with, and which only a restart takes over. */
 export function fixedChanges(started: Config, now: Config): string[] {

@@ -6,13 +6,14 @@ import { messageOf } from "../base/errors.ts";
 import { type PlacedRoute, terminationOf, tlsFieldPath } from "../config/effective.ts";
 import type { Path } from "../config/problems.ts";
 import type { BackendTlsConfig, ListenerConfig, TlsConfig } from "../config/schema.ts";
+import type { OtlpConfig } from "../config/schema-telemetry.ts";
 import type { Places } from "../config/yaml.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { parseSpiffeId, svidProblem } from "../protocol/spiffe-id.ts";
 import { constrainAnchor } from "../protocol/trust-anchor.ts";
 import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import type { CertificateSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
+import type { CertificateSpec, CollectorSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem, encodePem } from "../tls-tools/pem.ts";
 import { type Expiring, Findings, titleOf } from "./findings.ts";
 import { PemFiles } from "./pem-files.ts";
@@ -151,6 +152,27 @@ export class MaterialReader {
       trustDomains: trust.domains,
       onExpiry: tls.on_expiry,
     };
+  }
+
+  /** Where spans go, and who vouches for the collector. */
+  readCollector(otlp: OtlpConfig | undefined): CollectorSpec | null {
+    if (otlp === undefined) return null;
+    const { endpoint, headers, sample, tls } = otlp;
+    const path: Path = ["telemetry", "otlp", "tls"];
+    const caPem = this.#readAuthorities(tls?.ca ?? [], [...path, "ca"]).map(({ pem }) => pem);
+    let shown: CertificateSpec | null = null;
+    if (tls?.cert !== undefined && tls.key !== undefined)
+      shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, path, 0);
+    const { chainPem, keyPem } = shown ?? { chainPem: "", keyPem: "" };
+    if (shown !== null && this.findings.problems.length === 0)
+      // As a server's, for a client's is not made without authorities of its own.
+      this.#validate([...path, "key"], `${tls?.cert} with ${tls?.key}`, (runtime) =>
+        runtime.serverContext({
+          ...{ chainPem, keyPem, clientAuth: "none", clientCaPem: [], clientCrlPem: [] },
+          ...{ minVersion: "1.2", alpn: [], sessionTickets: false },
+        }),
+      );
+    return { endpoint, headers, sample, caPem, chainPem, keyPem };
   }
 
   #readCertificate(files: TlsConfig["certificates"][number], path: Path, index: number): CertificateSpec | null {

@@ -6,13 +6,13 @@ import type { Expiring } from "./findings.ts";
 /** One of them, in the words of the status. */
 export interface ServedCertificate
   extends Pick<Expiring, "role" | "file" | "subject" | "names" | "notBeforeMs" | "notAfterMs"> {
-  /** `listener edge`, `backend db`, `admin`. */
+  /** `listener edge`, `backend db`, `admin`, `telemetry`. */
   readonly usedBy: string;
 }
 
 /** What was found at a place of the config. */
 export interface ExpiringAt {
-  /** `listeners` and an index, `backends` and a name, or `admin`. */
+  /** `listeners` and an index, `backends` and a name, `admin`, or `telemetry`. */
   readonly section: string | number | undefined;
   readonly entry: string | number | undefined;
   readonly expiring: Expiring;
@@ -26,7 +26,7 @@ export function servedCertificates(found: readonly ExpiringAt[], { listeners }: 
   const users = new Map<string, Map<string, ServedCertificate>>();
   for (const { section, entry, expiring } of found) {
     const user = section === "listeners" ? `listener ${listeners[Number(entry)]?.name}` : `backend ${entry}`;
-    const usedBy = section === "admin" ? "admin" : user;
+    const usedBy = section === "admin" || section === "telemetry" ? section : user;
     const { role, file, subject, names, notBeforeMs, notAfterMs } = expiring;
     const ofUser = users.get(usedBy) ?? new Map<string, ServedCertificate>();
     users.set(usedBy, ofUser);

@@ -26,10 +26,7 @@ const STOP_MS = 1000;
 const DRAIN_GRACE_MS = 5000;
 
 /** What does not change while the supervisor runs. */
-export type WorkerSettings = Pick<
-  Extract<ToWorker, { kind: "start" }>,
-  "version" | "log" | "accessLog" | "otlp" | "user"
->;
+export type WorkerSettings = Pick<Extract<ToWorker, { kind: "start" }>, "version" | "log" | "accessLog" | "user">;
 
 export interface SupervisorOptions {
   readonly processes: Processes;

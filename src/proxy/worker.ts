@@ -7,9 +7,10 @@ import type { BoundSocket, Runtime, StreamSocket } from "../runtime/runtime.ts";
 import { type CountRow, DAEMON_SLOT } from "../snapshot/counts.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import { type ListenerSpec, placeOf, type Snapshot } from "../snapshot/snapshot.ts";
-import type { AccessLog, CloseRecord } from "../telemetry/access-log.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
 import { FlightRecorder } from "../telemetry/flight-recorder.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { SpanExports, SpanSink } from "../telemetry/span-export.ts";
 import type { Policy } from "./authorize.ts";
 import { Backend } from "./balance.ts";
 import { ByteSweep } from "./byte-sweep.ts";
@@ -24,6 +25,7 @@ import { Listener, type ListenerRules, listenerRules } from "./listener.ts";
 import { OnDown } from "./on-down.ts";
 import { Parts } from "./parts.ts";
 import { Pending, pendingBudget } from "./pending.ts";
+import { type MadeInPieces, makeInPieces } from "./pieces.ts";
 import { BackendBandwidth } from "./rate-limit-bandwidth.ts";
 
 /** A proxied connection has two descriptors. At EMFILE Bun's accept loop spins, so the limit is kept well away. */
@@ -35,9 +37,6 @@ const RESERVED_DESCRIPTORS = 256;
 const DESCRIPTORS_LOOK_MS = 500;
 /** How long the number of processes is taken for what it was. */
 const PROCESSES_LOOK_MS = 1000;
-
-/** How long what is built in pieces may hold up the relay at once, but for the piece that is begun by then. */
-const TURN_MS = 0.5;
 
 /** A hold on the queue of a listener's place, for the worker to keep. */
 export type Sockets = (spec: ListenerSpec) => BoundSocket;
@@ -69,7 +68,7 @@ export class Worker {
   readonly runtime: Runtime;
   readonly accessLog: AccessLog | null;
   /** Where records go beside the access log; null when nowhere. */
-  spans: { write(record: CloseRecord): void } | null = null;
+  spans: SpanSink | null = null;
   /** Tells this process's connections from those of others, in what is told to endpoints. */
   readonly instanceId: string;
   readonly counts: CountRow;
@@ -85,6 +84,7 @@ export class Worker {
   readonly #random: () => number;
   readonly #connections = new ConnectionList();
   readonly #descriptorLimit: number;
+  #exports: SpanExports | null = null;
   readonly #enforcement: Enforcement;
   readonly #onDown: OnDown;
   readonly #byteSweep: ByteSweep;
@@ -222,16 +222,7 @@ export class Worker {
 
   /** Makes the rest of what was prepared, in pieces, so that the relay hardly waits. Not to be waited for: then who comes first does. */
   async complete(prepared: Prepared): Promise<void> {
-    await nextTurn();
-    let sinceMs = performance.now();
-    for (const part of partsOf(prepared)) {
-      for (let isMore = true; isMore; ) {
-        isMore = part.makeSome();
-        if (performance.now() - sinceMs < TURN_MS) continue;
-        await nextTurn();
-        sinceMs = performance.now();
-      }
-    }
+    await makeInPieces(partsOf(prepared));
   }
 
   #build(snapshot: Snapshot, served: Parts | null): Prepared {
@@ -260,6 +251,13 @@ export class Worker {
     this.#enforcement.start(this.#connections);
     this.#onDown.follow(prepared.snapshot.backends);
     this.bandwidth.follow(prepared.snapshot.backends);
+    if (this.#exports !== null) this.exportTo(this.#exports);
+  }
+
+  /** Has spans exported as this snapshot wants it, and all later ones. */
+  exportTo(exports: SpanExports): void {
+    this.#exports = exports;
+    this.spans = exports.follow(this.#built.snapshot.collector);
   }
 
   /** Makes the connection of an accepted socket. Called by its listener. */
@@ -375,15 +373,10 @@ export class Worker {
 }
 
 /** What is built in pieces. */
-function* partsOf({ policies, rules, backends }: Prepared): Generator<{ makeSome(): boolean }, void> {
+function* partsOf({ policies, rules, backends }: Prepared): Generator<MadeInPieces, void> {
   yield* policies;
   for (const { router } of rules) yield router;
   yield* backends;
-}
-
-/** Of the event loop: whoever has something to relay comes first. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function possibleConnections(descriptorLimit: number): number {

@@ -35,13 +35,6 @@ export type ToWorker =
         /** Of those of level `info`, from 0 to 1. */
         readonly sample: number;
       };
-      /** Where spans go; null: nowhere. The headers are secrets. */
-      readonly otlp: {
-        readonly endpoint: string;
-        readonly headers: Readonly<Record<string, string>>;
-        /** Of connections that went well, from 0 to 1. */
-        readonly sample: number;
-      } | null;
       /** Whom to run as; null = as started. */
       readonly user: string | null;
       readonly shared: boolean;

@@ -18,6 +18,22 @@ export interface Snapshot {
   readonly backends: readonly BackendSpec[];
   /** One more than the largest slot of a listener or an endpoint. */
   readonly slotCount: number;
+  /** Where spans go; null: nowhere. */
+  readonly collector: CollectorSpec | null;
+}
+
+/** A collector of OpenTelemetry. */
+export interface CollectorSpec {
+  readonly endpoint: string;
+  /** Secrets, as a rule. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Of connections that went well, the share that is exported; from 0 to 1. */
+  readonly sample: number;
+  /** PEM, one authority each; empty: the public ones. */
+  readonly caPem: readonly string[];
+  /** What is shown, PEM; "" when nothing is. */
+  readonly chainPem: string;
+  readonly keyPem: string;
 }
 
 export interface ListenerSpec {

@@ -13,6 +13,11 @@ export interface SpanSettings {
   readonly headers: Readonly<Record<string, string>>;
   /** Of connections that went well, the share that is exported; from 0 to 1. All others are. */
   readonly sample: number;
+  /** PEM, of those who vouch for the collector; empty: the public authorities. */
+  readonly caPem: readonly string[];
+  /** What is shown, PEM; "" when nothing is. */
+  readonly chainPem: string;
+  readonly keyPem: string;
 }
 
 /** What the export is told of itself and of the process. */
@@ -27,6 +32,17 @@ export interface SpanExportParts {
   dropped(spans: number): void;
   /** Default: the SDK's, by OTLP/HTTP. */
   readonly load?: (settings: SpanSettings, parts: SpanExportParts, settled: Settled) => Promise<Exporter>;
+}
+
+/** Takes the records of connections that have ended. */
+export interface SpanSink {
+  write(record: CloseRecord): void;
+}
+
+/** Exports spans to one collector after the other. */
+export interface SpanExports {
+  /** What goes to this one from now on; null when there is none. */
+  follow(settings: SpanSettings | null): SpanSink | null;
 }
 
 /** Called when so many spans have arrived, or will not: then `problem` says why. */
@@ -45,7 +61,7 @@ export const MOST_UNSETTLED = 4096;
 const FLUSH_MS = 2000;
 
 /** Exports the connections of one process. */
-export class SpanExport {
+export class SpanExport implements SpanSink {
   readonly #settings: SpanSettings;
   readonly #parts: SpanExportParts;
   readonly #loading: Promise<void>;
@@ -59,6 +75,11 @@ export class SpanExport {
     this.#settings = settings;
     this.#parts = parts;
     this.#loading = this.#load();
+  }
+
+  /** Resolves once nothing more has to be loaded. */
+  get loaded(): Promise<void> {
+    return this.#loading;
   }
 
   /** Takes a connection that has ended. Never waits. */
@@ -106,6 +127,11 @@ export class SpanExport {
     if (problem === "" && this.#isFailing) log.info("spans reach the collector again");
     this.#isFailing = problem !== "";
   }
+}
+
+/** Loads what an export needs, for a process that may soon not be allowed to read it. What fails is told by the export. */
+export async function preloadSpanExport(): Promise<void> {
+  await import("./otlp.ts").catch(() => {});
 }
 
 async function loadOtlp(settings: SpanSettings, parts: SpanExportParts, settled: Settled): Promise<Exporter> {

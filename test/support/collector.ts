@@ -1,6 +1,7 @@
 // An OpenTelemetry collector as a daemon sees it: takes OTLP/HTTP as JSON and keeps the spans.
 
 import http from "node:http";
+import https from "node:https";
 import type { AddressInfo } from "node:net";
 
 /** A span as it came. */
@@ -30,9 +31,9 @@ export class Collector implements AsyncDisposable {
   /** Spans of each request. */
   readonly batches: number[] = [];
   mood: CollectorMood = "takes";
-  readonly #server: http.Server;
+  readonly #server: http.Server | https.Server;
 
-  private constructor(server: http.Server) {
+  private constructor(server: http.Server | https.Server) {
     this.#server = server;
     server.on("request", (request: http.IncomingMessage, response: http.ServerResponse) => {
       const parts: Buffer[] = [];
@@ -41,16 +42,17 @@ export class Collector implements AsyncDisposable {
     });
   }
 
-  /** Listens on the loopback address. */
-  static async start(port = 0): Promise<Collector> {
-    const server = http.createServer();
+  /** Listens on the loopback address; with `tls` by https, and then whoever shows no certificate of `ca`, if that is given, is turned away. */
+  static async start(port = 0, tls?: Pick<https.ServerOptions, "cert" | "key" | "ca">): Promise<Collector> {
+    const asked = tls?.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: true };
+    const server = tls === undefined ? http.createServer() : https.createServer({ ...tls, ...asked });
     const collector = new Collector(server);
     await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
     return collector;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1/traces`;
+    return `${this.#server instanceof https.Server ? "https" : "http"}://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1/traces`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -130,6 +130,7 @@ export function snapshotSpec(spec: Partial<Snapshot> = {}): Snapshot {
     listeners: [listenerSpec()],
     policies: [],
     slotCount: Math.max(0, ...slots),
+    collector: null,
     ...spec,
     backends,
   };

@@ -64,7 +64,7 @@ function world({ workers = 2, shared = false, silentPings = 1000 } = {}): World 
       version: "1",
       log: { level: "info", format: "json" },
       accessLog: { output: "off", format: "json", level: "info", sample: 1 },
-      otlp: null,
+
       user: null,
     },
     workers,

@@ -21,7 +21,7 @@ class Fixture {
   constructor({ sample = 1, closes = true }: { readonly sample?: number; readonly closes?: boolean } = {}) {
     const say = (...said: readonly unknown[]): void => void this.said.push(String(said.at(-1)).slice(0, 24));
     this.spans = new SpanExport(
-      { endpoint: "", headers: {}, sample },
+      { endpoint: "", headers: {}, sample, caPem: [], chainPem: "", keyPem: "" },
       {
         version: "1",
         instance: "i",
