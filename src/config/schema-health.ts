@@ -35,7 +35,7 @@ export const health = z
       .enum(["tcp", "tls", "http"])
       .default("tcp")
       .describe(
-        "`tcp`: it takes a connection. `tls`: also a TLS handshake by the backend's `tls`, and no refusal of our certificate after it. `http`: also a request, over TLS where the backend has `tls`.",
+        "`tcp`: it takes a connection; where nothing is sent or expected, that is taken back before the endpoint's program sees it. `tls`: also a TLS handshake by the backend's `tls`, and no refusal of our certificate after it. `http`: also a request, over TLS where the backend has `tls`.",
       ),
     interval: duration({ minMs: 100, maxMs: HOUR })
       .prefault("5s")

@@ -10,7 +10,7 @@
 //  5. `terminateTls` and `originateTls` answer once: secured, with a verified certificate or (`terminateTls`) with none if none was asked
 //     for; or failed with a code. Nothing that is refused reaches `data`.
 //  6. `close` is the last event, once, with a code from CloseCode. A FIN, a RST and a TLS stream without close_notify are told apart.
-//  7. Dialling has a deadline, can be cancelled, and its error codes are the system's.
+//  7. Dialling has a deadline, can be cancelled, and its error codes are the system's. The same is true of `reach`.
 //  8. An option that a runtime cannot honour is refused when the socket is opened, never ignored.
 //  9. Nothing of ours, our certificate included on TLS 1.3, is sent to a server that is refused. No common-name fallback: the chain is
 //     the runtime's to verify, the name is `accept`'s.
@@ -21,6 +21,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Files } from "./files.ts";
 import type { Http } from "./http.ts";
 import type { LogFile, LogSink } from "./logs.ts";
+import type { Reach, ReachOptions } from "./reach.ts";
 import type { Refusal } from "./refusals.ts";
 import type { SocketState } from "./socket-state.ts";
 
@@ -325,6 +326,11 @@ export interface Runtime {
   /** Begins paused. */
   listen<S>(options: ListenOptions<S>): ListeningSocket;
   dial<S>(options: DialOptions<S>): Dial<S>;
+  /**
+   * Finds out whether an address takes connections, and takes back the one it makes before the program that listens there has seen it, as far as the
+   * kernel of that host does so. Null where the platform cannot: one dials then.
+   */
+  readonly reach: ((options: ReachOptions) => Reach) | null;
   /** Throws ProxyError `BAD_TLS_MATERIAL` naming what does not fit: no key, a key of another certificate, no CA to verify clients. */
   serverContext(identity: ServerIdentity): ServerContext;
   terminateTls<S>(socket: StreamSocket<unknown>, options: TerminateTlsOptions<S>): Promise<TlsResult<S>>;

@@ -26,7 +26,7 @@ import {
 } from "./peers.ts";
 
 /** A port of 127.0.0.1 that swallows connection attempts: its accept queue is full and its owner is stopped. */
-interface BlackHole {
+export interface BlackHole {
   readonly address: Address;
   close(): void;
 }
@@ -34,7 +34,8 @@ interface BlackHole {
 /** More than the queue of a node:net server holds (511 where its `backlog` is ignored). */
 const QUEUE_FILLERS = 600;
 
-async function openBlackHole(): Promise<BlackHole> {
+/** To be closed. */
+export async function openBlackHole(): Promise<BlackHole> {
   const child = spawnListener('{ host: "127.0.0.1", port: 0, backlog: 1 }');
   const port = Number(await child.announced);
   child.process.kill("SIGSTOP");
@@ -93,7 +94,7 @@ function assertUntouched(recording: Recording): void {
 }
 
 /** A port of 127.0.0.1 where nobody listens. */
-async function closedPort(): Promise<number> {
+export async function closedPort(): Promise<number> {
   const server = await listenAsPeer();
   server.close();
   return server.port;

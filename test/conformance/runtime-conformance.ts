@@ -12,6 +12,7 @@ import { logFileConformance } from "./log-files.ts";
 import { originationHandshakeConformance } from "./origination-handshake.ts";
 import { originationStreamConformance } from "./origination-streams.ts";
 import { originationVerificationConformance } from "./origination-verification.ts";
+import { reachConformance } from "./reaching.ts";
 import { httpConformance } from "./serving-http.ts";
 import { httpsConformance } from "./serving-https.ts";
 import { socketStateConformance } from "./socket-state.ts";
@@ -29,6 +30,7 @@ export function runtimeConformance(runtime: Runtime): void {
   streamConformance(runtime);
   closeConformance(runtime);
   dialConformance(runtime);
+  reachConformance(runtime);
   listenConformance(runtime);
   tlsVerificationConformance(runtime);
   tlsHandshakeConformance(runtime);

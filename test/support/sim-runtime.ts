@@ -44,6 +44,8 @@ export interface SimRuntimeOptions {
   readonly descriptorLimit?: number;
   /** Whether it can transfer. Default false. */
   readonly transfers?: boolean;
+  /** Default: it cannot. */
+  readonly reach?: Runtime["reach"];
   /** Answers a dial. `data` is what the dialler gave. */
   dialled(address: Address, data: unknown): DialPlan;
   /** Called after each event that the proxy was told. */
@@ -66,6 +68,7 @@ export class SimRuntime implements Runtime {
     makeDirectory: noFiles,
   };
   readonly processes = null;
+  readonly reach: Runtime["reach"];
   readonly serviceManager = null;
   readonly clock: Clock;
   readonly transfer:
@@ -83,6 +86,7 @@ export class SimRuntime implements Runtime {
     this.#options = options;
     this.#schedule = options.schedule;
     this.clock = options.schedule.clock;
+    this.reach = options.reach ?? null;
     // Only sockets of this runtime come here.
     this.transfer = options.transfers
       ? (from, to, limitBytes, outcome) =>

@@ -2,7 +2,7 @@
 
 import { Timer } from "../../base/clock.ts";
 import type { BackendSpec, EndpointSpec, HealthSpec } from "../../snapshot/snapshot.ts";
-import { Probe, type ProbeOwner, type ProbeRuntime } from "./probe.ts";
+import { beginProbe, type ProbeOwner, type ProbeRuntime, type ProbeUnderWay } from "./probe.ts";
 import { Tally } from "./tally.ts";
 import type { ProbeTarget } from "./target.ts";
 import { nextTurnMs, placeInInterval } from "./turns.ts";
@@ -41,9 +41,9 @@ export class CheckedEndpoint implements ProbeOwner {
   readonly #timer: Timer;
   readonly #place: number;
   #tally: Tally;
-  #probe: Probe | null = null;
+  #probe: ProbeUnderWay | null = null;
   /** The probe before, which has its verdict and waits for the endpoint to end the connection too. */
-  #leaving: Probe | null = null;
+  #leaving: ProbeUnderWay | null = null;
   /** In ms of the clock, without what chance adds. */
   #turnMs = 0;
 
@@ -91,7 +91,7 @@ export class CheckedEndpoint implements ProbeOwner {
   /** Begins a probe. */
   probe(): void {
     this.isWaiting = false;
-    this.#probe = new Probe(this.#owner.runtime, this.target, this);
+    this.#probe = beginProbe(this.#owner.runtime, this.target, this);
   }
 
   stop(): void {
@@ -120,7 +120,7 @@ export class CheckedEndpoint implements ProbeOwner {
     this.#owner.unable(code);
   }
 
-  gone(probe: Probe): void {
+  gone(probe: ProbeUnderWay): void {
     if (this.#probe === probe) this.#probe = null;
     if (this.#leaving === probe) this.#leaving = null;
     this.#owner.gone(this);

@@ -80,12 +80,13 @@ export class HealthChecks implements CheckedOwner {
       if (backend.health === null) for (const { slot } of backend.endpoints) this.#forget(slot);
       else this.#adopt(backend, before, this.#tlsOf(backend.name, backend.origination, tls));
     }
+    // Before anybody is stopped, which makes room at once.
+    this.#waiting = this.#waiting.filter((endpoint) => this.#checked.get(endpoint.slot) === endpoint);
     for (const [slot, endpoint] of before) {
       if (this.#checked.has(slot)) continue;
       endpoint.stop();
       this.#forget(slot);
     }
-    this.#waiting = this.#waiting.filter(({ isWaiting }) => isWaiting);
     this.#tls = tls;
     this.#served = new Set(backends.flatMap(({ endpoints }) => endpoints.map(({ slot }) => slot)));
     this.#isNew.clear();

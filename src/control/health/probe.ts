@@ -1,9 +1,12 @@
 // One probe of one endpoint: connect, secure, ask, judge the answer, and leave in order. The verdict comes as soon as it is known; the connection is closed
-// with FIN (of TLS with close_notify before it), so that the endpoint's log has nothing to say of us. Only one that does not answer is reset.
+// with FIN (of TLS with close_notify before it), so that the endpoint's log has nothing to say of us. Only one that does not answer is reset. Where nothing is
+// to be said there is not even a connection, if the platform can do without (Runtime.reach).
 
+import type { Address } from "../../base/address.ts";
 import { Timer } from "../../base/clock.ts";
 import { formatDuration } from "../../base/units.ts";
 import { describeRefused, printable, refusalReason } from "../../protocol/leaf.ts";
+import type { Reach, ReachOptions } from "../../runtime/reach.ts";
 import type {
   CloseCode,
   Dial,
@@ -36,7 +39,7 @@ const ENDED_AS: Readonly<Record<CloseCode, string>> = {
 /** What a platform must have for probes. */
 export type ProbeRuntime = Pick<
   Runtime,
-  "clock" | "dial" | "originateTls" | "endOrderly" | "clientContext" | "preciseNowMs"
+  "clock" | "dial" | "reach" | "originateTls" | "endOrderly" | "clientContext" | "preciseNowMs"
 >;
 
 /** Whoever asked for a probe. */
@@ -46,11 +49,51 @@ export interface ProbeOwner {
   /** Instead of `judged`: the probe could not be made, for want of what the errno `code` stands for. */
   unable(code: string): void;
   /** Nothing of this probe is open any more. Once, after all else. */
-  gone(probe: Probe): void;
+  gone(probe: ProbeUnderWay): void;
 }
 
 /** A probe under way. */
-export class Probe {
+export interface ProbeUnderWay {
+  /** Ends it without a verdict. */
+  cancel(): void;
+}
+
+/** Begins a probe. */
+export function beginProbe(runtime: ProbeRuntime, target: ProbeTarget, owner: ProbeOwner): ProbeUnderWay {
+  const saysNothing = target.tls === null && target.answer === null && target.header.length === 0;
+  return saysNothing && runtime.reach !== null
+    ? new Knock(runtime.reach, target, owner)
+    : new Probe(runtime, target, owner);
+}
+
+/** One of an endpoint that has to take a connection, and no more. */
+class Knock implements ProbeUnderWay, ReachOptions {
+  readonly address: Address;
+  readonly timeoutMs: number;
+  readonly #owner: ProbeOwner;
+  readonly #reach: Reach;
+
+  constructor(reach: NonNullable<ProbeRuntime["reach"]>, { address, timeoutMs }: ProbeTarget, owner: ProbeOwner) {
+    this.address = address;
+    this.timeoutMs = timeoutMs;
+    this.#owner = owner;
+    this.#reach = reach(this);
+  }
+
+  cancel(): void {
+    this.#reach.cancel();
+    this.#owner.gone(this);
+  }
+
+  reached(code: string): void {
+    if (OUT_OF_RESOURCES.has(code)) this.#owner.unable(code);
+    else this.#owner.judged(code === "" ? "" : `connect: ${code}`);
+    this.#owner.gone(this);
+  }
+}
+
+/** One that says something, or hears something. */
+class Probe implements ProbeUnderWay {
   readonly #runtime: ProbeRuntime;
   readonly #target: ProbeTarget;
   readonly #owner: ProbeOwner;
@@ -71,14 +114,13 @@ export class Probe {
     this.#runtime = runtime;
     this.#target = target;
     this.#owner = owner;
-    this.#answer = target.answer();
+    this.#answer = target.answer?.() ?? null;
     this.#startedMs = runtime.preciseNowMs();
     this.#timer = new Timer(() => this.#tooLate());
     this.#dial = runtime.dial({ address: target.address, handlers, data: this, timeoutMs: target.timeoutMs });
     void this.#dial.result.then((result) => this.#dialled(result));
   }
 
-  /** Ends it without a verdict. */
   cancel(): void {
     this.#isCancelled = true;
     this.#dial.cancel();

@@ -20,7 +20,7 @@ export interface ProbeTarget {
   /** What is asked; empty for nothing. */
   readonly request: Uint8Array;
   /** What an answer is judged by; null when none is waited for. */
-  answer(): Answer | null;
+  readonly answer: (() => Answer) | null;
 }
 
 /** TLS as the backend speaks it. */
@@ -53,7 +53,7 @@ export function backendTls(runtime: Pick<Runtime, "clientContext">, spec: Origin
 /** The target for an endpoint. `tls` is the backend's; null when it has none. */
 export function probeTarget(backend: BackendSpec, endpoint: EndpointSpec, tls: BackendTls | null): ProbeTarget {
   const health = backend.health as HealthSpec;
-  const { http, expect } = health;
+  const { http } = health;
   const address = addressOf(endpoint, health.port);
   return {
     address,
@@ -61,8 +61,13 @@ export function probeTarget(backend: BackendSpec, endpoint: EndpointSpec, tls: B
     header: health.port === 0 ? headerOf(backend) : NOTHING,
     tls: health.type === "tcp" || tls === null ? null : tlsOf(tls, endpoint),
     request: bytesOf(http === null ? health.send : httpRequest(http, http.host || hostOf(endpoint, address, tls))),
-    answer: () => (http === null ? (expect === "" ? null : new ExpectedBytes(expect)) : new HttpAnswer(http)),
+    answer: answerTo(health),
   };
+}
+
+function answerTo({ http, expect }: HealthSpec): (() => Answer) | null {
+  if (http !== null) return () => new HttpAnswer(http);
+  return expect === "" ? null : () => new ExpectedBytes(expect);
 }
 
 function addressOf({ address }: EndpointSpec, port: number): Address {

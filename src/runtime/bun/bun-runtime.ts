@@ -13,11 +13,14 @@ import { descriptorLimit, resetAtClose, unacknowledgedBytes } from "./libc.ts";
 import { listen } from "./listen.ts";
 import { commandLine, dropPrivileges, userExists } from "./privileges.ts";
 import { processes } from "./processes.ts";
+import { Reaches } from "./reach.ts";
 import { inheritedSockets, serviceManager, shareInherited } from "./service-manager.ts";
 import { tcpState } from "./tcp-state.ts";
 import { isSignedBy, originateTls, peerCertificate, terminateTls } from "./tls.ts";
 import { clientContext, serverContext } from "./tls-contexts.ts";
 import { descriptorOf, transfer } from "./transfer.ts";
+
+const reaches = new Reaches(clock);
 
 /** This process's runtime. */
 export const runtime: Runtime = {
@@ -36,6 +39,7 @@ export const runtime: Runtime = {
   bind: (address, ours) => (address.kind === "systemd" ? shareInherited(address) : bind(address, ours)),
   listen,
   dial: (options) => dial(clock, options),
+  reach: (options) => reaches.begin(options),
   serverContext,
   terminateTls: (socket, options) => terminateTls(clock, socket, options),
   clientContext,

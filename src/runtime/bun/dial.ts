@@ -3,11 +3,10 @@
 // connected, a close says why it is not.
 
 import type { Socket, SocketHandler } from "bun";
-import type { Address } from "../../base/address.ts";
 import { type Clock, Timer } from "../../base/clock.ts";
 import type { Dial, DialOptions, DialResult, SocketHandlers, StreamSocket } from "../runtime.ts";
 import { closeCode, reportDefect } from "./events.ts";
-import { closeDescriptor, openConnecting, type SocketAddress, socketAddress } from "./libc.ts";
+import { closeDescriptor, kernelAddress, openConnecting } from "./libc.ts";
 import { TlsTwin } from "./tls-upgrade.ts";
 
 /** A dialled plain socket with what is ours hung on it, because `data` is the caller's. */
@@ -101,18 +100,8 @@ export function heardBefore(socket: StreamSocket<unknown>): "" | "data" | "end" 
   return (socket as unknown as DialledSocket).heard ?? "";
 }
 
-// Bun's own handler objects, one for each set of the caller's; and the kernel's addresses, one for each address of a snapshot.
+// Bun's own handler objects, one for each set of the caller's.
 const handlerCache = new WeakMap<object, SocketHandler<unknown>>();
-const addressCache = new WeakMap<Address, SocketAddress>();
-
-function kernelAddress(address: Address): SocketAddress {
-  let bytes = addressCache.get(address);
-  if (bytes === undefined) {
-    bytes = socketAddress(address);
-    addressCache.set(address, bytes);
-  }
-  return bytes;
-}
 
 function dialHandler<S>(handlers: SocketHandlers<S>): SocketHandler<unknown> {
   let handler = handlerCache.get(handlers);

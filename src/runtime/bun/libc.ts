@@ -34,9 +34,12 @@ const AF_INET6 = 10;
 const SOCK_STREAM_NONBLOCK_CLOEXEC = 0o1 | 0o4000 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_ERROR = 4;
 const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
 const SO_ATTACH_FILTER = 26;
+const IPPROTO_TCP = 6;
+const TCP_QUICKACK = 12;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const F_DUPFD_CLOEXEC = 1030;
@@ -57,6 +60,7 @@ const SYN_FILTER = [
   [0x06, 0, 0, 0xffff_ffff],
 ] as const;
 
+const NO = new Int32Array([0]);
 // struct linger: on or off, seconds.
 const RESET_AT_CLOSE = new Int32Array([1, 0]);
 const ORDERLY_CLOSE = new Int32Array([0, 0]);
@@ -87,11 +91,30 @@ export function socketAddress(address: Address): SocketAddress {
   return bytes;
 }
 
-/** A descriptor whose connect is under way (the caller owns it), or the errno's name. */
-export function openConnecting(target: SocketAddress): number | string {
+// The kernel's addresses, one for each address of a snapshot.
+const addressCache = new WeakMap<Address, SocketAddress>();
+
+/** As `socketAddress`, kept for as long as the address object is. */
+export function kernelAddress(address: Address): SocketAddress {
+  let bytes = addressCache.get(address);
+  if (bytes === undefined) {
+    bytes = socketAddress(address);
+    addressCache.set(address, bytes);
+  }
+  return bytes;
+}
+
+/**
+ * A descriptor whose connect is under way (the caller owns it), or the errno's name. The kernel acknowledges that it is connected at once, unless
+ * `acknowledges` is false: then only after some 200 ms, or with the first data (tcp(7), TCP_QUICKACK).
+ */
+export function openConnecting(target: SocketAddress, acknowledges = true): number | string {
   const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
   if (descriptor < 0) return lastErrno();
-  if (target[0] !== AF_UNIX) resetAtClose(descriptor, true);
+  if (target[0] !== AF_UNIX) {
+    resetAtClose(descriptor, true);
+    if (!acknowledges) libc.setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, ptr(NO), NO.byteLength);
+  }
   if (libc.connect(descriptor, ptr(target), target.length) < 0) {
     const error = lastErrno();
     if (error !== "EINPROGRESS") {
@@ -166,6 +189,22 @@ export function isReadable(descriptor: number): boolean {
   request.setInt32(0, descriptor, true);
   request.setInt16(4, POLLIN, true);
   return libc.poll(ptr(new Uint8Array(request.buffer)), 1, 0) > 0;
+}
+
+/**
+ * Looks at the first `count` of `requests`, each a struct pollfd of two words (the descriptor, and the events that are asked for with what there is
+ * of them in the upper half), without waiting.
+ */
+export function pollAll(requests: Int32Array, count: number): void {
+  libc.poll(ptr(requests), count, 0);
+}
+
+/** Why a socket that connects has failed: the errno's name, or "" when it has not. */
+export function connectFailure(descriptor: number): string {
+  const bytes = new Uint8Array(4);
+  readOption(descriptor, SOL_SOCKET, SO_ERROR, bytes);
+  const value = new DataView(bytes.buffer).getInt32(0, true);
+  return value === 0 ? "" : errnoName(value);
 }
 
 /** Sets the length of the accept queue; the kernel caps it at net.core.somaxconn. "" or the errno's name. */
@@ -269,6 +308,9 @@ function unixSocketAddress(path: string): SocketAddress {
 
 /** The name of the errno that the last call left. */
 export function lastErrno(): string {
-  const value = read.i32(errnoAddress as NonNullable<typeof errnoAddress>, 0);
+  return errnoName(read.i32(errnoAddress as NonNullable<typeof errnoAddress>, 0));
+}
+
+function errnoName(value: number): string {
   return ERRNO_NAMES.get(value) ?? `errno ${value}`;
 }

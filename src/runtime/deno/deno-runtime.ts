@@ -51,6 +51,7 @@ export const runtime: Runtime = {
   transfer: null,
   unsentBytes,
   socketState: null,
+  reach: null,
   serviceManager: null,
   inheritedSockets: () => new Map(),
   userExists: () => true,

@@ -1,7 +1,10 @@
 // Probes on a simulated network in virtual time.
 
 import { describe, expect, test } from "bun:test";
+import { Timer } from "../../../src/base/clock.ts";
 import { HealthChecks } from "../../../src/control/health/health-checks.ts";
+import type { ReachOptions } from "../../../src/runtime/reach.ts";
+import type { Runtime } from "../../../src/runtime/runtime.ts";
 import { CountTable, privateMemory } from "../../../src/snapshot/counts.ts";
 import type { BackendSpec, HealthSpec, Snapshot } from "../../../src/snapshot/snapshot.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
@@ -48,8 +51,9 @@ class Bench {
   /** What becomes of a dial. */
   plan: (server: Server, port: number) => DialPlan = (server) => ({ kind: "connects", afterMs: 1, program: server });
 
-  constructor(before: readonly number[] = [], descriptorLimit = 65_536) {
+  constructor(before: readonly number[] = [], descriptorLimit = 65_536, reach: Runtime["reach"] = null) {
     this.runtime = new SimRuntime({
+      reach,
       schedule: this.schedule,
       quirks: ORDERLY,
       descriptorLimit,
@@ -168,6 +172,73 @@ describe("states", () => {
     bench.schedule.run(20_000);
     expect([0, 1, 2, 3, 4].map((slot) => bench.states.health(slot))).toEqual(["up", "up", "up", "up", "up"]);
     expect(bench.lines.filter((line) => line.startsWith("error"))).toHaveLength(1);
+  });
+});
+
+describe("a platform that reaches an address without a connection", () => {
+  /** A bench on it, whose attempts give `code`, or nothing before their time-out when that is null. */
+  function benchThatReaches(): { bench: Bench; asked: ReachOptions[]; answer: { code: string | null } } {
+    const asked: ReachOptions[] = [];
+    const answer: { code: string | null } = { code: "" };
+    const bench: Bench = new Bench([], 80, (options) => {
+      asked.push(options);
+      const attempt = new Timer(() => options.reached(answer.code ?? "ETIMEDOUT"));
+      bench.runtime.clock.arm(attempt, answer.code === null ? options.timeoutMs : 25);
+      return { cancel: () => bench.runtime.clock.disarm(attempt) };
+    });
+    return { bench, asked, answer };
+  }
+
+  test("does so where nothing is said, with the same verdicts", () => {
+    const { bench, asked, answer } = benchThatReaches();
+    bench.serve(snapshot({ initial: "check" }, 40));
+    bench.health.start();
+    bench.schedule.run(3000);
+    expect(bench.states.health(39)).toBe("up");
+    // Ten at once, of 40: all of them had their turns.
+    expect(asked.length).toBeGreaterThan(100);
+    expect(asked[0]).toMatchObject({ timeoutMs: 500, address: { kind: "tcp", host: "10.0.0.1" } });
+    answer.code = "EMFILE";
+    bench.schedule.run(5000);
+    expect(bench.states.health(0)).toBe("up");
+    answer.code = "ECONNREFUSED";
+    bench.schedule.run(4000);
+    expect(bench.health.status(0)).toMatchObject({ health: "down", reason: "connect: ECONNREFUSED" });
+    expect(bench.dials).toEqual([]);
+  });
+
+  test("gives up what is under way when they stop, and begins nothing for whoever has gone", () => {
+    const { bench, asked, answer } = benchThatReaches();
+    answer.code = null;
+    bench.serve(snapshot({ initial: "check" }, 40));
+    bench.health.start();
+    bench.schedule.run(450);
+    // There is room for no more, and the others wait.
+    expect(asked.length).toBe(10);
+    bench.serve(snapshot({}, 1));
+    bench.schedule.run(100);
+    expect(asked.slice(10).filter(({ address }) => address.kind === "tcp" && address.port !== 1000)).toEqual([]);
+    answer.code = "";
+    bench.schedule.run(3000);
+    expect(bench.states.health(0)).toBe("up");
+    bench.health.stop();
+    bench.schedule.run();
+    expect(bench.runtime.clock.armed).toBe(0);
+  });
+
+  test("dials where something is said or heard", () => {
+    for (const health of [{ expect: "x" }, { http: { method: "GET", path: "/", host: "", statuses: [] } }] as const) {
+      const { bench, asked } = benchThatReaches();
+      bench.serve(snapshot({ ...health }));
+      bench.health.start();
+      bench.schedule.run(1100);
+      expect([asked.length, bench.dials.length]).toEqual([0, 1]);
+    }
+    const { bench, asked } = benchThatReaches();
+    bench.serve(snapshot({}, 1, { sendProxyProtocol: "v1" }));
+    bench.health.start();
+    bench.schedule.run(1100);
+    expect([asked.length, bench.dials.length]).toEqual([0, 1]);
   });
 });
 
