@@ -15,7 +15,7 @@ import { Policy } from "../proxy/authorize.ts";
 import { Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
 import { Termination } from "../proxy/handshake.ts";
-import { type Identity, identify } from "../proxy/identity.ts";
+import type { Identity } from "../proxy/identity.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../proxy/router.ts";
 import { Trust } from "../proxy/trust.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -136,7 +136,8 @@ function authenticate(
   { hello, certificate, chain }: Client,
 ): Identity | null | Ending {
   if (termination === null) return null;
-  const index = new Termination(io.runtime, termination).choose(hello?.sni ?? "");
+  const built = new Termination(io.runtime, termination);
+  const index = built.choose(hello?.sni ?? "");
   const names = termination.certificates[index]?.names.join(", ") || "no DNS names";
   io.out(row("certificate", `${index + 1} of ${termination.certificates.length} (${names})`));
   if (termination.clientAuth === "none") {
@@ -147,7 +148,7 @@ function authenticate(
     io.out(row("identity", "none: no certificate is shown"));
     return termination.clientAuth === "required" ? new Ending("certificate_rejected", "no certificate") : null;
   }
-  const identity = identify(certificate, termination, null);
+  const identity = built.identities.read(certificate);
   if (identity instanceof Ending) return identity;
   const fault =
     validityFault(certificate) || usageFault(certificate) || chainFault(io, termination, { certificate, chain });

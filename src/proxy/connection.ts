@@ -18,7 +18,7 @@ import { countDecision, countHandshake } from "./count.ts";
 import { Ending } from "./ending.ts";
 import { refusalNow } from "./enforce.ts";
 import { handshake, type Secured } from "./handshake.ts";
-import { type Identity, identify } from "./identity.ts";
+import type { Identity } from "./identity.ts";
 import { Leg } from "./leg.ts";
 import type { Listener } from "./listener.ts";
 import type { UpstreamTls } from "./originate.ts";
@@ -77,7 +77,7 @@ export async function serve(connection: Connection): Promise<void> {
     if (shaken instanceof Ending) return connection.end(shaken);
     connection.secured = shaken.secured;
     if (shaken.peerCertificate !== null) {
-      const identity = identify(shaken.peerCertificate, route.termination.spec, listener.worker.sha256);
+      const identity = route.termination.identities.read(shaken.peerCertificate);
       if (identity instanceof Ending) {
         connection.refusedCertificate = describeRefused(shaken.peerCertificate);
         return connection.end(identity);

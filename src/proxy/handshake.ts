@@ -9,6 +9,7 @@ import type { Runtime, ServerContext } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
+import { Identities } from "./identity.ts";
 import { legHandlers } from "./relay.ts";
 
 /** What a finished handshake tells. */
@@ -31,13 +32,15 @@ interface CertificateContext {
   readonly shown: ShownCertificate;
 }
 
-/** The built TLS contexts of one terminating route. */
+/** What is built for one terminating route: TLS contexts, and who its clients are. */
 export class Termination {
   readonly spec: TerminationSpec;
+  readonly identities: Identities;
   readonly #contexts: readonly CertificateContext[];
 
-  constructor(runtime: Pick<Runtime, "serverContext">, spec: TerminationSpec) {
+  constructor(runtime: Pick<Runtime, "serverContext" | "sha256">, spec: TerminationSpec) {
     this.spec = spec;
+    this.identities = new Identities(runtime, spec);
     this.#contexts = spec.certificates.map((certificate) => ({
       // A name in a certificate that is no host name cannot be asked for by SNI.
       names: certificate.names.map((name) => compileDnsPattern(name)).filter((name) => typeof name !== "string"),

@@ -7,38 +7,59 @@ import type { Runtime } from "../runtime/runtime.ts";
 import type { TerminationSpec } from "../snapshot/snapshot.ts";
 import { Ending } from "./ending.ts";
 
-/** The names of a verified client. Kept for as long as the connection lives, so nothing of the certificate that no rule or record asks for. */
+/** The names of a verified client. Kept for as long as its connections live, so nothing of the certificate that no rule or record asks for. */
 export interface Identity
   extends Pick<CertificateNames, "uris" | "dnsNames" | "ips" | "commonNames" | "organizationalUnits" | "notAfterMs"> {
-  /** SHA-256 of the certificate and of its public key (RFC 7469, 2.4), in lower-case hexadecimal. Both are "" where no record is kept. */
+  /** SHA-256 of the certificate and of its public key (RFC 7469, 2.4), in lower-case hexadecimal. */
   readonly fingerprint: string;
   readonly spkiFingerprint: string;
 }
 
 /**
- * The identity in the DER of a verified certificate, or an Ending when what it says can be nobody's identity. Fingerprints are for the record:
- * without `sha256` there are none.
+ * Who the clients of one terminating route are. The same few come again and again, so what was read of the last certificates is kept, by their
+ * digest: it depends on nothing else. Whether a certificate is good is for each handshake to verify, and is not remembered.
  */
-export function identify(
-  certificate: Uint8Array,
-  { trustDomains }: Pick<TerminationSpec, "trustDomains">,
-  sha256: Runtime["sha256"] | null,
-): Identity | Ending {
-  const details = readCertificateDetails(certificate);
-  if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read", "CERT_REJECTED");
-  const problem = leafProblem(details, trustDomains) || authorityProblem(details);
-  if (problem !== "") return new Ending("certificate_rejected", problem, refusalCode(problem));
-  return {
-    uris: kept(details.uris),
-    dnsNames: kept(details.dnsNames),
-    ips: kept(details.ips),
-    commonNames: kept(details.commonNames),
-    organizationalUnits: kept(details.organizationalUnits),
-    notAfterMs: details.notAfterMs,
-    fingerprint: sha256?.(certificate) ?? "",
-    spkiFingerprint: sha256?.(details.spki) ?? "",
-  };
+export class Identities {
+  readonly #trustDomains: TerminationSpec["trustDomains"];
+  readonly #sha256: Runtime["sha256"];
+  readonly #known = new Map<string, Identity>();
+
+  constructor({ sha256 }: Pick<Runtime, "sha256">, { trustDomains }: Pick<TerminationSpec, "trustDomains">) {
+    this.#sha256 = sha256;
+    this.#trustDomains = trustDomains;
+  }
+
+  /** The identity in the DER of a verified certificate, or an Ending when what it says can be nobody's identity. */
+  read(certificate: Uint8Array): Identity | Ending {
+    const fingerprint = this.#sha256(certificate);
+    const known = this.#known.get(fingerprint);
+    if (known !== undefined) return known;
+    const details = readCertificateDetails(certificate);
+    if (details === null) return new Ending("certificate_rejected", "the certificate cannot be read", "CERT_REJECTED");
+    const problem = leafProblem(details, this.#trustDomains) || authorityProblem(details);
+    if (problem !== "") return new Ending("certificate_rejected", problem, refusalCode(problem));
+    const identity: Identity = {
+      uris: kept(details.uris),
+      dnsNames: kept(details.dnsNames),
+      ips: kept(details.ips),
+      commonNames: kept(details.commonNames),
+      organizationalUnits: kept(details.organizationalUnits),
+      notAfterMs: details.notAfterMs,
+      fingerprint,
+      spkiFingerprint: this.#sha256(details.spki),
+    };
+    // A Map keeps the order in which its keys came.
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size < KNOWN_AT_MOST) break;
+      this.#known.delete(oldest);
+    }
+    this.#known.set(fingerprint, identity);
+    return identity;
+  }
 }
+
+/** Each is about 1 KiB. */
+const KNOWN_AT_MOST = 1024;
 
 /** Most connections have no names of most kinds, and there are many connections: these share one empty list. */
 function kept(names: readonly string[]): readonly string[] {

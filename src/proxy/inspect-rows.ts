@@ -50,7 +50,7 @@ export function detailOf(connection: Connection, worker: number): ConnectionDeta
     upstream_tls_version: upstreamTls?.version ?? "",
     upstream_peer: upstreamTls?.peer ?? "",
     names: identity === null ? null : { uri: identity.uris, dns: identity.dnsNames, cn: identity.commonNames },
-    peer_fingerprint: identity === null ? "" : identity.fingerprint || fingerprintOf(downstream),
+    peer_fingerprint: identity?.fingerprint ?? "",
     policy: connection.policy,
     attempts: connection.attempts,
     legs: {
@@ -62,13 +62,6 @@ export function detailOf(connection: Connection, worker: number): ConnectionDeta
     },
     timers: timersOf(connection),
   };
-}
-
-/** Where no record is kept, there is none yet. */
-function fingerprintOf({ connection, socket, closed }: Leg): string {
-  const { runtime } = connection.listener.worker;
-  const leaf = socket === null || closed ? null : runtime.peerCertificate(socket);
-  return leaf === null ? "" : runtime.sha256(leaf);
 }
 
 function localOf({ socket, closed }: Leg): string {

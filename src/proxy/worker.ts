@@ -123,11 +123,6 @@ export class Worker {
     this.#listeners = this.#built.rules.map((rules) => new Listener(this, rules, sockets(rules.spec)));
   }
 
-  /** For fingerprints in records; null when none are kept. */
-  get sha256(): Runtime["sha256"] | null {
-    return this.accessLog === null && this.spans === null ? null : this.runtime.sha256;
-  }
-
   get listeners(): readonly Listener[] {
     return this.#listeners;
   }
