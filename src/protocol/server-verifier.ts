@@ -3,7 +3,7 @@
 
 import { assert } from "../base/assert.ts";
 import { isIp } from "../base/ip.ts";
-import { readCertificateDetails } from "./certificate-details.ts";
+import type { CertificateDetails } from "./certificate-details.ts";
 import { leafProblem } from "./leaf.ts";
 import { compileDnsPattern, compileUriPattern, type NamePattern } from "./name-pattern.ts";
 
@@ -28,9 +28,11 @@ export class ServerVerifier {
     this.#trustDomains = trustDomains;
   }
 
-  /** "" when the leaf (DER) is of the endpoint that was meant, or why it is not. `serverName` counts where no pattern is given. */
-  judge(leaf: Uint8Array, serverName: string): string {
-    const names = readCertificateDetails(leaf);
+  /**
+   * "" when the leaf is of the endpoint that was meant, or why it is not; null is one that cannot be read. `serverName` counts where no pattern is
+   * given.
+   */
+  judge(names: CertificateDetails | null, serverName: string): string {
     if (names === null) return "the certificate cannot be read";
     const problem = leafProblem(names, this.#trustDomains);
     if (problem !== "") return problem;

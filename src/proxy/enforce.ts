@@ -120,7 +120,7 @@ function nameRefusal(
 ): string {
   if (before === now || socket === null) return "";
   const leaf = runtime.peerCertificate(socket);
-  return leaf === null ? "" : now.verifier.judge(leaf, serverName);
+  return leaf === null ? "" : now.judge(leaf, serverName);
 }
 
 // What is built for a part of a snapshot lives as long as that part.

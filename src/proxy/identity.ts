@@ -1,5 +1,6 @@
 // Who the client is, read from the certificate that the handshake verified and from nothing else.
 
+import { Recent } from "../base/recent.ts";
 import type { CertificateNames } from "../protocol/certificate.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { leafProblem, refusalCode } from "../protocol/leaf.ts";
@@ -15,6 +16,9 @@ export interface Identity
   readonly spkiFingerprint: string;
 }
 
+/** Each is about 1 KiB. */
+const KNOWN_AT_MOST = 1024;
+
 /**
  * Who the clients of one terminating route are. The same few come again and again, so what was read of the last certificates is kept, by their
  * digest: it depends on nothing else. Whether a certificate is good is for each handshake to verify, and is not remembered.
@@ -22,7 +26,7 @@ export interface Identity
 export class Identities {
   readonly #trustDomains: TerminationSpec["trustDomains"];
   readonly #sha256: Runtime["sha256"];
-  readonly #known = new Map<string, Identity>();
+  readonly #known = new Recent<Identity>(KNOWN_AT_MOST);
 
   constructor({ sha256 }: Pick<Runtime, "sha256">, { trustDomains }: Pick<TerminationSpec, "trustDomains">) {
     this.#sha256 = sha256;
@@ -48,18 +52,10 @@ export class Identities {
       fingerprint,
       spkiFingerprint: this.#sha256(details.spki),
     };
-    // A Map keeps the order in which its keys came.
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size < KNOWN_AT_MOST) break;
-      this.#known.delete(oldest);
-    }
-    this.#known.set(fingerprint, identity);
+    this.#known.put(fingerprint, identity);
     return identity;
   }
 }
-
-/** Each is about 1 KiB. */
-const KNOWN_AT_MOST = 1024;
 
 /** Most connections have no names of most kinds, and there are many connections: these share one empty list. */
 function kept(names: readonly string[]): readonly string[] {

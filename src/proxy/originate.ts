@@ -1,7 +1,8 @@
 // TLS towards an endpoint, on an upstream leg that has just connected: nothing is sent to an endpoint that is not the one that was meant.
 
 import { isIp } from "../base/ip.ts";
-import { readCertificate } from "../protocol/certificate.ts";
+import { Recent } from "../base/recent.ts";
+import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
 import { describeRefused, printable, refusalCode, refusalReason } from "../protocol/leaf.ts";
 import { ServerVerifier } from "../protocol/server-verifier.ts";
 import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts";
@@ -19,16 +20,38 @@ export interface UpstreamTls {
   readonly peer: string;
 }
 
+/** Each is about 2 KiB. */
+const LEAVES_AT_MOST = 256;
+
 /** The built TLS context of a backend that speaks TLS, and who its endpoints have to be. */
 export class Origination {
   readonly spec: OriginationSpec;
   readonly context: ClientContext;
-  readonly verifier: ServerVerifier;
+  readonly #verifier: ServerVerifier;
+  readonly #sha256: Runtime["sha256"];
+  /** What the last certificates of endpoints say, by their digest: the same few are shown again and again. */
+  readonly #leaves = new Recent<CertificateDetails>(LEAVES_AT_MOST);
 
-  constructor(runtime: Pick<Runtime, "clientContext">, spec: OriginationSpec) {
+  constructor(runtime: Pick<Runtime, "clientContext" | "sha256">, spec: OriginationSpec) {
     this.spec = spec;
     this.context = runtime.clientContext(spec);
-    this.verifier = new ServerVerifier(spec);
+    this.#verifier = new ServerVerifier(spec);
+    this.#sha256 = runtime.sha256;
+  }
+
+  /** What a leaf (DER) says; null when it cannot be read. */
+  read(leaf: Uint8Array): CertificateDetails | null {
+    const digest = this.#sha256(leaf);
+    const known = this.#leaves.get(digest);
+    if (known !== undefined) return known;
+    const details = readCertificateDetails(leaf);
+    if (details !== null) this.#leaves.put(digest, details);
+    return details;
+  }
+
+  /** "" when a leaf (DER) is of the endpoint that was meant, or why it is not. */
+  judge(leaf: Uint8Array, serverName: string): string {
+    return this.#verifier.judge(this.read(leaf), serverName);
   }
 
   /** The name that an endpoint is asked for, and that its certificate is for unless patterns say otherwise. */
@@ -51,7 +74,7 @@ export async function originate(
     context: origination.context,
     // An address is no server name (RFC 6066, 3).
     serverName: isIp(serverName) ? "" : serverName,
-    accept: (leaf) => origination.verifier.judge(leaf, serverName),
+    accept: (leaf) => origination.judge(leaf, serverName),
     handlers: legHandlers,
     data: upstream,
     timeoutMs: backend?.spec.connectTimeoutMs ?? 0,
@@ -59,7 +82,7 @@ export async function originate(
   if (result.ok) {
     upstream.socket = result.socket;
     upstream.isTls = true;
-    const names = result.peerCertificate === null ? null : readCertificate(result.peerCertificate);
+    const names = result.peerCertificate === null ? null : origination.read(result.peerCertificate);
     const { version, cipher } = result;
     connection.upstreamTls = { version, cipher, peer: names?.uris[0] ?? names?.dnsNames[0] ?? "" };
     if (origination.spec.onExpiry === "close" && names !== null) connection.expireAt(names.notAfterMs);

@@ -2,6 +2,7 @@
 
 import type { Address } from "../../base/address.ts";
 import { formatHostPort, isIp } from "../../base/ip.ts";
+import { readCertificateDetails } from "../../protocol/certificate-details.ts";
 import { encodeProxyV1, encodeProxyV2 } from "../../protocol/proxy-protocol-out.ts";
 import { ServerVerifier } from "../../protocol/server-verifier.ts";
 import type { ClientContext, Runtime } from "../../runtime/runtime.ts";
@@ -82,7 +83,12 @@ function headerOf({ sendProxyProtocol }: BackendSpec): Uint8Array {
 function tlsOf({ spec, context, verifier }: BackendTls, endpoint: EndpointSpec): ProbeTls {
   const name = spec.serverName === "" ? endpoint.host : spec.serverName;
   const { trustDomains } = spec;
-  return { context, sni: isIp(name) ? "" : name, trustDomains, accept: (leaf) => verifier.judge(leaf, name) };
+  return {
+    context,
+    sni: isIp(name) ? "" : name,
+    trustDomains,
+    accept: (leaf) => verifier.judge(readCertificateDetails(leaf), name),
+  };
 }
 
 function hostOf({ host }: EndpointSpec, address: Address, tls: BackendTls | null): string {

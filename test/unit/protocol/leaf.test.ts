@@ -24,8 +24,10 @@ describe("refusalCode", () => {
 
   test("of what is wrong with the names of an endpoint's certificate", async () => {
     const { server } = await testPki();
-    const leaf = splitPem(server.certificatePem, "CERTIFICATE").map(pemBytes)[0] ?? new Uint8Array();
-    expect(readCertificateDetails(leaf)).not.toBeNull();
+    const leaf = readCertificateDetails(
+      splitPem(server.certificatePem, "CERTIFICATE").map(pemBytes)[0] ?? new Uint8Array(),
+    );
+    expect(leaf).not.toBeNull();
     const verdict = (names: Partial<ConstructorParameters<typeof ServerVerifier>[0]>, serverName: string): string =>
       refusalCode(
         new ServerVerifier({ verifyDns: [], verifyUri: [], trustDomains: [], ...names }).judge(leaf, serverName),
