@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { Child, type Outcome, run } from "../support/child.ts";
-import { type Daemon, startDaemon } from "../support/daemon.ts";
+import { type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
 import { clientCommand } from "../support/openssl.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { type Endpoint, startEndpoint } from "../support/tcp.ts";
@@ -29,10 +29,8 @@ beforeAll(async () => {
       ${tls}
     routes: [{ name: all, tls: terminate, backend: echo }]`;
   daemon = await startDaemon(`
-listeners:${listener("default", "")}${listener("only-1.3", 'min_version: "1.3"')}${listener(
-    "with-tickets",
-    "session_tickets: true",
-  )}${listener("with-alpn", "alpn: [h2, http/1.1]")}
+listeners:${listener("default", "")}${listener("only-1.3", 'min_version: "1.3"')}${listener("with-alpn", "alpn: [h2, http/1.1]")}
+${IS_DENO ? "" : listener("with-tickets", "session_tickets: true")}
 backends: { echo: { endpoints: ["${endpoint.address}"] } }
 `);
 });
@@ -59,6 +57,8 @@ function negotiated({ stdout }: Outcome): string {
 
 // SECLEVEL=0 is openssl's leave to offer what it would itself refuse by now.
 const ANYTHING = ["-cipher", "ALL:@SECLEVEL=0"];
+/** Deno's library names what it misses in a hello of that age. */
+const TOO_OLD = IS_DENO ? "SIGNATURE_ALGORITHMS_EXTENSION_REQUIRED" : "UNSUPPORTED_PROTOCOL";
 
 describe.skipIf(missing !== "")(`openssl s_client ${missing}`.trim(), () => {
   test("TLS 1.3 and 1.2 are spoken", async () => {
@@ -68,9 +68,7 @@ describe.skipIf(missing !== "")(`openssl s_client ${missing}`.trim(), () => {
 
   test.each(["-tls1_1", "-tls1"])("%s is refused", async (version) => {
     expect(negotiated(await connect("default", version, ...ANYTHING))).toBe("");
-    expect((await daemon.record(({ detail }) => detail === "UNSUPPORTED_PROTOCOL")).close_reason).toBe(
-      "handshake_failed",
-    );
+    expect((await daemon.record(({ detail }) => detail === TOO_OLD)).close_reason).toBe("handshake_failed");
   });
 
   test.each([
@@ -87,19 +85,23 @@ describe.skipIf(missing !== "")(`openssl s_client ${missing}`.trim(), () => {
     expect(negotiated(await connect("only-1.3"))).toMatch(/^TLSv1\.3 /);
   });
 
-  test.each(["-tls1_2", "-tls1_3"])("no session ticket is given by default, with %s", async (version) => {
-    const text = async (listener: string): Promise<string> => {
-      await using client = new Child(await command(listener, { extra: [version] }));
-      client.write("an echo shows that all of the handshake has been read\n");
-      await client.says("\nan echo shows");
-      // What it has to say of tickets it may keep until its end.
-      client.endInput();
-      await client.exited;
-      return client.stdout;
-    };
-    expect(await text("default")).not.toMatch(/session ticket/i);
-    expect(await text("with-tickets")).toMatch(/session ticket/i);
-  });
+  // On Deno they cannot be had for the asking, nor be kept from being given.
+  test.skipIf(IS_DENO).each(["-tls1_2", "-tls1_3"])(
+    "no session ticket is given by default, with %s",
+    async (version) => {
+      const text = async (listener: string): Promise<string> => {
+        await using client = new Child(await command(listener, { extra: [version] }));
+        client.write("an echo shows that all of the handshake has been read\n");
+        await client.says("\nan echo shows");
+        // What it has to say of tickets it may keep until its end.
+        client.endInput();
+        await client.exited;
+        return client.stdout;
+      };
+      expect(await text("default")).not.toMatch(/session ticket/i);
+      expect(await text("with-tickets")).toMatch(/session ticket/i);
+    },
+  );
 
   test("a client cannot renegotiate", async () => {
     const { stdout } = await connect("default", "-tls1_2");
@@ -109,7 +111,7 @@ describe.skipIf(missing !== "")(`openssl s_client ${missing}`.trim(), () => {
       words.filter((word) => word !== "-nocommands"),
       { input: "R\n" },
     );
-    expect(outcome.stderr).toMatch(/RENEGOTIATING[\s\S]*(no renegotiation|unexpected|alert|error)/i);
+    expect(outcome.stderr).toMatch(/RENEGOTIATING[\s\S]*no renegotiation/);
   });
 
   test("the SNI picks the certificate, and the first is for everyone else", async () => {

@@ -125,6 +125,14 @@ const NAMESAKES: readonly Shown[] = DOMAINS.flatMap((domain): Shown[] => {
   ];
 });
 
+/** Each has a listener of its own, by which its record is found, so that nobody waits for another's. */
+const CLIENTS = (["-tls1_3", "-tls1_2"] as const).flatMap((version) =>
+  [
+    ...SHOWN.map((shown) => ({ ...shown, bundle: "both" as const })),
+    ...NAMESAKES.map((shown) => ({ ...shown, bundle: "namesakes" as const })),
+  ].map((shown, index) => ({ ...shown, version, listener: `client${version}-${index}` })),
+);
+
 let issued = 0;
 
 async function issue({ names, signedBy, through }: Omit<Shown, "title" | "refusal">, usage: "client" | "server") {
@@ -152,17 +160,14 @@ describe.skipIf(missing !== "")(`clients ${missing}`.trim(), () => {
     const same = `trust_domains: ${bundles((domain) => namesakes[domain])}`;
     const routed = (policy: string): string => `[{ name: all, tls: terminate, policy: ${policy}, backend: echo }]`;
     daemon = await startDaemon(`
-listeners:${listener("both", both, routed("any"))}${listener("namesakes", same, routed("any"))}${listener(
-      "enforced",
-      both,
-      routed("enforced"),
-    )}${listener("shadowed", both, routed("shadowed"))}${listener(
-      "by-sni",
-      both,
-      `
+listeners:${CLIENTS.map((client) => listener(client.listener, client.bundle === "both" ? both : same, routed("any"))).join("")}
+${listener("enforced", both, routed("enforced"))}${listener("shadowed", both, routed("shadowed"))}${listener(
+  "by-sni",
+  both,
+  `
       - { name: a, match: { sni: [a.test] }, tls: terminate, terminate: { trust_domains: ${own("a.test")} }, policy: any, backend: echo }
       - { name: b, match: { sni: [b.test] }, tls: terminate, terminate: { trust_domains: ${own("b.test")} }, policy: any, backend: echo }`,
-    )}
+)}
 policies:
   enforced: { rules: ${RULES} }
   shadowed: { mode: shadow, rules: ${RULES} }
@@ -181,7 +186,8 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
     certificate: CertificateFiles | undefined,
     { sni, extra = [] }: { readonly sni?: string; readonly extra?: readonly string[] } = {},
   ): Promise<AccessLine> {
-    const before = daemon.records.length;
+    const records = (): AccessLine[] => daemon.records.filter((line) => line.listener === listener);
+    const before = records().length;
     const options = { to: await daemon.address(listener), ca: pki.authority.certificatePath, extra };
     const shown = { ...options, ...(sni !== undefined && { sni }), ...(certificate !== undefined && { certificate }) };
     await using client = new Child([...clientCommand(shown), "-quiet", "-no_ign_eof"]);
@@ -192,25 +198,25 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
     );
     client.endInput();
     await client.exited;
-    return (await daemon.recorded(before + 1)).at(-1) as AccessLine;
+    return await eventually(
+      () => `a record of ${listener}: ${daemon.child.story}`,
+      () => records()[before],
+    );
+  }
+
+  for (const { version, listener, bundle, title, refusal, ...shown } of CLIENTS) {
+    test.concurrent(`${version} ${bundle}: ${title}`, async () => {
+      const record = await tell(listener, await issue(shown, "client"), { extra: [version] });
+      if (refusal === "")
+        expect(record).toMatchObject({ close_reason: "completed", identity: { uri: shown.names.uris } });
+      else {
+        expect(record).toMatchObject({ close_reason: "certificate_rejected", detail: refusal, bytes_up: 0 });
+        expect(record.identity).toBeUndefined();
+      }
+    });
   }
 
   describe.each(["-tls1_3", "-tls1_2"])("%s", (version) => {
-    for (const [listener, list] of [
-      ["both", SHOWN],
-      ["namesakes", NAMESAKES],
-    ] as const) {
-      test.each(list.map((shown) => [`${listener}: ${shown.title}`, shown] as const))("%s", async (_, shown) => {
-        const record = await tell(listener, await issue(shown, "client"), { extra: [version] });
-        if (shown.refusal === "")
-          expect(record).toMatchObject({ close_reason: "completed", identity: { uri: shown.names.uris } });
-        else {
-          expect(record).toMatchObject({ close_reason: "certificate_rejected", detail: shown.refusal, bytes_up: 0 });
-          expect(record.identity).toBeUndefined();
-        }
-      });
-    }
-
     test("a resumed session is who it was, and no other bundle takes it", async () => {
       const a = await issue({ names: id("a.test"), signedBy: "a.test" }, "client");
       const b = await issue({ names: id("b.test"), signedBy: "b.test" }, "client");
@@ -314,7 +320,7 @@ ${cases
     for (const endpoint of endpoints) await endpoint[Symbol.asyncDispose]();
   });
 
-  test.each(cases.map((shown, index) => [`${shown.bundle}: ${shown.title}`, shown, index] as const))(
+  test.concurrent.each(cases.map((shown, index) => [`${shown.bundle}: ${shown.title}`, shown, index] as const))(
     "%s",
     async (_, { refusal }, index) => {
       const client = await connectTo(await daemon.address(`to-${index}`));
