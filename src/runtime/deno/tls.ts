@@ -33,6 +33,8 @@ const NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE";
 const UNKNOWN_ISSUER = "UNABLE_TO_GET_ISSUER_CERT";
 /** What Deno says where it has no other name. */
 const NO_NAME = "SSLV3_ALERT_HANDSHAKE_FAILURE";
+/** Chains do not end a handshake here, as it is for us to judge them. What does, and is called so, is the proof that the peer has the key of its certificate. */
+const VERDICTS: readonly string[] = ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "DEPTH_ZERO_SELF_SIGNED_CERT"];
 /** Deno's code for it is that of a certificate that has signed itself. */
 const AUTHORITY = "it is an authority (CA=true)";
 const LEAVES_KEPT = 1000;
@@ -210,6 +212,7 @@ function codeOfRefusal({ authorizationError }: tls.TLSSocket): string {
 function reasonOf(error: unknown): string {
   const message = messageOf(error);
   const name = codeOf(error).replace(/^ERR_SSL_/, "");
+  if (VERDICTS.includes(name)) return "BAD_SIGNATURE";
   if (name !== NO_NAME || message.includes("fatal alert")) return name || message;
   const words = /^peer is incompatible: (\w+)/.exec(message)?.[1] ?? "";
   if (words === "NoCipherSuitesInCommon" || words === "NoKxGroupsInCommon") return "NO_SHARED_CIPHER";
