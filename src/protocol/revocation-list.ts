@@ -35,7 +35,12 @@ const CRL_NUMBER = "551d14";
 const DELTA_INDICATOR = "551d1b";
 const ISSUING_DISTRIBUTION_POINT = "551d1c";
 
-/** Fields of an issuingDistributionPoint (5.2.5). */
+/** Of entries: why and since when, which does not change that it is revoked. */
+const ENTRY_EXTENSIONS: readonly string[] = ["551d15", "551d18"];
+
+/** Where the list is published, in an issuingDistributionPoint (5.2.5). */
+const DISTRIBUTION_POINT = 0xa0;
+/** Its other fields. */
 const SCOPES: Readonly<Record<number, string>> = {
   129: "is about certificates of users only",
   130: "is about certificates of authorities only",
@@ -61,8 +66,8 @@ export function readRevocationList(der: Uint8Array): RevocationList | null {
   const hasNextUpdate = reader.nextTag === TAG.UTC_TIME || reader.nextTag === TAG.GENERALIZED_TIME;
   const nextUpdateMs = hasNextUpdate ? reader.time() : Number.POSITIVE_INFINITY;
   const revoked = new Set<string>();
-  if (reader.nextTag === TAG.SEQUENCE) readEntries(reader, revoked);
   const found = { authorityKeyId: "", problem: "" };
+  if (reader.nextTag === TAG.SEQUENCE) readEntries(reader, revoked, found);
   if (isV2 && reader.nextTag === EXTENSIONS) readExtensions(reader, found);
   reader.close(signed);
   reader.skip(TAG.SEQUENCE); // signature algorithm
@@ -83,7 +88,7 @@ function readIsV2(reader: DerReader): boolean {
 }
 
 /** 5.1.2.6. Why and when is not kept: revoked is revoked. Some authorities write an empty list although it should be left out. */
-function readEntries(reader: DerReader, revoked: Set<string>): void {
+function readEntries(reader: DerReader, revoked: Set<string>, found: { problem: string }): void {
   const sequence = reader.open(TAG.SEQUENCE);
   while (reader.more) {
     const entry = reader.open(TAG.SEQUENCE);
@@ -93,8 +98,23 @@ function readEntries(reader: DerReader, revoked: Set<string>): void {
     const tag = reader.nextTag;
     if (tag !== TAG.UTC_TIME && tag !== TAG.GENERALIZED_TIME) reader.malformed = true;
     reader.skip(tag);
-    if (reader.more) reader.skip(TAG.SEQUENCE);
+    if (reader.more) readEntryExtensions(reader, found);
     reader.close(entry);
+  }
+  reader.close(sequence);
+}
+
+/** 5.3. What is critical and not understood in one entry makes the whole list unusable; an entry of an indirect list says so of its issuer. */
+function readEntryExtensions(reader: DerReader, found: { problem: string }): void {
+  const sequence = reader.open(TAG.SEQUENCE);
+  while (reader.more) {
+    const extension = reader.open(TAG.SEQUENCE);
+    const id = reader.content(TAG.OBJECT_IDENTIFIER);
+    const isCritical = reader.nextTag === TAG.BOOLEAN && reader.content(TAG.BOOLEAN)[0] !== 0;
+    reader.skip(TAG.OCTET_STRING);
+    if (isCritical && !ENTRY_EXTENSIONS.includes(hex(id)))
+      found.problem ||= "has an entry with a critical extension that is not known";
+    reader.close(extension);
   }
   reader.close(sequence);
 }
@@ -119,7 +139,8 @@ function readScope(reader: DerReader): string {
   while (reader.more) {
     const tag = reader.nextTag;
     const content = reader.content(tag);
-    if (content.length !== 1 || content[0] !== 0) scope ||= SCOPES[tag] ?? "";
+    const isUnset = content.length === 1 && content[0] === 0;
+    if (tag !== DISTRIBUTION_POINT && !isUnset) scope ||= SCOPES[tag] ?? "has a scope that is not known";
   }
   reader.close(sequence);
   return scope;

@@ -10,6 +10,7 @@ import { afterEach, before, describe } from "node:test";
 import type { Runtime, ServerIdentity } from "../../src/runtime/runtime.ts";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
+import { ODD_LISTS, oddRevocationList } from "../support/odd-revocation-lists.ts";
 import { test } from "./lines.ts";
 import { checkRecordings, connectPeer, newRecording, recordingHandlers, serve } from "./peers.ts";
 import {
@@ -162,6 +163,17 @@ export function tlsVerificationConformance(runtime: Runtime): void {
           });
         }
       }
+    }
+
+    for (const odd of ODD_LISTS) {
+      test(`a good certificate but a list that does not say all: ${odd.name}`, async () => {
+        const { pem } = oddRevocationList(pki, odd);
+        for (const version of VERSIONS) {
+          const result = refused(await verdict({ clientCrlPem: [pem] }, { certificate: pki.client, version }));
+          assert.equal(result.failure, "certificate");
+          assert.match(result.detail, /CRL/);
+        }
+      });
     }
 
     for (const clientAuth of ["required", "optional"] as const) {

@@ -6,11 +6,15 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { testPki } from "../support/certificates.ts";
 import { type Outcome, run } from "../support/child.ts";
 import { bunnel, startDaemon } from "../support/daemon.ts";
+import { ODD_LISTS, oddRevocationList } from "../support/odd-revocation-lists.ts";
+import { missingPrograms } from "../support/programs.ts";
 import { unusedPort } from "../support/servers.ts";
 import { connectTo, startEndpoint } from "../support/tcp.ts";
 
+const missing = missingPrograms("openssl");
 const directory = mkdtempSync(join(tmpdir(), "bunnel-bad-config-"));
 const path = join(directory, "bunnel.yaml");
 
@@ -63,6 +67,26 @@ backends: { web: { endpoints: [127.0.0.1:1] } }
   expect(exitCode).toBe(78);
   expect(stderr).toMatch(/:4:\d+: .*cert.*empty\.pem/);
   expect(stderr).toMatch(/:4:\d+: .*key.*absent\.key/);
+});
+
+test.skipIf(missing !== "")(`so are revocation lists that do not say all ${missing}`.trim(), async () => {
+  const pki = await testPki();
+  const lists = ODD_LISTS.map((odd) => oddRevocationList(pki, odd).path);
+  const { exitCode, stderr } = await runWith(`listeners:
+  - name: tls
+    address: 127.0.0.1:0
+    tls:
+      certificates: [{ cert: ${pki.server.certificatePath}, key: ${pki.server.keyPath} }]
+      client_ca: [${pki.authority.certificatePath}]
+      client_crl: [${lists.join(", ")}]
+    routes: [{ name: all, tls: terminate, policy: any, backend: web }]
+backends:
+  web: { endpoints: [127.0.0.1:1], tls: { ca: [${pki.authority.certificatePath}], server_name: web, crl: [${lists[0]}] } }
+`);
+  expect(exitCode).toBe(78);
+  for (const [index, { problem }] of ODD_LISTS.entries())
+    expect(stderr).toContain(`client_crl[${index}]: ${lists[index]}: the revocation list ${problem}`);
+  expect(stderr).toContain(`crl[0]: ${lists[0]}: the revocation list ${ODD_LISTS[0].problem}`);
 });
 
 test.each([

@@ -16,6 +16,8 @@ const SCENARIOS = [
     "quickstart-serves-the-printed-curl-command",
     "re-encryption-and-truncation",
     "tls-settings-are-strict",
+    "a-client-must-have-its-key",
+    "the-environment-widens-no-trust",
   ],
   [
     "endpoints-that-prove-who-they-are-are-served",

@@ -110,6 +110,7 @@ describe("lists made by hand", () => {
     ["is about certificates of authorities only", scope(element(0x82, [0xff]))],
     ["is about attribute certificates only", scope(element(0x85, [0xff]))],
     ["", scope(element(0xa0, element(0xa0, element(0x86, ascii("http://a"))), []))],
+    ["has a scope that is not known", scope(element(0x86, [0xff]))],
     ["", scope(element(0x84, [0]))],
     ["", scope()],
     ["has a critical extension that is not known", extension([0x2a, 3, 4], [], true)],
@@ -117,6 +118,17 @@ describe("lists made by hand", () => {
     ["", extension([0x55, 0x1d, 0x14], element(0x02, [1]), true)],
   ])("%j", (problem, one) => {
     expect(read(crl({ extensions: [one] })).problem).toBe(problem);
+  });
+
+  test.each([
+    ["", [0x55, 0x1d, 0x15], element(0x0a, [1]), true],
+    ["", [0x2a, 3, 4], [], false],
+    ["has an entry with a critical extension that is not known", [0x2a, 3, 4], [], true],
+    // The issuer of the certificate: that of an indirect list that does not say that it is one.
+    ["has an entry with a critical extension that is not known", [0x55, 0x1d, 0x1d], sequence(), true],
+  ] as const)("%j of an entry", (problem, id, content, isCritical) => {
+    const list = read(crl({ entries: [entry([1], sequence(extension(id, content, isCritical))), entry([2])] }));
+    expect([list.problem, list.isRevoked("01"), list.isRevoked("02")]).toEqual([problem, true, true]);
   });
 
   test.each([
