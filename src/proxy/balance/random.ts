@@ -4,8 +4,8 @@
 import type { Balancer, Group } from "./balancer.ts";
 import type { Candidates } from "./candidates.ts";
 
-/** Draws before all are gone through. */
-const MOST_DRAWS = 16;
+/** Draws before all are gone through. Each is some 20 ns; where nine in ten may not take a connection 32 draws find one that may in 29 of 30 cases. */
+const MOST_DRAWS = 32;
 
 /** By weight. */
 export class WeightedRandom implements Balancer {
@@ -13,6 +13,11 @@ export class WeightedRandom implements Balancer {
   readonly #random: () => number;
   /** By place: its weight and those of its group before it, without those that take no connection. */
   readonly #sums: Float64Array;
+  /**
+   * What is drawn lies in one of as many equal parts as its group has places: by part, the first place whose sum is above where the part begins. Whoever was drawn
+   * is there or a place or two behind it (cutpoints; Chen and Asau, 1974).
+   */
+  readonly #cutpoints: Int32Array;
   /** Places that may take a connection, when all were gone through. */
   readonly #free: Int32Array;
   #freeCount = 0;
@@ -22,6 +27,7 @@ export class WeightedRandom implements Balancer {
   constructor(places: number, random: () => number) {
     this.#random = random;
     this.#sums = new Float64Array(places);
+    this.#cutpoints = new Int32Array(places);
     this.#free = new Int32Array(places);
   }
 
@@ -48,16 +54,12 @@ export class WeightedRandom implements Balancer {
     const total = sums[end - 1] as number;
     if (total === 0) return -1;
     for (let draws = 0; draws < MOST_DRAWS; draws++) {
-      const drawn = this.#random() * total;
+      const chance = this.#random();
+      const drawn = chance * total;
       // The first whose sum is above what was drawn.
-      let low = start;
-      let high = end - 1;
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if ((sums[middle] as number) > drawn) high = middle;
-        else low = middle + 1;
-      }
-      if (low !== except && candidates.mayTake(low)) return low;
+      let place = this.#cutpoints[start + Math.floor(chance * (end - start))] as number;
+      while (place < end - 1 && (sums[place] as number) <= drawn) place++;
+      if (place !== except && candidates.mayTake(place)) return place;
     }
     this.#goThrough(candidates, group);
     return this.#drawFree(candidates, except);
@@ -95,6 +97,11 @@ export class WeightedRandom implements Balancer {
       for (let place = start; place < end; place++) {
         if (candidates.isCandidate(place)) sum += weights[place] as number;
         this.#sums[place] = sum;
+      }
+      let place = start;
+      for (let part = 0; part < end - start; part++) {
+        while (place < end - 1 && (this.#sums[place] as number) <= (part / (end - start)) * sum) place++;
+        this.#cutpoints[start + part] = place;
       }
     }
   }
