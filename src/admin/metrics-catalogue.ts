@@ -84,6 +84,13 @@ export const CATALOGUE: readonly Metric[] = [
     read: ({ status: { config } }) => plain(config.certificate_sets_refused),
   },
   {
+    name: "names_used_ratio",
+    type: "gauge",
+    labels: [],
+    help: "How much of the room for names of listeners, backends, endpoints and policies is used, from 0 to 1. Those that are gone keep theirs until a restart; beyond 1 a reload is refused.",
+    read: ({ status: { config } }) => plain(config.names_used),
+  },
+  {
     name: "certificate_files_refused",
     type: "gauge",
     labels: [],

@@ -51,6 +51,11 @@ const ConfigStatus = describes<status.ConfigStatus>()(
     last_reload_problems: z.array(z.string()),
     certificate_problems: z.array(z.string()),
     certificate_sets_refused: count,
+    names_used: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe("Of the room for names; those that are gone keep theirs until a restart."),
   }),
 );
 

@@ -76,10 +76,19 @@ export async function compile(loaded: LoadedConfig, options: CompileOptions): Pr
   const { problems, warnings, expiring, expiringAt } = compiler.material.findings;
   const { stamps, texts } = compiler.material.files;
   if (problems.length > 0) return { ok: false, problems: sortProblems(problems), stamps };
+  compiler.keepNames();
   const certificates = servedCertificates(expiringAt, loaded.config);
   const allWarnings = sortProblems([...loaded.warnings, ...warnings]);
   return { ok: true, snapshot, warnings: allWarnings, expiring, certificates, stamps, texts, admin };
 }
+
+/** How much of the room for names is used, by slots of the counts and by counters; above 1 there is not enough. */
+export function usedOfNames(slots: number, meters: number): number {
+  return Math.max(slots / DAEMON_SLOT, meters / MAX_METERS);
+}
+
+/** Where a warning begins. */
+const NAMES_TO_WARN = 0.8;
 
 /** The host names of the endpoints of a config, once each: what `resolve` will be asked. */
 export function hostNamesOf({ backends }: Config): ReadonlySet<string> {
@@ -97,6 +106,8 @@ class Compiler {
   readonly #config: Config;
   readonly #options: CompileOptions;
   readonly #meters: MeterBook;
+  /** Given out on trial, like the counters: a config that is refused must not use up what is left. */
+  readonly #newSlots = new Map<string, number>();
   readonly #policyNames: readonly string[];
   readonly #backendNames: readonly string[];
 
@@ -104,7 +115,7 @@ class Compiler {
     this.material = new MaterialReader(places, options);
     this.#config = config;
     this.#options = options;
-    this.#meters = options.meters ?? new MeterBook();
+    this.#meters = (options.meters ?? new MeterBook()).draft();
     this.#policyNames = Object.keys(config.policies);
     this.#backendNames = Object.keys(config.backends);
   }
@@ -120,22 +131,19 @@ class Compiler {
     const listeners = config.listeners.map((listener, index) => this.#listener(listener, index));
     const backends: BackendSpec[] = [];
     for (const name of this.#backendNames) backends.push(await this.#backend(name));
-    const used = this.#options.slots.size;
-    if (used > DAEMON_SLOT || this.#meters.used > MAX_METERS) {
-      const told = `${used} listeners and endpoints have been served since the start, and no more can be told apart: restart to begin anew`;
-      this.material.findings.error(["backends"], told);
-    }
+    const policies = Object.entries(config.policies).map(
+      ([name, { mode, rules }]): PolicySpec => ({ name, mode, rules, meter: this.#meters.place("policy", name) }),
+    );
+    this.#judgeNames();
     return {
       generation: this.#options.generation,
       maxConnections: config.max_connections,
       maxPendingHandshakes: config.max_pending_handshakes,
       drainTimeoutMs: config.drain_timeout,
       listeners,
-      policies: Object.entries(config.policies).map(
-        ([name, { mode, rules }]): PolicySpec => ({ name, mode, rules, meter: this.#meters.place("policy", name) }),
-      ),
+      policies,
       backends,
-      slotCount: this.#options.slots.size,
+      slotCount: this.#slotCount,
       collector: this.material.readCollector(config.telemetry.otlp),
     };
   }
@@ -229,10 +237,30 @@ class Compiler {
 
   /** A slot is never given to another one: connections of one that went may still count there. */
   #slot(key: string): number {
-    const { slots } = this.#options;
-    const slot = slots.get(key) ?? slots.size;
-    slots.set(key, slot);
+    const known = this.#options.slots.get(key) ?? this.#newSlots.get(key);
+    if (known !== undefined) return known;
+    const slot = this.#slotCount;
+    this.#newSlots.set(key, slot);
     return slot;
+  }
+
+  get #slotCount(): number {
+    return this.#options.slots.size + this.#newSlots.size;
+  }
+
+  #judgeNames(): void {
+    const names = `of the room for names of listeners, backends, endpoints and policies, which those that are gone keep until a restart`;
+    const used = usedOfNames(this.#slotCount, this.#meters.used);
+    if (used > 1)
+      this.material.findings.error(["backends"], `needs ${Math.ceil(used * 100)}% ${names}: restart to begin anew`);
+    else if (used >= NAMES_TO_WARN)
+      this.material.findings.warn(["backends"], `uses ${Math.floor(used * 100)}% ${names}: restart before it is full`);
+  }
+
+  /** Who is new keeps what it was given. */
+  keepNames(): void {
+    for (const [key, slot] of this.#newSlots) this.#options.slots.set(key, slot);
+    this.#meters.keep();
   }
 
   async #resolved(address: Address, path: Path): Promise<Address> {

@@ -15,7 +15,7 @@ import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { ConfigStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AdminAccess } from "./admin-access.ts";
-import { type CompileResult, compile, hostNamesOf } from "./compile.ts";
+import { type CompileResult, compile, hostNamesOf, usedOfNames } from "./compile.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { changedAround, fixedChanges } from "./fixed-fields.ts";
 import { sameData } from "./same-data.ts";
@@ -143,6 +143,7 @@ export class LiveConfig {
       last_reload_problems: problems,
       certificate_problems: this.#reasons,
       certificate_sets_refused: this.#setsRefused,
+      names_used: usedOfNames(this.#slots.size, this.#meters.used),
     };
   }
 

@@ -114,10 +114,14 @@ export function readFrom(cells: Int32Array, cell: number): number {
   }
 }
 
-/** Who has which block. A block is never given to another one: who has gone may still be counted for. */
+/**
+ * Who has which block. A block is never given to another one: who has gone may still be counted for, by connections of any age in this daemon and in those that it has taken over from.
+ */
 export class MeterBook {
   readonly #places: Map<string, number>;
   #used = 0;
+  /** What this one is a draft of. */
+  #original: MeterBook | null = null;
 
   /** Goes on with what was given out before, by another process or another version. */
   constructor(entries: Iterable<readonly [string, number]> = []) {
@@ -130,12 +134,27 @@ export class MeterBook {
     const size = BLOCK_SIZES[kind];
     // With its size: for a version with other blocks it is another one.
     const key = `${kind} ${size} ${name}`;
-    const known = this.#places.get(key);
+    const known = this.#places.get(key) ?? (this.#original === null ? undefined : this.#original.#places.get(key));
     if (known !== undefined) return known;
     const place = this.#used;
     this.#places.set(key, place);
     this.#used += size;
     return place;
+  }
+
+  /** Gives out on trial, for a config that may yet be refused. There is one draft at a time. */
+  draft(): MeterBook {
+    const draft = new MeterBook();
+    draft.#original = this;
+    draft.#used = this.#used;
+    return draft;
+  }
+
+  /** What this draft has given out is given out. */
+  keep(): void {
+    if (this.#original === null) return;
+    for (const [key, place] of this.#places) this.#original.#places.set(key, place);
+    this.#original.#used = this.#used;
   }
 
   /** How many counters are given out. */

@@ -60,6 +60,8 @@ export interface ConfigStatus {
   readonly certificate_problems: readonly string[];
   /** Sets of certificates that were refused since the start. */
   readonly certificate_sets_refused: number;
+  /** How much of the room for names of listeners, backends, endpoints and policies is used, from 0 to 1. Those that are gone keep theirs until a restart. */
+  readonly names_used: number;
 }
 
 export interface WorkerStatus {

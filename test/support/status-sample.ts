@@ -43,6 +43,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       last_reload_problems: [],
       certificate_problems: [],
       certificate_sets_refused: 0,
+      names_used: 0.25,
     },
     connections: 40,
     connections_elsewhere: 0,

@@ -46,6 +46,7 @@ test("the whole of it", async () => {
     "bunnel_config_last_reload_success 1",
     "bunnel_config_last_reload_timestamp_seconds 1795132800",
     "bunnel_certificate_sets_refused_total 0",
+    "bunnel_names_used_ratio 0.25",
     "bunnel_certificate_files_refused 0",
     'bunnel_certificate_expiry_timestamp_seconds{used_by="listener edge",role="certificate",file="/etc/bunnel/edge.pem",subject="CN=edge.internal"} 1797814800',
     'bunnel_certificate_not_before_timestamp_seconds{used_by="listener edge",role="certificate",file="/etc/bunnel/edge.pem",subject="CN=edge.internal"} 1790038800',

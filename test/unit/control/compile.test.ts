@@ -7,6 +7,8 @@ import { formatProblem } from "../../../src/config/problems.ts";
 import { type CompileOptions, type CompileResult, compile } from "../../../src/control/compile.ts";
 import { files } from "../../../src/runtime/node/files.ts";
 import type { ServerIdentity } from "../../../src/runtime/runtime.ts";
+import { DAEMON_SLOT } from "../../../src/snapshot/counts.ts";
+import { MeterBook } from "../../../src/snapshot/meters.ts";
 import { exampleFiles } from "../../golden/example-files.ts";
 
 async function compiled(text: string, options: Partial<CompileOptions> = {}): Promise<CompileResult> {
@@ -97,6 +99,48 @@ describe("endpoints", () => {
       expect(result.ok ? "" : result.problems.map(formatProblem).join()).toStartWith(
         "f.yaml:3:61: backends.a.endpoints[1]: ",
       );
+  });
+});
+
+describe("room for names", () => {
+  const endpoints = (from: number, count: number): string =>
+    Array.from(
+      { length: count },
+      (_, index) => `127.${(from + index) >> 16}.${((from + index) >> 8) & 255}.${(from + index) & 255}:2`,
+    ).join(", ");
+  const served = (list: string): string =>
+    `listeners: [{ name: in, address: "127.0.0.1:1", backend: b }]\nbackends: { b: { endpoints: [${list}] } }\n`;
+
+  test("what there is none for is refused, and takes none from what is served or still fits", async () => {
+    const slots = new Map(Array.from({ length: DAEMON_SLOT - 10 }, (_, index) => [`gone ${index}`, index] as const));
+    const first = await compiled(served(endpoints(1, 2)), { slots });
+    expect(first.ok ? first.warnings.map(formatProblem) : "").toEqual([
+      "f.yaml:2:11: backends: uses 99% of the room for names of listeners, backends, endpoints and policies, which those that are gone keep until a restart: restart before it is full",
+    ]);
+    const before = slots.size;
+    for (let time = 0; time < 3; time++) {
+      const refused = await compiled(served(endpoints(100 + 20 * time, 20)), { slots });
+      expect(refused.ok ? "" : refused.problems.map(formatProblem).join()).toMatch(
+        /^f.yaml:2:11: backends: needs 101% of the room for names .*: restart to begin anew$/,
+      );
+    }
+    expect(slots.size).toBe(before);
+    const [again, another] = [
+      await compiled(served(endpoints(1, 2)), { slots }),
+      await compiled(served(endpoints(1, 6)), { slots }),
+    ];
+    expect([again.ok, another.ok, slots.size]).toEqual([true, true, DAEMON_SLOT]);
+  });
+
+  test("a config that is refused for anything else takes none either", async () => {
+    const slots = new Map<string, number>();
+    const meters = new MeterBook();
+    const missing = `${served("127.0.0.1:2")}telemetry: { otlp: { endpoint: "https://c.test/", tls: { ca: [missing.pem] } } }\n`;
+    expect((await compiled(missing, { slots, meters })).ok).toBe(false);
+    expect([slots.size, meters.used]).toEqual([0, 0]);
+    expect((await compiled(served("127.0.0.1:2"), { slots, meters })).ok).toBe(true);
+    expect(slots.size).toBe(5);
+    expect(meters.entries.length).toBe(4);
   });
 });
 

@@ -146,6 +146,7 @@ describe("status", () => {
     last_reload_problems: [],
     certificate_problems: [],
     certificate_sets_refused: 0,
+    names_used: expect.closeTo(0, 2),
   };
 
   test("before anything has happened; the embedded default has no file", async () => {

@@ -89,6 +89,20 @@ describe("the book of who has which counters", () => {
     expect(after.place("policy", "new")).toBe(before.used);
   });
 
+  test("gives out on trial: what is not kept is given to the next one", () => {
+    const book = new MeterBook();
+    const edge = book.place("listener", "edge");
+    const refused = book.draft();
+    expect(refused.place("listener", "edge")).toBe(edge);
+    const place = refused.place("backend", "a");
+    expect(book.entries.length).toBe(1);
+    const taken = book.draft();
+    expect(taken.place("backend", "b")).toBe(place);
+    taken.keep();
+    expect([book.place("backend", "b"), book.used]).toEqual([place, taken.used]);
+    expect(book.place("backend", "c")).toBe(taken.used);
+  });
+
   test("a block of another size is another block", () => {
     const book = new MeterBook([["policy 400 clients", 16]]);
     expect(book.place("policy", "clients")).toBe(416);
