@@ -144,6 +144,7 @@ async function runAll(choices: Choices, setting: Setting): Promise<Run> {
       workloads: WORKLOADS.filter(({ name }) => choices.workloads.includes(name) && !done.includes(name)),
       contenders,
       direct,
+      profiles: choices.profiles,
       deadlineMs: startedMs + choices.minutes * 60_000 - (choices.writeReport ? REST_OF_REPORT_MS : 0),
       progress,
       done: (soFar) => {
@@ -222,6 +223,7 @@ async function readVersions(processes: Processes): Promise<Record<string, string
     openssl: ["version"],
     iperf3: ["--version"],
     curl: ["--version"],
+    perf: ["--version"],
   };
   for (const [program, args] of Object.entries(asks)) {
     if (Bun.which(program) === null) continue;

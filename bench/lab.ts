@@ -16,7 +16,15 @@ import { layOut, PORTS_AT_MOST } from "./hops.ts";
 import { cpuSeconds, processTree, residentBytes } from "./measure.ts";
 import { isBusyRound, type Noise, noiseMark, noiseSince } from "./noise.ts";
 import { accepts, eventually, freePorts, LabError, type Processes, type RunningProcess, tail } from "./processes.ts";
-import { type Failure, gatherFigure, type Skipped, type WorkloadResult } from "./results.ts";
+import { type Profile, profile, profilingMissing } from "./profile.ts";
+import {
+  bestPeer,
+  type Failure,
+  type FigureResult,
+  gatherFigure,
+  type Skipped,
+  type WorkloadResult,
+} from "./results.ts";
 import { parseIperf } from "./workloads/bulk.ts";
 import type { Bench, Figures, Subject, Workload } from "./workloads/workload.ts";
 
@@ -39,6 +47,8 @@ export interface LabOptions {
    * ROUNDS_AT_LEAST, and then whole workloads. Default: never.
    */
   readonly deadlineMs?: number;
+  /** True: one more load of bunnel, of the floors and of the best peer, under perf. */
+  readonly profiles: boolean;
   /** Told of each workload once it is done. */
   readonly done?: (result: LabResult) => void;
   /** Says what is being done, a line at a time. */
@@ -128,6 +138,8 @@ class Lab {
       const why = contender.missing();
       if (why !== undefined) this.skipped.push({ what: contender.name, why });
     }
+    const noPerf = this.options.profiles ? profilingMissing() : undefined;
+    if (noPerf !== undefined) this.skipped.push({ what: "profiles", why: noPerf });
   }
 
   /** Runs the rounds of one workload, as many as there is time for until `untilMs`. */
@@ -151,13 +163,42 @@ class Lab {
       const endsAt = performance.now() + (performance.now() - startedAt);
       if (noise.length >= ROUNDS_AT_LEAST && endsAt > untilMs) break;
     }
+    const figures = (): FigureResult[] => workload.figures.map((figure) => gatherFigure(figure, samples));
+    const profiles = workload.fresh === true ? [] : await this.profile(workload, entrants, figures());
     for (const entrant of entrants) {
       await this.dismiss(entrant);
       // A contender that failed once has no value here: what is left of its rounds may be its good luck.
       if (entrant.failed) samples.delete(entrant.name);
     }
-    const figures = workload.figures.map((figure) => gatherFigure(figure, samples));
-    return { name: workload.name, about: workload.about, figures, noise };
+    const result = { name: workload.name, about: workload.about, figures: figures(), noise };
+    return profiles.length === 0 ? result : { ...result, profiles };
+  }
+
+  /** Of those whose difference has to be explained. */
+  private async profile(
+    workload: Workload,
+    entrants: readonly Entrant[],
+    figures: readonly FigureResult[],
+  ): Promise<Profile[]> {
+    if (!this.options.profiles || profilingMissing() !== undefined) return [];
+    const compared = figures.find((figure) => figure.compared);
+    const best = compared === undefined ? undefined : bestPeer({ contenders: this.options.contenders }, compared);
+    const profiles: Profile[] = [];
+    for (const entrant of entrants) {
+      const role = entrant.contender?.role;
+      if (entrant.failed || entrant.contender?.extra === true) continue;
+      if (role !== "ours" && role !== "floor" && entrant.name !== best) continue;
+      this.options.progress(`  profile of ${entrant.name}`);
+      const subject = { contender: entrant.name, subject: entrant.processes, folder: this.options.folder };
+      try {
+        profiles.push(await profile(subject, this.processes, () => this.load(workload, entrant)));
+      } catch (error) {
+        // What was measured stays: it has nothing to do with this.
+        const why = error instanceof Error ? error.message : String(error);
+        this.skipped.push({ what: `the profile of ${entrant.name} in ${workload.name}`, why });
+      }
+    }
+    return profiles;
   }
 
   private async round(workload: Workload, { round, entrants, samples }: RoundOptions): Promise<Noise> {
@@ -208,6 +249,11 @@ class Lab {
     } catch {
       return undefined; // It only tells of noise: what it disturbs fails by itself.
     }
+  }
+
+  private async load(workload: Workload, entrant: Entrant): Promise<void> {
+    if (this.bench === undefined) throw new LabError("the lab was not set up");
+    await measure(workload, entrant, this.bench);
   }
 
   private entrantsOf(workload: Workload): Entrant[] {

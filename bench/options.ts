@@ -24,6 +24,8 @@ export interface Choices {
   readonly writeReport: boolean;
   readonly resume: boolean;
   readonly curves: boolean;
+  /** Also where the CPU time goes. */
+  readonly profiles: boolean;
   /** Aligned text for a terminal instead of Markdown. */
   readonly plain: boolean;
   /** A kept run to compare with. */
@@ -50,6 +52,7 @@ export function readChoices(args: readonly string[]): Choices {
       "write-report": { type: "boolean", default: false },
       resume: { type: "boolean", default: false },
       curves: { type: "boolean", default: false },
+      profile: { type: "boolean", default: false },
       plain: { type: "boolean", default: false },
       compare: { type: "string" },
       to: { type: "string" },
@@ -83,6 +86,7 @@ export function readChoices(args: readonly string[]): Choices {
     writeReport,
     resume: values.resume,
     curves: values.curves || writeReport,
+    profiles: values.profile || writeReport,
     plain: values.plain,
     compare: values.compare,
     to: values.to,

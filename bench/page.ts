@@ -11,7 +11,7 @@ import {
   summarise,
   type WorkloadResult,
 } from "./results.ts";
-import { OURS, renderFacts, renderFailures, renderRanks, renderTable, renderValues } from "./tables.ts";
+import { OURS, renderFacts, renderFailures, renderProfiles, renderRanks, renderTable, renderValues } from "./tables.ts";
 import type { Workload } from "./workloads/workload.ts";
 
 const INTRODUCTION = `# What bunnel costs, beside its peers
@@ -29,6 +29,9 @@ The **best peer** of a row is the program with the best median among those that 
 are no proxies that anybody would run, and tell what the work costs at least. A **ratio** is bunnel's value over the best peer's of the *same round*; below 1 is
 better than any of them, but where more is better. ✓ and ✗ tell whether its median reaches what this project set itself. Values are medians, with
 the least and the greatest in parentheses. Compare rows of one table only: a ratio travels better than a number, and neither travels far.`;
+
+const PROFILE_WORDS =
+  "Where that goes, by `perf` during one more load of bunnel, of the floors and of the best peer: the share of its samples times the median above.";
 
 /** The page. `workloads` are those of the lab, for their words; `setups` are names of contenders whose configuration is kept beside it. */
 export function renderPage(run: Run, workloads: readonly Workload[], setups: readonly string[]): string {
@@ -63,12 +66,14 @@ export function chartName(name: string): string {
 }
 
 function section(run: Run, result: WorkloadResult, words: Workload | undefined): string[] {
+  const profiles = renderProfiles(result);
   const isMeasured = result.figures.some(({ contenders }) => contenders.length > 0);
   return [
     `### ${result.name}`,
     `${capital(result.about)}. ${words?.meaning ?? ""}`.trim(),
     ...(isMeasured ? [`![${result.name}](${chartName(result.name)})`] : []),
     renderValues(run, [result]),
+    ...(profiles === "" ? [] : [PROFILE_WORDS, profiles]),
   ];
 }
 

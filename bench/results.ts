@@ -1,6 +1,7 @@
 // From samples to what can be said of them: medians, ratios within a round, the best peer of a figure, and whether a goal is
 // reached. No I/O and no text here.
 import type { Noise } from "./noise.ts";
+import type { Profile } from "./profile.ts";
 import type { Figure, Goal } from "./workloads/workload.ts";
 
 /** Middle, least and greatest of some samples. */
@@ -31,6 +32,8 @@ export interface WorkloadResult {
   readonly figures: readonly FigureResult[];
   /** What else the machine did, of each round. */
   readonly noise: readonly Noise[];
+  /** Where the CPU time went, of some contenders; absent where nobody looked. */
+  readonly profiles?: readonly Profile[];
 }
 
 /** A contender or workload that was left out, and why. */

@@ -1,5 +1,6 @@
 // A run as Markdown tables, for the terminal and for the report. No I/O.
 import { isBusy, NOISE_RULE } from "./noise.ts";
+import { PROFILE_KINDS, type ProfileKind } from "./profile.ts";
 import {
   bestPeer,
   type FigureResult,
@@ -23,7 +24,9 @@ export function renderRun(run: Run): string {
   const notes = run.workloads.some(({ noise }) => isBusy(noise))
     ? [`⚠ measured on a busy machine: ${NOISE_RULE}.`]
     : [];
-  return `${[renderRanks(run), renderValues(run), ...notes, renderFacts(run), ...renderFailures(run)].join("\n\n")}\n`;
+  const profiles = run.workloads.map((workload) => ({ name: workload.name, table: renderProfiles(workload) }));
+  const seen = profiles.filter(({ table }) => table !== "").map(({ name, table }) => `${name}, by perf:\n\n${table}`);
+  return `${[renderRanks(run), renderValues(run), ...seen, ...notes, renderFacts(run), ...renderFailures(run)].join("\n\n")}\n`;
 }
 
 /** The same for a terminal, without what the names stand for. */
@@ -92,6 +95,26 @@ export function renderValues(run: Run, workloads: readonly WorkloadResult[] = ru
     }
   }
   return renderTable(["workload", "figure", ...names], rows);
+}
+
+/**
+ * Where the CPU time of a workload goes: the share of each kind by the profile, times the median of its first figure, in that figure's unit. "" where there is
+ * no profile.
+ */
+export function renderProfiles({ figures, profiles = [] }: WorkloadResult): string {
+  const [figure] = figures;
+  if (figure === undefined || profiles.length === 0) return "";
+  const digits = figure.digits;
+  const rows = Object.entries(PROFILE_KINDS).map(([kind, label]) => {
+    const cells = profiles.map(({ contender, shares }) => {
+      const share = shares[kind as ProfileKind];
+      const value = summaryOf(figure, contender)?.median ?? 0;
+      return share === 0 ? "–" : `${(share * value).toFixed(digits)} (${(100 * share).toFixed(0)} %)`;
+    });
+    return [label, figure.label, ...cells];
+  });
+  const isSeen = (cells: readonly string[]): boolean => cells.slice(2).some((cell) => cell !== "–");
+  return renderTable(["where it goes", "figure", ...profiles.map(({ contender }) => contender)], rows.filter(isSeen));
 }
 
 /** What it was measured on, what each name stands for, what was skipped and what failed. */

@@ -78,7 +78,16 @@ async function lab(contenders: readonly Contender[], rounds: number): Promise<La
   const folder = mkdtempSync(join(tmpdir(), "bunnel-lab-"));
   const processes = new Processes(folder);
   try {
-    const options = { folder, rounds, scale: 0.05, workloads: [echo], contenders, direct: false, progress: () => {} };
+    const options = {
+      folder,
+      rounds,
+      scale: 0.05,
+      workloads: [echo],
+      contenders,
+      direct: false,
+      profiles: false,
+      progress: () => {},
+    };
     return await runLab(options, processes);
   } finally {
     await processes.close();
