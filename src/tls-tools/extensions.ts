@@ -1,9 +1,9 @@
 // The X.509 extensions that the library does not build itself: name constraints (RFC 5280, 4.2.1.10) and the CRL number (5.2.3).
-// DER is written here only as far as these need it.
 
 import type { Extension } from "@peculiar/x509";
 import { ProxyError } from "../base/errors.ts";
 import { parseIp } from "../base/ip.ts";
+import { derElement } from "../protocol/der-writer.ts";
 import { x509 } from "./x509-library.ts";
 
 /** What an authority may vouch for. A kind that is not given is not restricted. */
@@ -28,9 +28,13 @@ export function nameConstraintsExtension(permitted: NameConstraints): Extension 
   const names: Uint8Array[] = [];
   for (const domain of permitted.dns ?? []) names.push(generalName("dns", domain));
   for (const host of permitted.uri ?? []) names.push(generalName("url", host));
-  for (const cidr of permitted.ip ?? []) names.push(der(DER_IP_ADDRESS, addressAndMask(cidr)));
-  const subtrees = names.map((name) => der(DER_SEQUENCE, name));
-  return new x509.Extension(NAME_CONSTRAINTS_ID, true, der(DER_SEQUENCE, der(DER_PERMITTED_SUBTREES, ...subtrees)));
+  for (const cidr of permitted.ip ?? []) names.push(derElement(DER_IP_ADDRESS, addressAndMask(cidr)));
+  const subtrees = names.map((name) => derElement(DER_SEQUENCE, name));
+  return new x509.Extension(
+    NAME_CONSTRAINTS_ID,
+    true,
+    derElement(DER_SEQUENCE, derElement(DER_PERMITTED_SUBTREES, ...subtrees)),
+  );
 }
 
 /** A CRL number that grows as time goes on, without a counter to keep: the milliseconds since 1970. */
@@ -39,7 +43,7 @@ export function crlNumberExtension(nowMs: number): Extension {
   for (let left = nowMs; left > 0; left = Math.floor(left / 256)) bytes.splice(1, 0, left % 256);
   // DER wants no leading zero but for the sign.
   if (bytes.length > 1 && (bytes[1] ?? 0) < 0x80) bytes.shift();
-  return new x509.Extension(CRL_NUMBER_ID, false, der(DER_INTEGER, Uint8Array.from(bytes)));
+  return new x509.Extension(CRL_NUMBER_ID, false, derElement(DER_INTEGER, Uint8Array.from(bytes)));
 }
 
 function generalName(type: "dns" | "url", value: string): Uint8Array {
@@ -60,21 +64,4 @@ function addressAndMask(cidr: string): Uint8Array {
     result[bytes.length + index] = mask;
   }
   return result;
-}
-
-/** Tag, definite length, contents (X.690, 8.1). */
-function der(tag: number, ...contents: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const length = contents.reduce((sum, part) => sum + part.length, 0);
-  const header = [tag];
-  if (length < 0x80) header.push(length);
-  else if (length < 0x100) header.push(0x81, length);
-  else header.push(0x82, length >> 8, length & 0xff);
-  const bytes = new Uint8Array(header.length + length);
-  bytes.set(header);
-  let at = header.length;
-  for (const part of contents) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

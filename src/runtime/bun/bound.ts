@@ -2,8 +2,9 @@
 // more than once, by this process and by others.
 
 import { lstatSync, unlinkSync } from "node:fs";
-import { type Address, formatAddress } from "../../base/address.ts";
-import { ProxyError } from "../../base/errors.ts";
+import type { Address } from "../../base/address.ts";
+import type { ProxyError } from "../../base/errors.ts";
+import { cannotListen as cannotListenAt } from "../node/listening.ts";
 import type { BoundSocket } from "../runtime.ts";
 import {
   allowSharing,
@@ -20,15 +21,6 @@ import {
 
 /** Asked for; the kernel caps it at net.core.somaxconn, 4096 since Linux 5.4. */
 const BACKLOG = 4096;
-
-/** What to do about an errno of bind(2), for the message. */
-const ADVICE: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program listens there: stop it or choose another address",
-  EACCES: "not permitted: ports below 1024 need root or CAP_NET_BIND_SERVICE, a socket file a writable directory",
-  EADDRNOTAVAIL: "no interface of this host has that address",
-  ENOENT: "the directory of the socket file does not exist",
-  EAFNOSUPPORT: "this host has IPv6 switched off",
-};
 
 /** See `Runtime.bind`. */
 export function bind(address: Address, ours: readonly BoundSocket[] = []): BoundSocket {
@@ -130,11 +122,8 @@ function overlaps(first: Address, second: Address): boolean {
 
 /** The error of an address that cannot be listened on, with what to do about it. */
 export function cannotListen(address: Address, code: string): ProxyError {
-  const advice = code === "EMFILE" ? `the limit of ${descriptorLimit()} descriptors is used up` : ADVICE[code];
-  return new ProxyError(
-    code,
-    `cannot listen on ${formatAddress(address)}: ${code}${advice === undefined ? "" : `: ${advice}`}`,
-  );
+  if (code !== "EMFILE") return cannotListenAt(address, code);
+  return cannotListenAt(address, code, `the limit of ${descriptorLimit()} descriptors is used up`);
 }
 
 function unlinkQuietly(path: string): void {

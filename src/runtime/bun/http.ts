@@ -1,12 +1,12 @@
 // HTTP on Bun: Bun.serve, bound with the manners of bound.ts. The asking side is in http-client.ts.
 
 import { chmodSync, lstatSync, renameSync, unlinkSync } from "node:fs";
-import { dirname } from "node:path";
 import type { Address } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { Http, HttpServer, HttpServerTls, ServeHttpOptions } from "../http.ts";
 import { fetch } from "../node/http-client.ts";
+import { pathBeside } from "../node/listening.ts";
 import { cannotListen } from "./bound.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
@@ -17,8 +17,6 @@ const IDLE_TIMEOUT_SECONDS = 30;
 const ANSWER_TIMEOUT_SECONDS = 255;
 /** On a unix socket Bun cannot tell one that asks nothing from one that waits for its answer. */
 const UNIX_IDLE_TIMEOUT_SECONDS = ANSWER_TIMEOUT_SECONDS;
-/** The kernel's limit (unix(7)) without the final NUL. */
-const UNIX_PATH_MAX_BYTES = 107;
 const TLS_1_2 = 0x0303;
 
 /** See runtime/http.ts. */
@@ -63,7 +61,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
     throw cannotListen(address, "EADDRINUSE");
   // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
   // with its mode, and in front of nobody's eyes.
-  const temporary = temporaryPath(path);
+  const temporary = pathBeside(path, process.pid);
   const server = start(options, { unix: temporary, idleTimeout: UNIX_IDLE_TIMEOUT_SECONDS });
   let file: string;
   try {
@@ -155,12 +153,6 @@ function isAnswered(address: Address): boolean {
   const probe = openConnecting(socketAddress(address));
   if (typeof probe === "number") closeDescriptor(probe);
   return probe !== "ECONNREFUSED";
-}
-
-/** Beside the path, as rename(2) wants it, and no longer than the kernel allows. */
-function temporaryPath(path: string): string {
-  const beside = `${path}.${process.pid}`;
-  return Buffer.byteLength(beside) <= UNIX_PATH_MAX_BYTES ? beside : `${dirname(path)}/.${process.pid.toString(36)}`;
 }
 
 /** Device and inode of the socket file; "" when there is none. */

@@ -3,7 +3,6 @@
 // bound already, which is in Node's documentation, but for how one comes by it (`process.binding`). Why an address cannot be had, Deno's own
 // listener tells.
 
-import { Buffer } from "node:buffer";
 import { accessSync, constants, lstatSync, renameSync, unlinkSync } from "node:fs";
 import net from "node:net";
 import { dirname } from "node:path";
@@ -12,6 +11,7 @@ import type { Address, ListenAddress } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import { refresh } from "../node/clock.ts";
+import { cannotListen as cannotListenAt, pathBeside } from "../node/listening.ts";
 import type { BoundSocket, ListeningSocket, ListenOptions } from "../runtime.ts";
 import { deno } from "./deno-api.ts";
 import { DenoSocket } from "./socket.ts";
@@ -19,15 +19,6 @@ import { DenoSocket } from "./socket.ts";
 /** As long as the queue that Bun's listeners ask the kernel for; whoever comes when it is full is reset. */
 const WAITING_LIMIT = 4096;
 
-const ADVICE: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program listens there: stop it or choose another address",
-  EACCES: "not permitted: ports below 1024 need root or CAP_NET_BIND_SERVICE, a socket file a writable directory",
-  EADDRNOTAVAIL: "no interface of this host has that address",
-  ENOENT: "the directory of the socket file does not exist",
-  EAFNOSUPPORT: "this host has IPv6 switched off",
-};
-/** The kernel's limit (unix(7)) without the final NUL. */
-const UNIX_PATH_MAX_BYTES = 107;
 /** Nobody can be asked at once, as binding wants it, whether a socket file is still somebody's. */
 const FILE_IN_THE_WAY = "a file is there: if the program that made it is gone, remove it";
 
@@ -41,9 +32,7 @@ export function bind(address: ListenAddress): BoundSocket {
 /** The error of an address that cannot be listened on, with what to do about it. */
 export function cannotListen(address: Address, code: string): ProxyError {
   const isFile = code === "EADDRINUSE" && address.kind === "unix" && !address.path.startsWith("@");
-  const advice = isFile ? FILE_IN_THE_WAY : ADVICE[code];
-  const told = advice === undefined ? code : `${code}: ${advice}`;
-  return new ProxyError(code, `cannot listen on ${formatAddress(address)}: ${told}`);
+  return isFile ? cannotListenAt(address, code, FILE_IN_THE_WAY) : cannotListenAt(address, code);
 }
 
 /** Whether an address can be had: as it will be bound, the port chosen when 0 was asked for. Throws ProxyError when not. */
@@ -92,10 +81,7 @@ export function placeFile(path: string, listenAt: (path: string) => void): strin
     listenAt(socketPath(path));
     return "";
   }
-  const beside = `${path}.${deno.pid}`;
-  // Beside the path, as rename(2) wants it, and no longer than the kernel allows.
-  const temporary =
-    Buffer.byteLength(beside) <= UNIX_PATH_MAX_BYTES ? beside : `${dirname(path)}/.${deno.pid.toString(36)}`;
+  const temporary = pathBeside(path, deno.pid);
   listenAt(temporary);
   renameSync(temporary, path);
   return fileAt(path);
