@@ -4,7 +4,7 @@ import { formatAddress } from "../base/address.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Control, StreamTally } from "../control/control.ts";
 import type { DataPlane } from "../control/data-plane.ts";
-import { handOver } from "../control/hand-over.ts";
+import { handOver, type SuccessorStart } from "../control/hand-over.ts";
 import type { HealthChecks } from "../control/health/health-checks.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
@@ -27,13 +27,9 @@ import type { Log } from "../telemetry/log.ts";
 import { type PassedSignal, StandIn } from "./stand-in.ts";
 
 /** What an upgrade needs. */
-export interface Succession {
+export interface Succession extends SuccessorStart {
   readonly processes: Processes;
   readonly commandLine: Runtime["commandLine"];
-  /** With which the successor is started. */
-  readonly args: readonly string[];
-  /** By which it finds the service manager. */
-  readonly environment: Readonly<Record<string, string>>;
   readonly memory: SharedMemory;
   readonly sockets: ListeningSockets;
 }
@@ -59,6 +55,9 @@ export interface DaemonParts {
 /** How often the service manager is told how we are. */
 const STATUS_MS = 5000;
 
+/** How often is looked whether predecessors have ended. */
+const LOOK_MS = 100;
+
 /** How a daemon came to its end. */
 export interface DaemonEnd {
   /** Connections that had to be aborted. */
@@ -83,6 +82,8 @@ export class Daemon implements Control {
   #owesReopening = false;
   /** By a signal or an operator. */
   #toldToStop = false;
+  /** They do not want to wait for connections. */
+  #isHurried = false;
   /** Called when another process has taken over, which speaks for the service from then on. */
   onLeaving: (() => Promise<void>) | null = null;
   /** Called when an upgrade was abandoned. */
@@ -180,7 +181,7 @@ export class Daemon implements Control {
       clearInterval(this.#telling);
       notices.close();
       liveConfig.drain();
-      const isFirst = !notices.hasManager && !processes.isChild;
+      const isFirst = !succession.isOrphan && !processes.isChild;
       if (isFirst) this.#standIn = new StandIn({ ...this.#parts, ...succession, successor: pid });
       this.#finish(places);
       await Promise.all([plane.stopped(), this.onLeaving?.()]);
@@ -259,11 +260,7 @@ export class Daemon implements Control {
   }
 
   get connectionsElsewhere(): number {
-    const { counts, plane, pid, succession } = this.#parts;
-    if (succession === null) return 0;
-    const ours = new Set([pid, ...plane.workers.map((worker) => worker.pid)]);
-    const others = counts.owners().filter(({ owner }) => !ours.has(owner));
-    return others.reduce((sum, { row }) => sum + counts.held(row, DAEMON_SLOT), 0);
+    return this.#elsewhere.reduce((sum, { row }) => sum + this.#parts.counts.held(row, DAEMON_SLOT), 0);
   }
 
   get meters(): Meters {
@@ -282,7 +279,16 @@ export class Daemon implements Control {
   get #serviceState(): ServiceState {
     const { plane } = this.#parts;
     const workers = plane.workers.filter(({ worker, state }) => worker > 0 && state === "serving").length;
-    return { generation: plane.snapshot.generation, workers, connections: this.#connections };
+    const refused = this.#parts.liveConfig.status.last_reload_problems.join("; ");
+    return { generation: plane.snapshot.generation, workers, connections: this.#connections, refused };
+  }
+
+  /** Who relays for this daemon, but was started by a predecessor or a successor. */
+  get #elsewhere(): ReturnType<CountTable["owners"]> {
+    const { counts, plane, pid, succession } = this.#parts;
+    if (succession === null) return [];
+    const ours = new Set([pid, ...plane.workers.map((worker) => worker.pid)]);
+    return counts.owners().filter(({ owner }) => !ours.has(owner));
   }
 
   get #connections(): number {
@@ -300,6 +306,7 @@ export class Daemon implements Control {
     this.#toldToStop = true;
     if (this.#state === "draining") {
       log.warn({ signal: why, connections: this.#connections }, "second signal: ending at once");
+      this.#isHurried = true;
       plane.abort();
       return;
     }
@@ -310,7 +317,8 @@ export class Daemon implements Control {
     log.info({ signal: why, connections: this.#connections }, "draining");
     notices.stopping(this.#serviceState);
     liveConfig.drain();
-    this.#finish([]);
+    const deadlineMs = Date.now() + plane.snapshot.drainTimeoutMs;
+    this.#finish([], () => this.#othersEnded(deadlineMs));
   }
 
   /** For a process that stands in for us. */
@@ -319,10 +327,22 @@ export class Daemon implements Control {
     counts.noteSupervisor({ pid, state, exitCode: 0 });
   }
 
-  /** `others`: the places that somebody else accepts from. */
-  #finish(others: readonly string[]): void {
+  /** Predecessors may have connections yet, and whoever watches over the service takes our end for its end: systemd kills then what is left of it. */
+  async #othersEnded(deadlineMs: number): Promise<void> {
+    const processes = this.#parts.succession?.processes;
+    while (
+      !this.#isHurried &&
+      Date.now() < deadlineMs &&
+      this.#elsewhere.some(({ owner }) => processes?.isAlive(owner))
+    )
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+
+  /** `others`: the places that somebody else accepts from. `last` is waited for before the end. */
+  #finish(others: readonly string[], last: () => Promise<void> = async () => {}): void {
     const { plane, liveConfig } = this.#parts;
-    void plane.drain(others).then((aborted) => {
+    void plane.drain(others).then(async (aborted) => {
+      await last();
       liveConfig.stop();
       clearInterval(this.#telling);
       this.#parts.notices.close();

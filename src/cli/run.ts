@@ -77,10 +77,13 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   let started: Started;
   const early = new Set<Signal>();
   let hear = (signal: Signal): void => void early.add(signal);
-  for (const signal of ASKING) io.onSignal(signal, () => hear(signal));
+  const listenTo = (signals: readonly Signal[]): void => {
+    for (const signal of signals) io.onSignal(signal, () => hear(signal));
+  };
+  listenTo(ASKING);
   try {
     inheritance = await inherit(io, options);
-    started = await start(io, options, inheritance);
+    started = await start(io, options, { inheritance, relaying: () => listenTo(ENDING) });
   } catch (thrown) {
     if (!(thrown instanceof ProxyError)) throw thrown;
     // Who waits for us to take over tells it in its log.
@@ -119,6 +122,9 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   await admin?.close();
   await Promise.all([accessLog()?.close(), spans()?.close()]);
   pidFile?.release();
+  // If this process relayed itself. A successor waits until nobody does.
+  for (const { row } of counts.owners().filter(({ owner }) => owner === pid))
+    counts.reclaim(row, plane.snapshot.slotCount);
   log.info({ aborted }, "stopped");
   const exitCode = aborted === 0 ? 0 : 1;
   if (standIn !== null) return await standIn.ended();
@@ -148,8 +154,14 @@ interface Started extends Shared {
   readonly spans: () => Spans | null;
 }
 
+interface StartOptions {
+  readonly inheritance: Inheritance | null;
+  /** Called when connections may be relayed from now on: a signal that ends the process would cut them. */
+  relaying(): void;
+}
+
 /** From the config to a daemon that accepts. Throws the ProxyError of what cannot be, and then nothing is left open. */
-async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | null): Promise<Started> {
+async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: StartOptions): Promise<Started> {
   const { runtime, version, runtimeVersion } = io;
   const isHeir = inheritance !== null;
   const { loaded, load, embedded } = await read(io, options);
@@ -214,6 +226,7 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
   try {
     if (!isHeir) pidFile?.check();
     const accepting = (): void => (isHeir ? undefined : pidFile?.claim());
+    relaying();
     plane = await startPlane({
       runtime,
       version,
@@ -229,10 +242,11 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
     const { processes } = runtime;
     const pid = processes?.pid ?? 0;
     const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
-    const environment = manager?.environment ?? {};
+    // As the first process of a container we would take in our own orphans, and end the container when we end.
+    const start = { args, environment: manager?.environment ?? {}, isOrphan: manager !== null && pid !== 1 };
     const succession =
       processes !== null && memory !== null
-        ? { processes, commandLine: runtime.commandLine, args, environment, ...shared, memory }
+        ? { processes, commandLine: runtime.commandLine, ...start, ...shared, memory }
         : null;
     const notices = new ServiceNotices({ manager, log, isHealthy: (): boolean => daemon.isWell });
     const { output } = config.access_log;
@@ -240,8 +254,6 @@ async function start(io: RunIo, options: RunOptions, inheritance: Inheritance | 
     const reopen = (): void => reopenLog({ runtime, log, output, own: accessLog, plane: served });
     const parts = { log, liveConfig, plane, health, counts, version, runtimeVersion, pid, notices, succession };
     const daemon = new Daemon({ ...parts, reopenLog: reopen });
-    // Before it is announced: whoever waits for that may signal at once.
-    for (const signal of ENDING) io.onSignal(signal, () => daemon.signalled(signal));
     const onDefect = (thrown: unknown): void =>
       log.error({ err: describe(thrown) }, "a defect in bunnel; please report it");
     io.onDefect(onDefect);

@@ -26,17 +26,26 @@ export interface Successor {
   readonly places: readonly string[];
 }
 
+/** How a successor is started. */
+export interface SuccessorStart {
+  readonly args: readonly string[];
+  /** Beside our own: by which it finds the service manager. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** It is to be a child of the service manager, which would not notice otherwise that it ends, and would not wait for that. */
+  readonly isOrphan: boolean;
+}
+
 /**
- * Starts the successor with these arguments, and these variables beside our own, and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has
- * been ended then. `started` is told of the process at once.
+ * Starts the successor and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has been ended then. `started`
+ * is told of the process at once.
  */
 export async function handOver(
   processes: Processes,
-  { args, environment }: { readonly args: readonly string[]; readonly environment: Readonly<Record<string, string>> },
+  { args, environment, isOrphan }: SuccessorStart,
   estate: Estate,
   started: (child: ChildProcess) => void,
 ): Promise<Successor> {
-  const child = processes.start(args, environment);
+  const child = isOrphan ? processes.startOrphan(args, environment) : processes.start(args, environment);
   started(child);
   const { promise: accepts, resolve, reject } = Promise.withResolvers<readonly string[]>();
   const { memory, queues, slots, meters, generation } = estate;
@@ -49,14 +58,7 @@ export async function handOver(
     },
     end: () => {},
   });
-  void child.exited.then(({ code, signal }) =>
-    reject(
-      new ProxyError(
-        "EUPGRADE",
-        reason || (signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`),
-      ),
-    ),
-  );
+  void child.exited.then((how) => reject(new ProxyError("EUPGRADE", reason || endText(how))));
   const tooLong = setTimeout(() => {
     reject(new ProxyError("EUPGRADE", `it did not accept within ${SUCCESSION_MS / 1000} s`));
     child.kill("SIGKILL");
@@ -74,6 +76,11 @@ export async function handOver(
   } finally {
     clearTimeout(tooLong);
   }
+}
+
+function endText({ code, signal }: Awaited<ChildProcess["exited"]>): string {
+  if (signal !== null) return `it was ended by ${signal}`;
+  return code === null ? "it ended before it accepted" : `it ended with exit code ${code}`;
 }
 
 /** The other end of a hand-over. */

@@ -10,7 +10,12 @@ export interface ServiceState {
   /** 0 = both planes in one process. */
   readonly workers: number;
   readonly connections: number;
+  /** Why the last reload was refused; "" when it was not. */
+  readonly refused: string;
 }
+
+/** Of a reason in the status line: a notice of more than 4096 bytes is not read. */
+const LONGEST_REASON = 500;
 
 export interface ServiceNoticesOptions {
   readonly manager: ServiceManager | null;
@@ -30,11 +35,6 @@ export class ServiceNotices {
 
   constructor(options: ServiceNoticesOptions) {
     this.#options = options;
-  }
-
-  /** Whether anybody is told. */
-  get hasManager(): boolean {
-    return this.#options.manager !== null;
   }
 
   /** We serve, from now on or again. Also begins the signs of life. */
@@ -102,10 +102,16 @@ export class ServiceNotices {
   }
 }
 
-/** `generation 3, 2 workers, 1,204 connections`. */
-export function statusText({ generation, workers, connections }: ServiceState): string {
+/** `generation 3, 2 workers, 1,204 connections`, and, when it was, that and why the last reload was refused. */
+export function statusText({ generation, workers, connections, refused }: ServiceState): string {
   const relaying = workers === 0 ? "one process" : counted(workers, "worker");
-  return `generation ${generation}, ${relaying}, ${counted(connections, "connection")}`;
+  const reason = refused === "" ? "" : `; reload refused: ${oneLine(refused)}`;
+  return `generation ${generation}, ${relaying}, ${counted(connections, "connection")}${reason}`;
+}
+
+function oneLine(text: string): string {
+  const line = text.replaceAll(/\s+/g, " ");
+  return line.length > LONGEST_REASON ? `${line.slice(0, LONGEST_REASON)} …` : line;
 }
 
 function counted(count: number, noun: string): string {

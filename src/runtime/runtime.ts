@@ -260,7 +260,7 @@ export interface Channel {
   close(): void;
 }
 
-/** A process that we started. */
+/** A process that we started. Exit code and signal are null where they cannot be known. */
 export interface ChildProcess {
   readonly pid: number;
   readonly channel: Channel;
@@ -275,9 +275,14 @@ export interface Processes {
   readonly processors: number;
   /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error, and our environment with `more`. */
   start(args: readonly string[], more?: Readonly<Record<string, string>>): ChildProcess;
-  /** Whether this process was started by `start`. */
+  /**
+   * The same for a process that is not to be our child but that of whoever takes in orphans, as a service manager does: it watches over its own
+   * children only. How it ends cannot be known then: code and signal are null.
+   */
+  startOrphan(args: readonly string[], more: Readonly<Record<string, string>>): ChildProcess;
+  /** Whether this process was started by one of these. */
   readonly isChild: boolean;
-  /** The channel to the process that started this one by `start`. To be called once. */
+  /** The channel to the process that started this one. To be called once. */
   parent(): Channel;
   /** Memory that reads as zero. */
   shareMemory(bytes: number): SharedMemory;

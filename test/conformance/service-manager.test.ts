@@ -40,16 +40,18 @@ describe("notices", () => {
       expect(answer.left).toEqual([]);
       expect(answer.watchdogMs).toBe(0);
       expect(answer.successor).toEqual({ NOTIFY_SOCKET: path });
-      child.write("ready\nreloading\nready\nstatus\nstopping\nstatus\nready\nreloading\nclock\n");
+      child.write("ready\nreloading\nready\nstatus\nrefused\nstopping\nstatus\nready\nreloading\nclock\n");
       child.endInput();
       expect(await child.exited).toBe(0);
       const state = "generation 3, 2 workers, 1,204 connections";
       const ready = `READY=1\nMAINPID=${child.pid}\nSTATUS=${state}`;
-      await eventually("all came", () => receiver.notices.length >= 4);
+      await eventually("all came", () => receiver.notices.length >= 5);
       expect(receiver.notices.map((notice) => notice.replace(/\d{6,}/, "N"))).toEqual([
         ready.replace(/\d{6,}/, "N"),
         "RELOADING=1\nMONOTONIC_USEC=N\nSTATUS=reloading",
         ready.replace(/\d{6,}/, "N"),
+        // A line, and not longer than what the manager reads.
+        `${ready.replace(/\d{6,}/, "N")}; reload refused: edge.yaml:1:1: ${"no ".repeat(161)}no …`,
         `STOPPING=1\nSTATUS=draining, ${state}`,
       ]);
     });

@@ -105,6 +105,10 @@ export class FakeProcesses implements Processes {
     return worker.child;
   }
 
+  startOrphan(): ChildProcess {
+    return this.start();
+  }
+
   isAlive(pid: number): boolean {
     return this.workers.some((worker) => worker.pid === pid && worker.ended === null);
   }

@@ -15,7 +15,7 @@ const notices = new ServiceNotices({
   log: createLog({ level: "info", format: "json" }),
   isHealthy: () => isWell,
 });
-const state = { generation: 3, workers: 2, connections: 1204 };
+const state = { generation: 3, workers: 2, connections: 1204, refused: "" };
 
 print({
   inherited: attempt(() =>
@@ -56,6 +56,7 @@ if (name !== undefined) {
 for await (const line of console) {
   if (line === "ready") notices.ready(state);
   if (line === "reloading") notices.reloading();
+  if (line === "refused") notices.ready({ ...state, refused: `edge.yaml:1:1: ${"no\n".repeat(5000)}` });
   if (line === "stopping") notices.stopping(state);
   if (line === "status") notices.status(state);
   if (line === "well" || line === "unwell") isWell = line === "well";

@@ -8,6 +8,7 @@ import { fstatSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Socket } from "bun";
 import { assert } from "../../base/assert.ts";
+import { ProxyError } from "../../base/errors.ts";
 import { DescriptorFile } from "../node/log-sink.ts";
 import type {
   BoundSocket,
@@ -27,61 +28,111 @@ import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from 
 const MESSAGES_FD = 3;
 const DESCRIPTORS_FD = 4;
 const NEWLINE = 10;
-/** Set for a child to the id of the process that started it: the descriptors above are then what they are taken for. */
-const PARENT_VARIABLE = "BUNNEL_PARENT";
+/** Set for a child to the inode of the first of these: they are then what they are taken for. */
+const CHANNEL_VARIABLE = "BUNNEL_CHANNEL";
+/** How often is looked whether a process is still there that is not our child. */
+const LOOK_MS = 50;
+/** Starts a program in the background, says its process id and ends. Its standard output is then the shell's descriptor 5. */
+const LEAVE = '"$@" >&5 5>&- & echo $!';
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** See `Runtime.processes`. */
 export const processes: Processes = {
   pid: process.pid,
   processors: availableParallelism(),
-  isChild: Number(process.env[PARENT_VARIABLE]) === process.ppid,
+  isChild: hasChannel(),
   start,
+  startOrphan,
   parent: () => new BunChannel(MESSAGES_FD, DESCRIPTORS_FD),
   shareMemory(bytes) {
     const descriptor = openMemory(bytes);
     assert(typeof descriptor === "number", `memory can be shared: ${descriptor}`);
     return new BunSharedMemory(descriptor);
   },
-  isAlive(pid) {
-    try {
-      // The state follows the name, which stands in parentheses and may have some itself.
-      const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-      return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
-    } catch {
-      return false;
-    }
-  },
-  signal(pid, name) {
-    try {
-      return process.kill(pid, name);
-    } catch {
-      return false;
-    }
-  },
+  isAlive,
+  signal,
 };
 
-function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): ChildProcess {
-  const [ourMessages, theirMessages] = openSocketPair("stream");
-  const [ourDescriptors, theirDescriptors] = openSocketPair("packets");
-  const [program = ""] = process.argv.slice(1);
+function hasChannel(): boolean {
   try {
-    // Of a compiled program the first argument is inside of it, and its own arguments follow.
-    const command = program.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, program, ...args];
-    const child = Bun.spawn(command, {
-      stdio: ["ignore", "inherit", "inherit", theirMessages, theirDescriptors],
-      // Without it Bun hands on the environment that this process was started with.
-      env: { ...process.env, ...more, [PARENT_VARIABLE]: String(process.pid) },
+    const stat = fstatSync(MESSAGES_FD);
+    return stat.isSocket() && String(stat.ino) === process.env[CHANNEL_VARIABLE];
+  } catch {
+    return false;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    // The state follows the name, which stands in parentheses and may have some itself.
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3) !== "Z";
+  } catch {
+    return false;
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    return false;
+  }
+}
+
+function start(args: readonly string[], more: Environment = {}): ChildProcess {
+  return withChannel((messages, descriptors, environment) => {
+    const child = Bun.spawn(commandOf(args), {
+      stdio: ["ignore", "inherit", "inherit", messages, descriptors],
+      env: { ...environment, ...more },
     });
-    const channel = new BunChannel(ourMessages, ourDescriptors);
     return {
       pid: child.pid,
-      channel,
-      exited: Promise.all([child.exited, channel.ended]).then(() => {
+      exited: child.exited.then(() => {
         const { exitCode, signalCode } = child;
         return { code: exitCode, signal: signalCode === null ? null : String(signalCode) };
       }),
-      kill: (signal) => child.kill(signal),
+      kill: (name) => child.kill(name),
     };
+  });
+}
+
+function startOrphan(args: readonly string[], more: Environment): ChildProcess {
+  return withChannel((messages, descriptors, environment) => {
+    const { stdout } = Bun.spawnSync(["/bin/sh", "-c", LEAVE, "sh", ...commandOf(args)], {
+      stdio: ["ignore", "pipe", "inherit", messages, descriptors, 1],
+      env: { ...environment, ...more },
+    });
+    const pid = Number(stdout.toString());
+    if (!(pid > 0)) throw new ProxyError("EUPGRADE", "the shell that was to start it did not");
+    let hasEnded = false;
+    const exited = new Promise<Awaited<ChildProcess["exited"]>>((resolve) => {
+      const timer = setInterval(() => {
+        if (isAlive(pid)) return;
+        hasEnded = true;
+        clearInterval(timer);
+        resolve({ code: null, signal: null });
+      }, LOOK_MS);
+      timer.unref();
+    });
+    return { pid, exited, kill: (name) => void (hasEnded || signal(pid, name)) };
+  });
+}
+
+/** Starts a process with `run`, which is given its ends of a channel and the environment that tells of them. */
+function withChannel(
+  run: (messages: number, descriptors: number, environment: Environment) => Omit<ChildProcess, "channel">,
+): ChildProcess {
+  const [ourMessages, theirMessages] = openSocketPair("stream");
+  const [ourDescriptors, theirDescriptors] = openSocketPair("packets");
+  try {
+    // Said in full, since Bun hands on the environment that this process was started with, and not what became of it.
+    const environment = { ...process.env, [CHANNEL_VARIABLE]: String(fstatSync(theirMessages).ino) };
+    const child = run(theirMessages, theirDescriptors, environment);
+    const channel = new BunChannel(ourMessages, ourDescriptors);
+    // What it has said is heard before its end is.
+    return { ...child, channel, exited: Promise.all([child.exited, channel.ended]).then(([how]) => how) };
   } catch (thrown) {
     closeDescriptor(ourMessages);
     closeDescriptor(ourDescriptors);
@@ -90,6 +141,12 @@ function start(args: readonly string[], more: Readonly<Record<string, string>> =
     closeDescriptor(theirMessages);
     closeDescriptor(theirDescriptors);
   }
+}
+
+function commandOf(args: readonly string[]): string[] {
+  const [program = ""] = process.argv.slice(1);
+  // Of a compiled program the first argument is inside of it, and its own arguments follow.
+  return program.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, program, ...args];
 }
 
 /** Memory by its descriptor. */
