@@ -57,7 +57,7 @@ class WorkerRole {
   #prepared: Prepared | null = null;
   /** Queues that were passed to us and that nobody accepts from yet, by place. */
   readonly #queues = new Map<string, BoundSocket>();
-  /** The others; some of them may be closed by now. */
+  /** The others, but for those of the service manager; some of them may be closed by now. */
   readonly #accepting = new Map<string, BoundSocket>();
   /** Another daemon has the queues too. */
   #shared = false;
@@ -184,7 +184,7 @@ class WorkerRole {
     const queue = this.#queues.get(place);
     if (queue === undefined) throw new ProxyError("EPROTO", `the queue of listener ${spec.name} was not passed`);
     this.#queues.delete(place);
-    this.#accepting.set(place, queue);
+    if (spec.address.kind !== "systemd") this.#accepting.set(place, queue);
     return queue;
   };
 

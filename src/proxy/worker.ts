@@ -296,7 +296,8 @@ export class Worker {
   drain(others: readonly string[]): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
     for (const listener of this.#listeners) {
-      if (others.includes(placeOf(listener.spec))) listener.close();
+      // A queue of the service manager's is left as it is to whoever is started next.
+      if (others.includes(placeOf(listener.spec)) || listener.spec.address.kind === "systemd") listener.close();
       else listener.retire(this.#built.snapshot.drainTimeoutMs);
     }
     const { promise, resolve } = Promise.withResolvers<number>();
