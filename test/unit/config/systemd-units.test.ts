@@ -12,14 +12,21 @@ const CONFIG = join(import.meta.dir, "../../../config");
 const service = readFileSync(join(CONFIG, "bunnel.service"), "utf8");
 const socket = readFileSync(join(CONFIG, "bunnel.socket"), "utf8");
 
+function settings(unit: string, name: string): readonly (string | undefined)[] {
+  return [...unit.matchAll(new RegExp(`^${name}=(.*)$`, "gm"))].map(([, value]) => value);
+}
+
 function setting(unit: string, name: string): string | undefined {
-  return new RegExp(`^${name}=(.*)$`, "m").exec(unit)?.[1];
+  return settings(unit, name)[0];
 }
 
 test("the service is told of, reloaded, watched and stopped in the daemon's own way", () => {
   expect(setting(service, "Type")).toBe("notify");
   expect(setting(service, "NotifyAccess")).toBe("all");
-  expect(setting(service, "ExecReload")).toBe("/bin/kill -HUP $MAINPID");
+  expect(settings(service, "ExecReload")).toEqual([
+    "/bin/kill -HUP $MAINPID",
+    "/usr/bin/bunnel check -c /etc/bunnel/bunnel.yaml",
+  ]);
   expect(setting(service, "KillMode")).toBe("mixed");
   expect(setting(service, "MemoryDenyWriteExecute")).toBe("no");
   const { drain_timeout: drainTimeoutMs } = configSchema.parse({ listeners: [LISTENER], backends: {} });
