@@ -26,6 +26,7 @@ const PROGRAMS = {
   promtool: { package: "prometheus" },
   "redis-server": { package: "redis-server" },
   "redis-cli": { package: "redis-tools" },
+  systemctl: { package: "systemd" },
   tcpdump: { package: "tcpdump", paths: ["/usr/sbin/tcpdump", "/usr/bin/tcpdump"] },
   // Debian leaves the ".sh" of its name away.
   testssl: { package: "testssl.sh" },
