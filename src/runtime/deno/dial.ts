@@ -7,6 +7,12 @@ import type { Dial, DialOptions, DialResult } from "../runtime.ts";
 import { socketPath } from "./listen.ts";
 import { DenoSocket } from "./socket.ts";
 
+/**
+ * What all dialled sockets are read into, one after the other: of more than the 64 KiB that node:net takes otherwise, so that large streams cost fewer calls.
+ * It has no such option for accepted ones.
+ */
+const READ_BUFFER = new Uint8Array(256 * 1024);
+
 /** Starts a dial. See `Runtime.dial`. */
 export function dial<S>(clock: Clock, { address, handlers, data, timeoutMs }: DialOptions<S>): Dial<S> {
   const { promise, resolve } = Promise.withResolvers<DialResult<S>>();
@@ -14,7 +20,17 @@ export function dial<S>(clock: Clock, { address, handlers, data, timeoutMs }: Di
     address.kind === "unix"
       ? { path: socketPath(address.path) }
       : { host: address.host, port: address.port, noDelay: true };
-  const raw = new net.Socket({ allowHalfOpen: true });
+  let dialled: DenoSocket<S> | null = null;
+  const raw = new net.Socket({
+    allowHalfOpen: true,
+    onread: {
+      buffer: READ_BUFFER,
+      callback(length, buffer) {
+        dialled?.receive(new Uint8Array(buffer.subarray(0, length)));
+        return true;
+      },
+    },
+  });
   let isSettled = false;
   const settle = (result: DialResult<S>): void => {
     isSettled = true;
@@ -34,9 +50,9 @@ export function dial<S>(clock: Clock, { address, handlers, data, timeoutMs }: Di
   raw.on("error", failed);
   raw.once("connect", () => {
     if (isSettled) return;
-    const socket = new DenoSocket<S>(raw, handlers);
-    socket.data = data;
-    settle({ ok: true, socket });
+    dialled = new DenoSocket<S>(raw, handlers);
+    dialled.data = data;
+    settle({ ok: true, socket: dialled });
   });
   try {
     raw.connect(where);

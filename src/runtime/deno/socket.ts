@@ -35,10 +35,7 @@ export class DenoSocket<S> implements StreamSocket<S> {
       tellEnd: () => this.#ended(),
       throttle: (stop) => (stop ? raw.pause() : raw.resume()),
     });
-    raw.on("data", (bytes: Uint8Array) => {
-      if (this.heard === "") this.heard = "data";
-      this.#inflow.take(bytes);
-    });
+    raw.on("data", (bytes: Uint8Array) => this.receive(bytes));
     raw.on("end", () => {
       if (this.heard === "") this.heard = "end";
       this.#inflow.end();
@@ -85,6 +82,12 @@ export class DenoSocket<S> implements StreamSocket<S> {
     taken.#handlers = handlers;
     taken.data = data;
     return taken;
+  }
+
+  /** Bytes that have come, from now on its own. */
+  receive(bytes: Uint8Array): void {
+    if (this.heard === "") this.heard = "data";
+    this.#inflow.take(bytes);
   }
 
   write(bytes: Uint8Array): number {
