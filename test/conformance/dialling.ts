@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -181,6 +182,17 @@ export function dialConformance(runtime: Runtime): void {
         assert.deepEqual(dialled.closes, ["clean"]);
       }
       peers.close();
+    });
+
+    test("what comes fast is read in large pieces, each of them the reader's to keep", async () => {
+      const sent = randomBytes(32 * 1024 * 1024);
+      const peer = await listenAsPeer(({ socket }) => void socket.end(sent));
+      const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: peer.port });
+      await eventually("all of it came", () => dialled.ends === 1);
+      assert(Math.max(...dialled.chunks.map(({ length }) => length)) > 65_536);
+      assert(sent.equals(Buffer.concat(dialled.chunks)));
+      dialled.live.terminate();
+      peer.close();
     });
 
     test("the socket is connected when the result says so: it can be written to at once", async () => {
