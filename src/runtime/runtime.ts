@@ -113,6 +113,8 @@ export interface DialOptions<S> {
   readonly handlers: SocketHandlers<S>;
   readonly data: S;
   readonly timeoutMs: number;
+  /** As if `endOrderly` had been called at once: nobody minds if what is said on it is cut. Default false. */
+  readonly endsOrderly?: boolean;
 }
 
 /** A dial under way. */

@@ -206,6 +206,21 @@ export function dialConformance(runtime: Runtime): void {
       peers.close();
     });
 
+    test("what is dialled so that it ends orderly does, without being asked to", async () => {
+      const peers = await listenAsPeer((peer) => peer.socket.end());
+      const data = newRecording();
+      const address: Address = { kind: "tcp", host: "127.0.0.1", port: peers.port };
+      const options = { address, handlers: recordingHandlers, data, timeoutMs: 5000, endsOrderly: true };
+      const result = await runtime.dial(options).result;
+      assert(result.ok);
+      await eventually("the end arrived", () => data.ends === 1);
+      result.socket.close();
+      const peer = await peers.nth(0);
+      await eventually("the peer was told", () => peer.closed);
+      assert.deepEqual([peer.ended, peer.errorCode], [true, ""]);
+      peers.close();
+    });
+
     test("ETIMEDOUT at the deadline when nobody answers, and the descriptor is gone", async () => {
       const descriptors = openDescriptors();
       const recording = newRecording();

@@ -166,6 +166,7 @@ export class SimRuntime implements Runtime {
         const link = this.#link(plan.program);
         const socket = new SimSocket(link, undefined, undefined);
         socket.data = options.data;
+        socket.endsOrderly = options.endsOrderly ?? false;
         link.attach(socket, options.handlers as SocketHandlers<unknown>);
         settle({ ok: true, socket: socket as StreamSocket<S> });
         plan.program.connected(link);

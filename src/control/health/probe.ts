@@ -39,7 +39,7 @@ const ENDED_AS: Readonly<Record<CloseCode, string>> = {
 /** What a platform must have for probes. */
 export type ProbeRuntime = Pick<
   Runtime,
-  "clock" | "dial" | "reach" | "originateTls" | "endOrderly" | "clientContext" | "preciseNowMs"
+  "clock" | "dial" | "reach" | "originateTls" | "clientContext" | "preciseNowMs"
 >;
 
 /** Whoever asked for a probe. */
@@ -117,7 +117,8 @@ class Probe implements ProbeUnderWay {
     this.#answer = target.answer?.() ?? null;
     this.#startedMs = runtime.preciseNowMs();
     this.#timer = new Timer(() => this.#tooLate());
-    this.#dial = runtime.dial({ address: target.address, handlers, data: this, timeoutMs: target.timeoutMs });
+    const { address, timeoutMs } = target;
+    this.#dial = runtime.dial({ address, handlers, data: this, timeoutMs, endsOrderly: true });
     void this.#dial.result.then((result) => this.#dialled(result));
   }
 
@@ -235,7 +236,7 @@ class Probe implements ProbeUnderWay {
   #judge(reason: string): void {
     if (this.#doing === "leave") return;
     this.#doing = "leave";
-    if (!this.#isCancelled) this.#owner.judged(printable(reason));
+    if (!this.#isCancelled) this.#owner.judged(reason === "" ? "" : printable(reason));
   }
 
   /** FIN; the end of the endpoint, or the time-out, is waited for. */
@@ -243,7 +244,6 @@ class Probe implements ProbeUnderWay {
     if (this.#hasShutDown || this.#isGone) return;
     if (this.#socket === null) return;
     this.#hasShutDown = true;
-    this.#runtime.endOrderly(this.#socket);
     this.#socket.shutdown();
   }
 

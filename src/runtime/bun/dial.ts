@@ -34,7 +34,8 @@ class Dialing<S> extends Timer implements Dial<S> {
   }
 
   start(): void {
-    const descriptor = openConnecting(kernelAddress(this.#options.address));
+    const { address, endsOrderly } = this.#options;
+    const descriptor = openConnecting(kernelAddress(address), { endsOrderly });
     if (typeof descriptor === "string") {
       this.failed(descriptor);
       return;

@@ -105,14 +105,17 @@ export function kernelAddress(address: Address): SocketAddress {
 }
 
 /**
- * A descriptor whose connect is under way (the caller owns it), or the errno's name. The kernel acknowledges that it is connected at once, unless
- * `acknowledges` is false: then only after some 200 ms, or with the first data (tcp(7), TCP_QUICKACK).
+ * A descriptor whose connect is under way (the caller owns it), or the errno's name. With `endsOrderly` it is not `resetAtClose`. The kernel acknowledges at
+ * once that it is connected, unless `acknowledges` is false: then only after some 200 ms, or with the first data (tcp(7), TCP_QUICKACK).
  */
-export function openConnecting(target: SocketAddress, acknowledges = true): number | string {
+export function openConnecting(
+  target: SocketAddress,
+  { endsOrderly = false, acknowledges = true } = {},
+): number | string {
   const descriptor = libc.socket(target[0] as number, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
   if (descriptor < 0) return lastErrno();
   if (target[0] !== AF_UNIX) {
-    resetAtClose(descriptor, true);
+    if (!endsOrderly) resetAtClose(descriptor, true);
     if (!acknowledges) libc.setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, ptr(NO), NO.byteLength);
   }
   if (libc.connect(descriptor, ptr(target), target.length) < 0) {

@@ -25,7 +25,7 @@ class Reaching implements Reach {
   constructor(options: ReachOptions, nowMs: number) {
     this.options = options;
     this.deadlineMs = nowMs + options.timeoutMs;
-    const opened = openConnecting(kernelAddress(options.address), false);
+    const opened = openConnecting(kernelAddress(options.address), { acknowledges: false });
     this.#failure = typeof opened === "string" ? opened : "";
     this.descriptor = typeof opened === "string" ? -1 : opened;
   }
