@@ -5,10 +5,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { run } from "../support/child.ts";
-import { type AccessLine, type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
+import { type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { type Endpoint, startEndpoint } from "../support/tcp.ts";
 import { ByHand, MESSAGE } from "../support/tls-by-hand.ts";
+import { ByHand12 } from "../support/tls12-by-hand.ts";
 
 const missing = missingPrograms("openssl");
 
@@ -23,11 +24,20 @@ function dersOf({ certificatePem }: CertificateFiles): Uint8Array[] {
   return certificatePem.split(/(?<=-----END CERTIFICATE-----\n)/).map((pem) => new X509Certificate(pem).raw);
 }
 
+type Client = ByHand | ByHand12;
+type Version = "1.2" | "1.3";
+
+function connect(version: Version, to: string): Promise<Client> {
+  return version === "1.3" ? ByHand.connect(to) : ByHand12.connect(to);
+}
+
 interface Crafted {
   readonly name: string;
   /** What the log says on either runtime, where it says the same. */
   readonly detail?: string;
-  act(client: ByHand): void;
+  /** There is nothing like it in TLS 1.2. */
+  readonly only13?: true;
+  act(client: Client): void;
 }
 
 /** Each says "must not pass" afterwards. */
@@ -61,6 +71,7 @@ const REFUSED: readonly Crafted[] = [
   },
   {
     name: "a server's proof",
+    only13: true,
     detail: "BAD_SIGNATURE",
     act(client) {
       client.show(dersOf(pki.client));
@@ -217,6 +228,19 @@ const REFUSED: readonly Crafted[] = [
 ];
 
 const LISTENERS = ["required", "optional"] as const;
+const VERSIONS = ["1.3", "1.2"] as const;
+
+/** Each has a listener of its own, by which its record is found. */
+const ATTEMPTS = LISTENERS.flatMap((auth) =>
+  VERSIONS.flatMap((version) =>
+    REFUSED.filter(({ only13 }) => version === "1.3" || !only13).map((crafted, index) => ({
+      ...crafted,
+      auth,
+      version,
+      listener: `${auth}-${version}-${index}`,
+    })),
+  ),
+);
 
 beforeAll(async () => {
   if (missing !== "") return;
@@ -233,7 +257,7 @@ beforeAll(async () => {
       client_auth: ${clientAuth}
       client_ca: [${pki.authority.certificatePath}]
     routes: [{ name: all, tls: terminate, policy: any, backend: echo }]`;
-  const names = LISTENERS.flatMap((auth) => [...REFUSED.keys()].map((index) => listener(`${auth}-${index}`, auth)));
+  const names = ATTEMPTS.map((attempt) => listener(attempt.listener, attempt.auth));
   daemon = await startDaemon(`
 listeners:${names.join("")}${listener("required", "required")}${listener("optional", "optional")}
 backends: { echo: { endpoints: ["${endpoint.address}"] } }
@@ -245,15 +269,15 @@ afterAll(async () => {
   await endpoint?.[Symbol.asyncDispose]();
 });
 
-describe.skipIf(missing !== "").each(LISTENERS)("where a certificate is %s", (auth) => {
-  for (const [index, { name, detail, act }] of REFUSED.entries()) {
-    test.concurrent(name, async () => {
-      const client = await ByHand.connect(await daemon.address(`${auth}-${index}`));
+describe.skipIf(missing !== "")(`nothing is heard of a client with ${missing}`.trim(), () => {
+  for (const { name, detail, act, auth, version, listener } of ATTEMPTS) {
+    test.concurrent(`${name}, by TLS ${version}, where a certificate is ${auth}`, async () => {
+      const client = await connect(version, await daemon.address(listener));
       expect(client.wasAsked).toBe(true);
       act(client);
       client.speak("must not pass");
       expect(await client.answer()).toBe("");
-      const record = await recordOf(`${auth}-${index}`);
+      const record = await daemon.record((line) => line.listener === listener);
       client.destroy();
       expect(record.detail).toMatch(detail ?? /./);
       expect(record.close_reason).toBeOneOf(["handshake_failed", "certificate_rejected"]);
@@ -287,9 +311,10 @@ const LET_IN: readonly Honest[] = [
 ];
 
 describe.skipIf(missing !== "")("who shows and proves what it should is who its first certificate says", () => {
-  for (const { name, shown, context } of LET_IN) {
-    test(name, async () => {
-      const client = await ByHand.connect(await daemon.address("required"));
+  const honest = VERSIONS.flatMap((version) => LET_IN.map((one) => ({ ...one, version })));
+  for (const { name, version, shown, context } of honest) {
+    test(`${name}, by TLS ${version}`, async () => {
+      const client = await connect(version, await daemon.address("required"));
       client.show(shown(), context);
       client.prove(pki.client.keyPem);
       client.finish();
@@ -303,8 +328,8 @@ describe.skipIf(missing !== "")("who shows and proves what it should is who its 
   }
 
   test("who shows nothing is nobody where a certificate is optional, and refused where it is not", async () => {
-    for (const auth of LISTENERS) {
-      const client = await ByHand.connect(await daemon.address(auth));
+    for (const [auth, version] of LISTENERS.flatMap((one) => VERSIONS.map((each) => [one, each] as const))) {
+      const client = await connect(version, await daemon.address(auth));
       client.show([]);
       client.finish();
       client.speak("who am I");
@@ -314,7 +339,3 @@ describe.skipIf(missing !== "")("who shows and proves what it should is who its 
     expect((await daemon.record(({ listener }) => listener === "optional")).identity).toBeUndefined();
   });
 });
-
-function recordOf(listener: string): Promise<AccessLine> {
-  return daemon.record((line) => line.listener === listener);
-}

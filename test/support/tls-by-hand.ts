@@ -271,21 +271,24 @@ function derived(secret: Buffer, label: string, transcript: Buffer): Buffer {
   return expand(secret, label, sha256(transcript), HASH_BYTES);
 }
 
-function hmac(key: Buffer, bytes: Buffer): Buffer {
+/** HMAC of SHA-256. */
+export function hmac(key: Buffer, bytes: Buffer): Buffer {
   return createHmac("sha256", key).update(bytes).digest();
 }
 
-function sha256(bytes: Buffer): Buffer {
+/** Its hash. */
+export function sha256(bytes: Buffer): Buffer {
   return createHash("sha256").update(bytes).digest();
 }
 
-function uint(size: number, value: number): Buffer {
+/** A number in so many bytes. */
+export function uint(size: number, value: number): Buffer {
   const bytes = Buffer.alloc(size);
   bytes.writeUIntBE(value, 0, size);
   return bytes;
 }
 
 /** Bytes behind their length. */
-function sized(size: number, bytes: Buffer): Buffer {
+export function sized(size: number, bytes: Buffer): Buffer {
   return Buffer.concat([uint(size, bytes.length), bytes]);
 }
