@@ -25,7 +25,7 @@ const name = z.string();
 const counts = z.record(z.string(), count);
 const phase = z.enum(["accept", "peek", "handshake", "connect", "relay"]);
 const daemonState = z.enum(["starting", "serving", "draining"]);
-const workerState = z.enum(["starting", "serving", "draining", "waiting to restart"]);
+const workerState = z.enum(["starting", "serving", "not answering", "draining", "waiting to restart"]);
 const closeReason = z.enum(Object.keys(CLOSE_REASONS) as [CloseReason, ...CloseReason[]]);
 
 const Health = z.strictObject({ ok: z.literal(true) });

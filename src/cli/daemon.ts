@@ -22,7 +22,7 @@ import { type CountTable, DAEMON_SLOT, DROPPED_LINES, DROPPED_SPANS } from "../s
 import type { Heard, Question } from "../snapshot/inspection.ts";
 import type { Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
-import type { Status } from "../snapshot/status.ts";
+import type { Status, WorkerStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type PassedSignal, StandIn } from "./stand-in.ts";
 
@@ -106,7 +106,9 @@ export class Daemon implements Control {
 
   /** Whether anybody relays. */
   get isWell(): boolean {
-    return this.#parts.plane.workers.some(({ state }) => state === "serving" || state === "draining");
+    // Those that do not answer are given half a minute; only then is the service not well.
+    const isRelaying = ({ state }: WorkerStatus): boolean => state !== "starting" && state !== "waiting to restart";
+    return this.#parts.plane.workers.some(isRelaying);
   }
 
   /** Its end, once all that it had to finish is finished. */

@@ -106,7 +106,7 @@ export class Supervisor implements DataPlane {
     const status = (place: Place, holder: WorkerProcess | null, row: number): WorkerStatus => ({
       worker: place.worker,
       pid: holder?.pid ?? 0,
-      state: holder?.state ?? "waiting to restart",
+      state: holder?.shownState ?? "waiting to restart",
       generation: holder?.generation ?? 0,
       uptime_s: holder === null ? 0 : Math.round((Date.now() - holder.startedMs) / 1000),
       restarts: place.restarts,

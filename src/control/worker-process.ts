@@ -21,6 +21,9 @@ export interface WorkerPatience {
 
 const PATIENCE: WorkerPatience = { pingMs: 1000, silentPings: 30, answerMs: 20_000, questionMs: 5000 };
 
+/** A worker that has left so many pings unanswered is said not to answer. One may be under way at any moment. */
+const TELLING_PINGS = 3;
+
 /** How a worker ended. */
 export interface WorkerEnd {
   /** For people: `killed by SIGKILL`, `exit code 1`. */
@@ -111,6 +114,11 @@ export class WorkerProcess {
   /** Resolves once it accepts from no place any more that others accept from: when it drains, or has ended. */
   get stopped(): Promise<void> {
     return this.#stopped.promise;
+  }
+
+  /** As it is shown to operators. */
+  get shownState(): WorkerState | "not answering" {
+    return this.state === "serving" && this.#silentPings > TELLING_PINGS ? "not answering" : this.state;
   }
 
   /** Has it build a snapshot. "" or why it cannot; null when it ends without an answer. */

@@ -68,7 +68,8 @@ export interface WorkerStatus {
   /** 0: there is one process. Else from 1, and kept by the process that takes its place. */
   readonly worker: number;
   readonly pid: number;
-  readonly state: "starting" | "serving" | "draining" | "waiting to restart";
+  /** `not answering`: it serves, but has not been heard for some seconds; one that stays so is ended and replaced. */
+  readonly state: "starting" | "serving" | "not answering" | "draining" | "waiting to restart";
   /** Number of the snapshot that it goes by; 0 before the first. */
   readonly generation: number;
   readonly uptime_s: number;

@@ -80,6 +80,8 @@ export function concernsOf(status, nowMs) {
   for (const worker of workers) {
     if (worker.state === "waiting to restart")
       add("bad", "workers", `Worker ${worker.worker} has died and waits to be started again.`);
+    if (worker.state === "not answering")
+      add("bad", "workers", `Worker ${worker.worker} does not answer. If it stays so, it is ended and started again.`);
     if (worker.event_loop_lag_ms >= LATE_MS)
       add(
         "warn",

@@ -20,6 +20,9 @@ const EXPIRY = /** @type {const} */ ([
   { level: "warn", days: 30, part: 1 / 3 },
 ]);
 
+/** States of workers that relay nothing. */
+const BROKEN = ["waiting to restart", "not answering"];
+
 /** Asks by itself, while it is on the screen. */
 export function peersView() {
   const counted = find("peers-count", HTMLElement);
@@ -126,9 +129,7 @@ export function workersView() {
         title: "State",
         text: ({ state }) => state,
         paint: (cell, { state }) =>
-          cell.replaceChildren(
-            pill(state, state === "serving" ? "good" : state === "waiting to restart" ? "bad" : "warn"),
-          ),
+          cell.replaceChildren(pill(state, state === "serving" ? "good" : BROKEN.includes(state) ? "bad" : "warn")),
       },
       { title: "Generation", kind: "number", text: ({ generation }) => String(generation) },
       { title: "Open", kind: "number", text: ({ connections }) => count(connections) },

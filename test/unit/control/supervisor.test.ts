@@ -300,6 +300,16 @@ describe("a worker that ends", () => {
     expect(made.said.join("\n")).toContain("it did not answer any more");
   });
 
+  test("that says nothing for a while is shown not to answer, and to serve once it has spoken", async () => {
+    const made = await started();
+    const { kinds } = worker(made, 1);
+    worker(made, 1).ignores.add("ping");
+    await eventually("that showed", () => states(made).join() === "100 serving 1,101 not answering 1");
+    worker(made, 1).say({ kind: "pong" });
+    expect(states(made)).toEqual(["100 serving 1", "101 serving 1"]);
+    expect(worker(made, 1).kinds).toEqual(kinds);
+  });
+
   test("because it was told to is replaced before it has, and knows who accepts in its stead", async () => {
     const made = await started();
     worker(made, 0).ignores.add("drain");
