@@ -28,7 +28,9 @@ import { openMemory, openSocketPair, receiveDescriptors, sendDescriptors } from 
 const MESSAGES_FD = 3;
 const DESCRIPTORS_FD = 4;
 const NEWLINE = 10;
-/** Set for a child to the inode of the first of these: they are then what they are taken for. */
+/** Set for a child to the id of the process that started it: the descriptors above are then what they are taken for. */
+const PARENT_VARIABLE = "BUNNEL_PARENT";
+/** The same for an orphan, whose parent is another one: the inode of the first of these. */
 const CHANNEL_VARIABLE = "BUNNEL_CHANNEL";
 /** How often is looked whether a process is still there that is not our child. */
 const LOOK_MS = 50;
@@ -41,7 +43,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export const processes: Processes = {
   pid: process.pid,
   processors: availableParallelism(),
-  isChild: hasChannel(),
+  isChild: Number(process.env[PARENT_VARIABLE]) === process.ppid || hasChannel(),
   start,
   startOrphan,
   parent: () => new BunChannel(MESSAGES_FD, DESCRIPTORS_FD),
@@ -127,8 +129,12 @@ function withChannel(
   const [ourMessages, theirMessages] = openSocketPair("stream");
   const [ourDescriptors, theirDescriptors] = openSocketPair("packets");
   try {
-    // Said in full, since Bun hands on the environment that this process was started with, and not what became of it.
-    const environment = { ...process.env, [CHANNEL_VARIABLE]: String(fstatSync(theirMessages).ino) };
+    const environment = {
+      // Without it Bun hands on the environment that this process was started with.
+      ...process.env,
+      [PARENT_VARIABLE]: String(process.pid),
+      [CHANNEL_VARIABLE]: String(fstatSync(theirMessages).ino),
+    };
     const child = run(theirMessages, theirDescriptors, environment);
     const channel = new BunChannel(ourMessages, ourDescriptors);
     // What it has said is heard before its end is.
