@@ -405,6 +405,25 @@ describe("a probe", () => {
     expect(probe({ expect: "x" }, (it) => it.link.farReset()).reason).toBe("it reset the connection");
   });
 
+  test("leaves an endpoint that goes on and on after its answer", () => {
+    let sent = 0;
+    const { health } = probe({ send: "PING\r\n", expect: "+PONG" }, (it) => {
+      // It does not answer our end with its own.
+      it.fin = () => {};
+      it.send("+PONG\r\n");
+      const goOn = (): void => {
+        if (it.link.gone) return;
+        it.send("x".repeat(4096));
+        sent++;
+        it.link.schedule.after(10, goOn);
+      };
+      goOn();
+    });
+    expect(health).toBe("up");
+    // It is left after 64 KiB, and not when the probe's time is up, after 200 of these.
+    expect(sent).toBeLessThan(40);
+  });
+
   test("begins with a PROXY header where one is sent, but not on a port of its own", () => {
     expect(probe({}, () => {}, { sendProxyProtocol: "v1" }).server.text).toBe("PROXY UNKNOWN\r\n");
     expect(probe({ port: 99 }, () => {}, { sendProxyProtocol: "v1" }).server.text).toBe("");
