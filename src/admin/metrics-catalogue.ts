@@ -6,6 +6,7 @@ import {
   BACKEND_METERS,
   type Bounds,
   BYTES_METERS,
+  type BytesBlock,
   ENDPOINT_METERS,
   LISTENER_METERS,
   LONG_BOUNDS,
@@ -22,6 +23,8 @@ export interface MetricsSource {
   /** That the status is of. */
   readonly snapshot: Snapshot;
   readonly meters: Meters;
+  /** Where bytes are counted, also those of routes that are no more. */
+  readonly bytesBlocks: readonly BytesBlock[];
 }
 
 /** One line of the exposition. */
@@ -321,18 +324,18 @@ function lags({ event_loop_lag_ms, workers }: Status): readonly Sample[] {
   return [...longest].map(([worker, ms]) => ({ labels: { worker: String(worker) }, value: ms / 1000 }));
 }
 
-function readBytes({ snapshot, meters }: MetricsSource): readonly Sample[] {
-  return snapshot.listeners.flatMap(({ name: listener, routes }) => {
-    const blocks = new Map(
-      routes.map(({ bytesMeter, backend }) => [bytesMeter, snapshot.backends[backend]?.name ?? ""]),
-    );
-    return [...blocks].flatMap(([block, backend]) =>
-      (["up", "down"] as const).map((direction) => ({
-        labels: { listener, backend, direction },
-        value: meters.read(block + BYTES_METERS[direction]),
-      })),
-    );
-  });
+/** A series stays for as long as its listener or its backend does: their sums are not to fall when a route goes. */
+function* readBytes({ snapshot, meters, bytesBlocks }: MetricsSource): Iterable<Sample> {
+  const routed = new Set(snapshot.listeners.flatMap(({ routes }) => routes.map(({ bytesMeter }) => bytesMeter)));
+  const listeners = new Set(snapshot.listeners.map(({ name }) => name));
+  const backends = new Set(snapshot.backends.map(({ name }) => name));
+  for (const { listener, backend, place } of bytesBlocks) {
+    if (!listeners.has(listener) && !backends.has(backend)) continue;
+    const moved = { up: meters.read(place + BYTES_METERS.up), down: meters.read(place + BYTES_METERS.down) };
+    if (!routed.has(place) && moved.up + moved.down === 0) continue;
+    for (const direction of ["up", "down"] as const)
+      yield { labels: { listener, backend, direction }, value: moved[direction] };
+  }
 }
 
 function* readFailures({ status, snapshot, meters }: MetricsSource): Iterable<Sample> {

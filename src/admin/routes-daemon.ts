@@ -34,10 +34,9 @@ export function daemonRoutes(control: Control): readonly Route[] {
       answers: { 200: "text/plain" },
       async answer() {
         const headers = { "Content-Type": METRICS_CONTENT_TYPE };
-        return new Response(
-          await metricsText({ status: control.status(), snapshot: control.snapshot, meters: control.meters }),
-          { headers },
-        );
+        const { snapshot, meters, bytesBlocks } = control;
+        const text = await metricsText({ status: control.status(), snapshot, meters, bytesBlocks });
+        return new Response(text, { headers });
       },
     }),
     route({

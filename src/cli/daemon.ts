@@ -8,19 +8,13 @@ import { handOver, type SuccessorStart } from "../control/hand-over.ts";
 import type { HealthChecks } from "../control/health/health-checks.ts";
 import type { ListeningSockets } from "../control/listening-sockets.ts";
 import type { LiveConfig } from "../control/live-config.ts";
-import {
-  backendMeters,
-  bytesMetersOf,
-  certificateStatus,
-  listenerMeters,
-  policyStatus,
-} from "../control/meter-status.ts";
+import { backendMeters, byteSums, certificateStatus, listenerMeters, policyStatus } from "../control/meter-status.ts";
 import { sweepRows } from "../control/row-sweep.ts";
 import type { ServiceNotices, ServiceState } from "../control/service-manager.ts";
 import type { ChildProcess, Processes, Runtime, SharedMemory } from "../runtime/runtime.ts";
 import { type CountTable, DAEMON_SLOT, DROPPED_LINES, DROPPED_SPANS } from "../snapshot/counts.ts";
 import type { Heard, Question } from "../snapshot/inspection.ts";
-import type { Meters } from "../snapshot/meters.ts";
+import type { BytesBlock, Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status, WorkerStatus } from "../snapshot/status.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -213,7 +207,7 @@ export class Daemon implements Control {
     const { plane, health, counts, liveConfig, version, runtimeVersion, pid } = this.#parts;
     const { snapshot } = plane;
     const { meters } = counts;
-    const bytesMeters = bytesMetersOf(snapshot);
+    const bytes = byteSums(meters, liveConfig.meters.bytesBlocks);
     const nowMs = Date.now();
     return {
       version,
@@ -237,11 +231,11 @@ export class Daemon implements Control {
         address: addressOf(plane, index),
         connections: counts.total(listener.slot),
         connections_total: counts.traffic(listener.slot, "opened"),
-        ...listenerMeters(meters, listener),
+        ...listenerMeters(meters, listener, bytes),
       })),
-      backends: snapshot.backends.map((backend, index) => ({
+      backends: snapshot.backends.map((backend) => ({
         backend: backend.name,
-        ...backendMeters(meters, backend, bytesMeters[index] ?? new Set()),
+        ...backendMeters(meters, backend, bytes),
         overloads_total: counts.traffic(backend.slot, "failed"),
         endpoints: backend.endpoints.map((endpoint) => ({
           endpoint: endpoint.name,
@@ -267,6 +261,10 @@ export class Daemon implements Control {
 
   get meters(): Meters {
     return this.#parts.counts.meters;
+  }
+
+  get bytesBlocks(): readonly BytesBlock[] {
+    return this.#parts.liveConfig.meters.bytesBlocks;
   }
 
   ask<Q extends Question>(question: Q): Promise<Heard<Q>> {

@@ -179,7 +179,6 @@ class Compiler {
       termination: this.material.readTermination(listener, listenerPath, placed),
       policy: open ? -1 : this.#policyNames.indexOf(route.policy ?? ANYONE),
       backend: this.#backendNames.indexOf(route.backend),
-      // A name of a listener has no slash.
       bytesMeter: this.#meters.place("bytes", `${listener.name}/${route.backend}`),
     };
   }

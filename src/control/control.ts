@@ -1,7 +1,7 @@
 // What an operator can ask of the daemon from outside: the admin API's and the signals' view of the control plane.
 
 import type { Heard, Question } from "../snapshot/inspection.ts";
-import type { Meters } from "../snapshot/meters.ts";
+import type { BytesBlock, Meters } from "../snapshot/meters.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { Status } from "../snapshot/status.ts";
 
@@ -23,6 +23,8 @@ export interface Control {
   readonly streams: StreamTally;
   /** What has happened, to be read only. */
   readonly meters: Meters;
+  /** Where bytes are counted in them. */
+  readonly bytesBlocks: readonly BytesBlock[];
   /** Asks every process that relays. One that ends meanwhile is not in the answer. */
   ask<Q extends Question>(question: Q): Promise<Heard<Q>>;
   /** Reads the config anew. Resolves with why it was refused, or with an empty list. */

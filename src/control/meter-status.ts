@@ -1,7 +1,14 @@
 // What the counters say, in the words of the status.
 
-import { BACKEND_METERS, BYTES_METERS, LISTENER_METERS, type Meters, POLICY_METERS } from "../snapshot/meters.ts";
-import type { BackendSpec, ListenerSpec, PolicySpec, Snapshot } from "../snapshot/snapshot.ts";
+import {
+  BACKEND_METERS,
+  BYTES_METERS,
+  type BytesBlock,
+  LISTENER_METERS,
+  type Meters,
+  POLICY_METERS,
+} from "../snapshot/meters.ts";
+import type { BackendSpec, ListenerSpec, PolicySpec } from "../snapshot/snapshot.ts";
 import type { BackendStatus, CertificateStatus, ListenerStatus, PolicyStatus } from "../snapshot/status.ts";
 import { CLOSE_REASON_NAMES, HANDSHAKE_RESULTS } from "../telemetry/outcomes.ts";
 import type { ServedCertificate } from "./served-certificates.ts";
@@ -9,11 +16,33 @@ import type { ServedCertificate } from "./served-certificates.ts";
 const DAY_MS = 86_400_000;
 
 type Bytes = Pick<ListenerStatus, "bytes_up" | "bytes_down">;
+const NO_BYTES: Bytes = { bytes_up: 0, bytes_down: 0 };
+
+/** Bytes of listeners and of backends, by their names. */
+export interface ByteSums {
+  readonly listeners: ReadonlyMap<string, Bytes>;
+  readonly backends: ReadonlyMap<string, Bytes>;
+}
+
+/** What has moved, also by routes that are no more: a listener or a backend that stays has not moved less by that. */
+export function byteSums(meters: Meters, blocks: readonly BytesBlock[]): ByteSums {
+  const [listeners, backends] = [new Map<string, Bytes>(), new Map<string, Bytes>()];
+  for (const { listener, backend, place } of blocks) {
+    const up = meters.read(place + BYTES_METERS.up);
+    const down = meters.read(place + BYTES_METERS.down);
+    for (const [sums, name] of [[listeners, listener] as const, [backends, backend] as const]) {
+      const { bytes_up, bytes_down } = sums.get(name) ?? NO_BYTES;
+      sums.set(name, { bytes_up: bytes_up + up, bytes_down: bytes_down + down });
+    }
+  }
+  return { listeners, backends };
+}
 
 /** Ends, handshakes and bytes of a listener. */
 export function listenerMeters(
   meters: Meters,
-  { meter, routes }: ListenerSpec,
+  { name, meter, routes }: ListenerSpec,
+  { listeners }: ByteSums,
 ): Bytes & Pick<ListenerStatus, "closed" | "handshakes"> {
   const closed: Record<string, number> = {};
   for (const [place, reason] of CLOSE_REASON_NAMES.entries()) {
@@ -24,7 +53,7 @@ export function listenerMeters(
   if (terminates(routes))
     for (const [place, result] of HANDSHAKE_RESULTS.entries())
       handshakes[result] = meters.read(meter + LISTENER_METERS.handshakes + place);
-  return { closed, handshakes, ...bytes(meters, new Set(routes.map(({ bytesMeter }) => bytesMeter))) };
+  return { closed, handshakes, ...(listeners.get(name) ?? NO_BYTES) };
 }
 
 /** Whether there are handshakes with its clients. */
@@ -32,20 +61,13 @@ export function terminates(routes: ListenerSpec["routes"]): boolean {
   return routes.some(({ termination }) => termination !== null);
 }
 
-/** The blocks for bytes that lead to each backend, by its index. */
-export function bytesMetersOf({ listeners, backends }: Snapshot): readonly ReadonlySet<number>[] {
-  const found = backends.map(() => new Set<number>());
-  for (const { routes } of listeners) for (const { backend, bytesMeter } of routes) found[backend]?.add(bytesMeter);
-  return found;
-}
-
 /** Bytes of a backend, and those for whom it had no endpoint. */
 export function backendMeters(
   meters: Meters,
-  { meter }: BackendSpec,
-  bytesMeters: ReadonlySet<number>,
+  { name, meter }: BackendSpec,
+  { backends }: ByteSums,
 ): Bytes & Pick<BackendStatus, "no_endpoint_total"> {
-  return { no_endpoint_total: meters.read(meter + BACKEND_METERS.noEndpoint), ...bytes(meters, bytesMeters) };
+  return { no_endpoint_total: meters.read(meter + BACKEND_METERS.noEndpoint), ...(backends.get(name) ?? NO_BYTES) };
 }
 
 /** What policies have decided. */
@@ -74,14 +96,4 @@ export function certificateStatus(
     not_after: new Date(notAfterMs).toISOString(),
     days_left: Math.floor(((notAfterMs - nowMs) / DAY_MS) * 10) / 10,
   };
-}
-
-function bytes(meters: Meters, blocks: ReadonlySet<number>): Bytes {
-  let up = 0;
-  let down = 0;
-  for (const block of blocks) {
-    up += meters.read(block + BYTES_METERS.up);
-    down += meters.read(block + BYTES_METERS.down);
-  }
-  return { bytes_up: up, bytes_down: down };
 }

@@ -9,6 +9,8 @@ import type { TableMemory } from "./counts.ts";
 /** How many counters a block of each kind has. */
 const BLOCK_SIZES = { listener: 96, bytes: 2, backend: 48, policy: 4, endpoint: 16 } as const;
 export type MeterKind = keyof typeof BLOCK_SIZES;
+/** What keys of blocks for bytes begin with in the book. */
+const BYTES_KEY = `bytes ${BLOCK_SIZES.bytes} `;
 
 /** Counters of a daemon. Memory is taken for those that are used. */
 export const MAX_METERS = 2 ** 21;
@@ -114,11 +116,19 @@ export function readFrom(cells: Int32Array, cell: number): number {
   }
 }
 
+/** The block for bytes of a listener and a backend that a route led to, now or once. */
+export interface BytesBlock {
+  readonly listener: string;
+  readonly backend: string;
+  readonly place: number;
+}
+
 /**
  * Who has which block. A block is never given to another one: who has gone may still be counted for, by connections of any age in this daemon and in those that it has taken over from.
  */
 export class MeterBook {
   readonly #places: Map<string, number>;
+  readonly #bytesBlocks: BytesBlock[] = [];
   #used = 0;
   /** What this one is a draft of. */
   #original: MeterBook | null = null;
@@ -126,7 +136,10 @@ export class MeterBook {
   /** Goes on with what was given out before, by another process or another version. */
   constructor(entries: Iterable<readonly [string, number]> = []) {
     this.#places = new Map(entries);
-    for (const [key, place] of this.#places) this.#used = Math.max(this.#used, place + Number(key.split(" ")[1]));
+    for (const [key, place] of this.#places) {
+      this.#used = Math.max(this.#used, place + Number(key.split(" ")[1]));
+      if (key.startsWith(BYTES_KEY)) this.#bytesBlocks.push(bytesBlock(key.slice(BYTES_KEY.length), place));
+    }
   }
 
   /** The first counter of the block of this kind and name. */
@@ -139,6 +152,7 @@ export class MeterBook {
     const place = this.#used;
     this.#places.set(key, place);
     this.#used += size;
+    if (kind === "bytes") this.#bytesBlocks.push(bytesBlock(name, place));
     return place;
   }
 
@@ -155,6 +169,12 @@ export class MeterBook {
     if (this.#original === null) return;
     for (const [key, place] of this.#places) this.#original.#places.set(key, place);
     this.#original.#used = this.#used;
+    this.#original.#bytesBlocks.push(...this.#bytesBlocks);
+  }
+
+  /** All blocks for bytes that were ever given out: what a route has moved stays counted when it goes. */
+  get bytesBlocks(): readonly BytesBlock[] {
+    return this.#bytesBlocks;
   }
 
   /** How many counters are given out. */
@@ -165,4 +185,10 @@ export class MeterBook {
   get entries(): readonly (readonly [string, number])[] {
     return [...this.#places];
   }
+}
+
+/** Of `listener/backend`: a name of a listener has no slash. */
+function bytesBlock(name: string, place: number): BytesBlock {
+  const slash = name.indexOf("/");
+  return { listener: name.slice(0, slash), backend: name.slice(slash + 1), place };
 }

@@ -107,13 +107,17 @@ ${more}`;
 
   // What is new in the config is counted for itself.
   await running.reload(
-    config(`  more: { endpoints: ["${echo.address}"] }`).replace("backend: dead }", "backend: more }"),
+    config(`  more: { endpoints: ["${echo.address}"] }`)
+      .replace("backend: dead }", "backend: more }")
+      .replace("policy: lenient, backend: echo", "policy: lenient, backend: more"),
   );
   const peer = await connectTo(`127.0.0.1:${ports.dead}`);
   peer.socket.end("abc");
   await eventually("it was answered", () => peer.text === "abc");
   const reloaded = await untilStatus(running, (status) => backendOf(status, "more")?.bytes_down === 3);
+  // A route that goes takes nothing away of its listener and of its backend.
   expect(backendOf(reloaded, "echo")).toMatchObject({ bytes_up: 11_000, bytes_down: 11_000 });
+  expect(listenerOf(reloaded, "lenient")).toMatchObject({ bytes_up: 4000, bytes_down: 4000 });
 
   // A worker that is held up, here by a stop, says for how long.
   const [stopped] = running.workers;

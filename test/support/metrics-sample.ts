@@ -1,7 +1,7 @@
 // What /metrics is written from, for tests: a status, the snapshot that it is of, and counters in which something has happened.
 
 import type { MetricsSource } from "../../src/admin/metrics-catalogue.ts";
-import { backendMeters, bytesMetersOf, listenerMeters, policyStatus } from "../../src/control/meter-status.ts";
+import { backendMeters, byteSums, listenerMeters, policyStatus } from "../../src/control/meter-status.ts";
 import { privateMemory } from "../../src/snapshot/counts.ts";
 import {
   BACKEND_METERS,
@@ -57,7 +57,12 @@ export function metricsSample(changes: Partial<Status> = {}, size: SampleSize | 
   const snapshot = snapshotSpec({ listeners, backends, policies: [policy] });
   const meters = new Meters(privateMemory(METERS_BYTES), 0);
   happen(snapshot, meters);
-  return { status: { ...statusOf(snapshot, meters), ...changes }, snapshot, meters };
+  return {
+    status: { ...statusOf(snapshot, meters, book), ...changes },
+    snapshot,
+    meters,
+    bytesBlocks: book.bytesBlocks,
+  };
 }
 
 /** The same for each of a kind. */
@@ -84,20 +89,20 @@ function happen({ listeners, backends, policies }: Snapshot, meters: Meters): vo
   }
 }
 
-function statusOf(snapshot: Snapshot, meters: Meters): Status {
-  const bytesMeters = bytesMetersOf(snapshot);
+function statusOf(snapshot: Snapshot, meters: Meters, { bytesBlocks }: MeterBook): Status {
+  const bytes = byteSums(meters, bytesBlocks);
   return sampleStatus({
     access_log: { dropped_lines_total: 3 },
     telemetry: { dropped_spans_total: 4 },
     listeners: snapshot.listeners.map((listener) => ({
       ...{ listener: listener.name, address: "0.0.0.0:8443", connections: 40, connections_total: 1_234_567 },
-      ...listenerMeters(meters, listener),
+      ...listenerMeters(meters, listener, bytes),
     })),
-    backends: snapshot.backends.map((backend, index) => ({
+    backends: snapshot.backends.map((backend) => ({
       ...{
         backend: backend.name,
         overloads_total: 0,
-        ...backendMeters(meters, backend, bytesMeters[index] as Set<number>),
+        ...backendMeters(meters, backend, bytes),
       },
       endpoints: backend.endpoints.map(({ name: endpoint }) => ({
         ...{ endpoint, connections: 20, connections_total: 617_000, connect_failures_total: 6, ...UP },

@@ -3,7 +3,7 @@
 import type { Control } from "../../src/control/control.ts";
 import { privateMemory } from "../../src/snapshot/counts.ts";
 import type { Answered, Heard, Question } from "../../src/snapshot/inspection.ts";
-import { METERS_BYTES, Meters } from "../../src/snapshot/meters.ts";
+import { type BytesBlock, METERS_BYTES, Meters } from "../../src/snapshot/meters.ts";
 import type { Snapshot } from "../../src/snapshot/snapshot.ts";
 import type { Status } from "../../src/snapshot/status.ts";
 import { snapshotSpec } from "./sim-snapshot.ts";
@@ -14,6 +14,7 @@ export class SimControl implements Control {
   now: Status = sampleStatus();
   snapshot: Snapshot = snapshotSpec();
   readonly meters = new Meters(privateMemory(METERS_BYTES), 0);
+  bytesBlocks: readonly BytesBlock[] = [];
   /** Why a reload is refused. */
   problems: readonly string[] = [];
   /** Reloads and drains that were asked for. */

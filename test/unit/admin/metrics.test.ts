@@ -163,6 +163,20 @@ test("names with quotes, backslashes and line ends stay one label", async () => 
   expect(lines.filter((line) => line.includes('subject="CN=a\\"b\\\\c\\nd"}')).length).toBe(2);
 });
 
+test("what a route has moved stays counted when it goes, while its listener or its backend is there", async () => {
+  const source = metricsSample();
+  const { snapshot } = source;
+  const bytes = async (changes: Partial<MetricsSource["snapshot"]>): Promise<readonly string[]> => {
+    const lines = await samples({}, { ...source, snapshot: { ...snapshot, ...changes } });
+    return lines.filter((line) => line.startsWith("bunnel_bytes_total"));
+  };
+  const before = await bytes({});
+  expect(before.length).toBe(2);
+  expect(await bytes({ listeners: snapshot.listeners.map((each) => ({ ...each, routes: [] })) })).toEqual(before);
+  expect(await bytes({ listeners: [] })).toEqual(before);
+  expect(await bytes({ listeners: [], backends: [] })).toEqual([]);
+});
+
 describe("200 listeners and 1,000 endpoints", () => {
   test("are written whole, in slices", async () => {
     const text = await metricsText(metricsSample({}, LARGE));

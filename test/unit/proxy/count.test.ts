@@ -1,7 +1,7 @@
 // What connections are counted for, and that bytes are counted while they live. On the simulated network.
 
 import { describe, expect, test } from "bun:test";
-import { listenerMeters } from "../../../src/control/meter-status.ts";
+import { byteSums, listenerMeters } from "../../../src/control/meter-status.ts";
 import { CountTable, DAEMON_SLOT, MAX_SLOTS, privateMemory } from "../../../src/snapshot/counts.ts";
 import {
   BACKEND_METERS,
@@ -31,7 +31,9 @@ const BACKEND = backendSpec();
 const BYTES = routeSpec().bytesMeter;
 
 function counted(sim: SimWorker, routes = LISTENER.routes): ReturnType<typeof listenerMeters> {
-  return listenerMeters(sim.worker.meters, { ...LISTENER, routes });
+  const blocks = [{ listener: LISTENER.name, backend: BACKEND.name, place: BYTES }];
+  const { meters } = sim.worker;
+  return listenerMeters(meters, { ...LISTENER, routes }, byteSums(meters, blocks));
 }
 
 describe("bytes", () => {

@@ -103,6 +103,24 @@ describe("the book of who has which counters", () => {
     expect(book.place("backend", "c")).toBe(taken.used);
   });
 
+  test("knows between whom all blocks for bytes were ever given out, also by another one", () => {
+    const before = new MeterBook();
+    const [db, cache] = [before.place("bytes", "edge/db"), before.place("bytes", "edge/eu/cache")];
+    before.place("bytes", "edge/db");
+    const blocks = [
+      { listener: "edge", backend: "db", place: db },
+      { listener: "edge", backend: "eu/cache", place: cache },
+    ];
+    expect(before.bytesBlocks).toEqual(blocks);
+    const after = new MeterBook(before.entries);
+    expect(after.bytesBlocks).toEqual(blocks);
+    const draft = after.draft();
+    const added = { listener: "edge", backend: "new", place: draft.place("bytes", "edge/new") };
+    expect(after.bytesBlocks).toEqual(blocks);
+    draft.keep();
+    expect(after.bytesBlocks).toEqual([...blocks, added]);
+  });
+
   test("a block of another size is another block", () => {
     const book = new MeterBook([["policy 400 clients", 16]]);
     expect(book.place("policy", "clients")).toBe(416);
