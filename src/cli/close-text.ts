@@ -49,11 +49,13 @@ export function causeOf(close: CloseLine): string {
 function causesOf(close: CloseLine): readonly string[] {
   const [detail, error] = [text(close, "detail"), text(close, "error")];
   const [policy, rule] = [text(close, "policy"), text(close, "policy_rule")];
-  // A denial's detail is its rule.
-  const said = detail === rule ? "" : detail;
+  // A denial's detail is a sentence about its rule.
+  const isDenial = /^policy_/.test(text(close, "close_reason"));
   return [
-    said === "" || error === "" || said.includes(error) ? said || error : `${said} (${error})`,
-    policy === "" ? "" : `policy ${policy}${rule === "" ? "" : `: ${rule === "default" ? "no rule matches" : rule}`}`,
+    detail === "" || error === "" || detail.includes(error) ? detail || error : `${detail} (${error})`,
+    policy === "" || isDenial
+      ? ""
+      : `policy ${policy}${rule === "" ? "" : `: ${rule === "default" ? "no rule matches" : rule}`}`,
     triedOf(close),
   ].filter((part) => part !== "");
 }

@@ -11,7 +11,7 @@ import { EXTENDED_KEY_USAGE, readCertificateDetails } from "../protocol/certific
 import { CidrSet } from "../protocol/cidr.ts";
 import { refusalReason } from "../protocol/leaf.ts";
 import { pemBytes, splitPem } from "../protocol/pem.ts";
-import { Policy } from "../proxy/authorize.ts";
+import { denialOf, Policy } from "../proxy/authorize.ts";
 import { Backend } from "../proxy/balance.ts";
 import { Ending } from "../proxy/ending.ts";
 import { Termination } from "../proxy/handshake.ts";
@@ -115,7 +115,7 @@ function trace(io: ExplainIo, { snapshot, listener, client }: Question): Ending 
   else {
     const verdict = new Policy(policy).evaluate(identity, { bytes: client.source });
     io.out(row("policy", `${policy.name}: ${verdict.rule}`));
-    if (!verdict.allowed) return new Ending("policy_denied", verdict.rule);
+    if (!verdict.allowed) return new Ending("policy_denied", denialOf(policy.name, verdict));
   }
   return balance(io, { snapshot, listener, client }, route);
 }

@@ -34,6 +34,11 @@ export interface CompiledRule {
   readonly source: CidrSet | null;
 }
 
+/** A verdict that ends a connection, for people, as the detail of its record. Programs go by the names of the policy and of the rule. */
+export function denialOf(policy: string, { rule }: Verdict): string {
+  return `policy ${policy}: ${rule === "default" ? "no rule matches" : `rule ${rule} denies it`}`;
+}
+
 /** One policy, compiled. */
 export class Policy {
   readonly name: string;

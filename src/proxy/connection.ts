@@ -11,6 +11,7 @@ import type { Dial, StreamSocket } from "../runtime/runtime.ts";
 import type { EndpointSpec, ListenerSpec, RouteSpec } from "../snapshot/snapshot.ts";
 import type { TriedEndpoint } from "../telemetry/access-log.ts";
 import type { Phase } from "../telemetry/close-reason.ts";
+import { denialOf } from "./authorize.ts";
 import type { Backend } from "./balance.ts";
 import { close } from "./close.ts";
 import { connect } from "./connect.ts";
@@ -96,7 +97,7 @@ export async function serve(connection: Connection): Promise<void> {
     connection.policy = route.policy.name;
     connection.policyRule = verdict.rule;
     countDecision(connection, route.policy, verdict);
-    if (!verdict.allowed) return connection.end(new Ending("policy_denied", verdict.rule));
+    if (!verdict.allowed) return connection.end(new Ending("policy_denied", denialOf(route.policy.name, verdict)));
   }
 
   // 7. Balance and 8. connect.

@@ -5,7 +5,7 @@ import { type Clock, Timer } from "../base/clock.ts";
 import { refusalCode } from "../protocol/leaf.ts";
 import type { Runtime, StreamSocket } from "../runtime/runtime.ts";
 import type { OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
-import type { Policy } from "./authorize.ts";
+import { denialOf, type Policy } from "./authorize.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import type { ActiveRoute } from "./listener.ts";
@@ -70,7 +70,7 @@ function policyRefusal(connection: Connection, policy: Policy | null): Ending | 
   const verdict = policy.evaluate(connection.identity, connection.source);
   connection.policy = policy.name;
   connection.policyRule = verdict.rule;
-  return verdict.allowed ? null : new Ending("policy_revoked", verdict.rule);
+  return verdict.allowed ? null : new Ending("policy_revoked", denialOf(policy.name, verdict));
 }
 
 function trustRefusalOf(connection: Connection, now: ActiveRoute): Ending | null {

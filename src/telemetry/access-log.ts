@@ -192,7 +192,7 @@ export function formatText(record: CloseRecord): string {
   const error = record.error === "" ? "" : ` error=${record.error}`;
   const tried = record.tried.map(({ endpoint, result, ms }) => `${word(endpoint)}:${result}/${Math.round(ms)}`);
   const attempts = tried.length === 0 ? "" : ` tried=${tried.join(",")}`;
-  const known = ["", record.error, record.policyRule];
+  const known = ["", record.error];
   const detail = [record.detail, record.refusedCertificate].filter((part) => !known.includes(part)).join("; ");
   return (
     `${record.downstream} [${date}] ${record.listener} ${record.backend || "<NOSRV>"}/${record.endpoint || "<NOSRV>"} ` +

@@ -117,12 +117,17 @@ describe("a policy", () => {
     await Promise.all([isCut(denied), isCut(byDefault)]);
     await kept.echo();
     await daemon.recorded(2);
-    expect(revoked(daemon)).toEqual(["policy_revoked: deny[0]", "policy_revoked: deny[0]"]);
+    expect(revoked(daemon)).toEqual(Array(2).fill("policy_revoked: policy clients: rule deny[0] denies it"));
     await reload(daemon, config({ ...setting, rules: `{ action: allow, uri: ["spiffe://bunnel.test/nobody"] }` }));
     await isCut(kept);
     await daemon.recorded(3);
     expect(daemon.records.at(-1)).toMatchObject({
-      ...{ close_reason: "policy_revoked", detail: "default", policy: "clients", policy_rule: "default" },
+      ...{
+        close_reason: "policy_revoked",
+        detail: "policy clients: no rule matches",
+        policy: "clients",
+        policy_rule: "default",
+      },
       identity: { uri: ["spiffe://bunnel.test/other"] },
     });
   });

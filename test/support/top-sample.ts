@@ -44,7 +44,7 @@ export function sampleClose(changes: Readonly<Record<string, unknown>> = {}): Cl
     phase: "handshake",
     policy: "db-clients",
     policy_rule: "default",
-    detail: "default",
+    detail: "policy db-clients: no rule matches",
     ...changes,
   };
 }

@@ -136,7 +136,7 @@ function known(code) {
  */
 export function why(line) {
   const said = field(line, "detail") || field(line, "error") || triedOf(line).at(-1)?.result || "";
-  return denialOf(line) || inWords(said) || whatWasAsked(line);
+  return inWords(said) || whatWasAsked(line);
 }
 
 /**
@@ -156,14 +156,6 @@ export function explain(line, meanings) {
     here: here === "" ? "" : `${here.charAt(0).toUpperCase()}${here.slice(1)}.`,
     advice: advices.find((each) => each !== "") ?? adviceOn(line),
   };
-}
-
-/** @param {CloseLine} line */
-function denialOf(line) {
-  const policy = field(line, "policy");
-  const rule = field(line, "policy_rule");
-  if (policy === "" || !/^policy_/.test(field(line, "close_reason"))) return "";
-  return rule === "default" ? `no rule of policy ${policy} allows it` : `rule ${rule} of policy ${policy} denies it`;
 }
 
 /** @param {CloseLine} line */

@@ -84,7 +84,7 @@ describe("a client that does not", () => {
     const db = { sni: "db.internal" };
     expect(await closed("mtls-termination.yaml", db)).toStartWith("result closed with certificate_rejected");
     expect(await closed("mtls-termination.yaml", { ...db, certificate: "certs/stranger.pem" })).toBe(
-      "result closed with policy_denied (default)",
+      "result closed with policy_denied (policy db-clients: no rule matches)",
     );
     expect(await closed("sni-routing.yaml", { sni: "elsewhere.test" })).toBe("result closed with no_route");
     expect(await closed("sni-routing.yaml", { plain: true })).toBe("result closed with not_tls");

@@ -79,7 +79,12 @@ describe("a policy", () => {
     const rules = [ruleSpec({ action: "deny", uri: ["spiffe://bunnel.test/client"] }), ruleSpec()];
     sim.plane.apply(rulesSpec(2, { rules }));
     expect(sim.records).toMatchObject([
-      { closeReason: "policy_revoked", detail: "deny[0]", policy: "clients", policyRule: "deny[0]" },
+      {
+        closeReason: "policy_revoked",
+        detail: "policy clients: rule deny[0] denies it",
+        policy: "clients",
+        policyRule: "deny[0]",
+      },
     ]);
     sim.settle();
     expect([client.resets, client.fins]).toEqual([1, 0]);
@@ -89,7 +94,9 @@ describe("a policy", () => {
   test("without a rule that fits any more denies by default", () => {
     const { sim, other, server } = withTwo();
     sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
-    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "default" }]);
+    expect(sim.records).toMatchObject([
+      { closeReason: "policy_revoked", detail: "policy clients: no rule matches" },
+    ]);
     expect(flows(sim, other, server)).toBe(true);
   });
 
@@ -108,7 +115,9 @@ describe("a policy", () => {
     sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     slow.send("secret");
     sim.settle(200);
-    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "default" }]);
+    expect(sim.records).toMatchObject([
+      { closeReason: "policy_revoked", detail: "policy clients: no rule matches" },
+    ]);
     expect(sim.servers.map(({ text }) => text)).toEqual([""]);
   });
 
