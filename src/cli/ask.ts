@@ -44,6 +44,8 @@ export interface Question {
   readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
   readonly timeoutMs: number;
+  /** What is printed when there is no such thing (404). Default: what the daemon says. */
+  readonly missing?: string;
 }
 
 /** Whom was asked, and what they said. */
@@ -51,6 +53,11 @@ export interface Told {
   readonly address: Address;
   readonly status: number;
   readonly json: Readonly<Record<string, unknown>>;
+}
+
+/** ` -c FILE` or what else says where the daemon is, for a command that is to be typed next; "" where it needs nothing. */
+export function sameDaemon({ config, admin }: AskOptions): string {
+  return `${config === undefined ? "" : ` -c ${config}`}${admin === undefined ? "" : ` --admin ${admin}`}`;
 }
 
 /** Adds the options that say where the daemon is. */
@@ -76,6 +83,10 @@ export async function ask(io: AskIo, options: AskOptions, question: Question): P
   }
   const json = parseObject(answer);
   if (json !== null && (answer.status < 400 || answer.status === 409)) return { address, status: answer.status, json };
+  if (answer.status === 404 && json !== null && question.missing !== undefined) {
+    io.err(question.missing);
+    return 1;
+  }
   const error = typeof json?.detail === "string" ? json.detail : "";
   io.err(
     error === ""

@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError } from "commander";
 import type { ConnectionDetail, ConnectionFilter, ConnectionRow } from "../snapshot/inspection.ts";
-import { type AskIo, type AskOptions, ask, withAskOptions } from "./ask.ts";
+import { type AskIo, type AskOptions, ask, sameDaemon, withAskOptions } from "./ask.ts";
 import { connectionScreen, connectionTable } from "./connection-text.ts";
 import { printableJson } from "./printable.ts";
 import { count, counted } from "./quantities.ts";
@@ -25,6 +25,8 @@ const PATH = "/api/v1/connections";
 const TIMEOUT_MS = 10_000;
 const MOST_ROWS = 1000;
 const DEFAULT_ROWS = 100;
+/** What ids look like. */
+const ID = /^[0-9a-f]+-[0-9]+$/;
 
 /** Shows live connections; with an id, that one. Exit code: 0, 1 nobody answers or there is no such connection, 2 usage, 78 the config is wrong. */
 export async function connections(io: ListIo, id: string | undefined, options: ConnectionsOptions): Promise<number> {
@@ -92,7 +94,7 @@ export function parseLimit(text: string): number {
 
 async function detail(io: ListIo, id: string, options: ConnectionsOptions): Promise<number> {
   const path = `${PATH}/${encodeURIComponent(id)}`;
-  const told = await ask(io, options, { method: "GET", path, timeoutMs: TIMEOUT_MS });
+  const told = await ask(io, options, { method: "GET", path, timeoutMs: TIMEOUT_MS, missing: missing(id, options) });
   if (typeof told === "number") return told;
   if (options.json === true) io.out(printableJson(told.json, 2));
   else if (isDetail(told.json)) for (const line of connectionScreen(told.json)) io.out(line);
@@ -105,10 +107,18 @@ async function detail(io: ListIo, id: string, options: ConnectionsOptions): Prom
 
 async function close(io: ListIo, id: string, options: ConnectionsOptions): Promise<number> {
   const path = `${PATH}/${encodeURIComponent(id)}`;
-  const told = await ask(io, options, { method: "DELETE", path, timeoutMs: TIMEOUT_MS });
+  const told = await ask(io, options, { method: "DELETE", path, timeoutMs: TIMEOUT_MS, missing: missing(id, options) });
   if (typeof told === "number") return told;
   io.out(`closed ${id}: its client and its endpoint were reset, and its record says admin_closed`);
   return 0;
+}
+
+/** What is told of an id that no connection has. */
+function missing(id: string, options: AskOptions): string {
+  const to = sameDaemon(options);
+  if (!ID.test(id))
+    return `${JSON.stringify(id)} is no id of a connection: \`bunnel connections${to}\` lists those there are`;
+  return `connection ${id} is not open: if it has ended, \`bunnel closes${to} --text ${id}\` tells how`;
 }
 
 /** Fields are only ever added, so these stand for the others. */

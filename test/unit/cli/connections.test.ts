@@ -201,9 +201,20 @@ test("one by its id, as JSON, ended, and one that there is not", async () => {
   const ended = made({ ok: true, id: "x-1" });
   expect(await connections(ended, undefined, { close: "x-1" })).toBe(0);
   expect(ended.asked).toEqual(["DELETE 127.0.0.1:9901/api/v1/connections/x-1"]);
-  const gone = made({ type: "about:blank", title: "Not Found", status: 404, detail: "no \x1b[2J" }, null, 404);
-  expect(await connections(gone, undefined, { close: "x-1" })).toBe(1);
-  expect(gone.printed).toEqual({ out: [], err: ["127.0.0.1:9901 refuses: no \\u{1b}[2J"] });
+  const missing = { type: "about:blank", title: "Not Found", status: 404, detail: "/api/v1/closes has it" };
+  const gone = made(missing, null, 404);
+  expect(await connections(gone, undefined, { close: "9f3a21bc-17", admin: "127.0.0.1:9902" })).toBe(1);
+  expect(await connections(gone, "list", {})).toBe(1);
+  expect(gone.printed).toEqual({
+    out: [],
+    err: [
+      "connection 9f3a21bc-17 is not open: if it has ended, `bunnel closes --admin 127.0.0.1:9902 --text 9f3a21bc-17` tells how",
+      '"list" is no id of a connection: `bunnel connections` lists those there are',
+    ],
+  });
+  const busy = made({ type: "about:blank", title: "Busy", status: 503, detail: "no \x1b[2J" }, null, 503);
+  expect(await connections(busy, "9f3a21bc-17", {})).toBe(1);
+  expect(busy.printed).toEqual({ out: [], err: ["127.0.0.1:9901 refuses: no \\u{1b}[2J"] });
 });
 
 const TRIED = [
@@ -247,7 +258,7 @@ test.each([
   ],
   [
     "a reason of a later version",
-    sampleClose({ close_reason: "novel", policy: "", identity: {}, sni: "" }),
+    sampleClose({ close_reason: "novel", detail: "", policy: "", identity: {}, sni: "" }),
     "2026-11-21 00:59:58Z  10.1.2.9:40022  edge  novel; id 9f3a21bc-12",
   ],
 ] as const)("a close in one line: %s", (_, close, line) => {
