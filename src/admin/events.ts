@@ -37,6 +37,8 @@ export class EventStreams {
   #told: Status | null = null;
   /** The last record of each process that was told. */
   #followed: Readonly<Record<string, number>> = {};
+  /** The workers who did not answer the last question, as they were told. */
+  #silent = "";
   /** Whether a question for records waits for its answer. */
   #asking = false;
 
@@ -124,8 +126,10 @@ export class EventStreams {
       this.#followed = isCrowded ? last : { ...this.#followed, ...last };
       const closes = answers.flatMap(({ answer }) => answer.closes);
       closes.sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1));
-      if (closes.length > 0)
-        this.#send(written("closes", { closes: closes.slice(0, MOST_CLOSES), silent_workers: silent }));
+      // Also those who have just fallen silent, or speak again.
+      const isNews = closes.length > 0 || silent.join() !== this.#silent;
+      this.#silent = silent.join();
+      if (isNews) this.#send(written("closes", { closes: closes.slice(0, MOST_CLOSES), silent_workers: silent }));
     } catch (thrown) {
       this.#onDefect(thrown);
     } finally {

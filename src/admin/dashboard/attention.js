@@ -28,9 +28,10 @@ const MOST_CONCERNS = 12;
  * All that needs somebody's attention, worst first. Pure.
  * @param {Status} status
  * @param {number} nowMs
+ * @param {readonly number[]} silentWorkers
  * @returns {readonly Concern[]}
  */
-export function concernsOf(status, nowMs) {
+export function concernsOf(status, nowMs, silentWorkers) {
   /** @type {Concern[]} */
   const concerns = [];
   /** @param {Concern["level"]} level @param {string} section @param {string} text @param {readonly string[]} [lines] */
@@ -56,7 +57,9 @@ export function concernsOf(status, nowMs) {
     if (bad.length === 0) continue;
     const lines = bad.map((endpoint) => {
       const { word, because } = healthOf(endpoint, nowMs);
-      return `${endpoint.endpoint} is ${word}${because === "" || word === "ejected" ? "" : `: ${inWords(because)}`}`;
+      // Without the time that is left: that would have the list made anew each second.
+      const why = word === "ejected" ? "it failed too often" : inWords(because);
+      return `${endpoint.endpoint} is ${word}${why === "" ? "" : `: ${why}`}`;
     });
     if (usableOf(backend, nowMs) === 0)
       add("bad", "backends", `Backend ${backend.backend} has no endpoint left: its clients are refused.`, lines);
@@ -77,6 +80,8 @@ export function concernsOf(status, nowMs) {
     const text = `The ${role.replace("_", " ")} ${names[0] ?? subject} of ${used_by} ${left}.`;
     add(level === "warn" ? "warn" : "bad", "certificates", text);
   }
+  for (const worker of silentWorkers)
+    add("bad", "workers", `Worker ${worker} does not answer: it hangs, or is stopped.`);
   for (const worker of workers) {
     if (worker.state === "waiting to restart")
       add("bad", "workers", `Worker ${worker.worker} has died and waits to be started again.`);
@@ -104,9 +109,9 @@ export function concernsOf(status, nowMs) {
 export function attentionView() {
   const section = find("attention", HTMLElement);
   let shown = "";
-  return ({ status, nowMs }) => {
+  return ({ status, nowMs, silentWorkers }) => {
     if (status === null) return;
-    const concerns = concernsOf(status, nowMs);
+    const concerns = concernsOf(status, nowMs, silentWorkers);
     const now = JSON.stringify(concerns);
     if (now === shown) return;
     shown = now;

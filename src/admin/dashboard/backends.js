@@ -3,7 +3,7 @@
 /** @import { BackendStatus, EndpointStatus } from "../../snapshot/status.ts" */
 /** @import { Model, Rates } from "./model.js" */
 
-import { find, make, pill } from "./dom.js";
+import { find, make, pill, setText } from "./dom.js";
 import { inWords } from "./explain.js";
 import { byteRate, clock, count, duration, some } from "./format.js";
 import { Table } from "./table.js";
@@ -13,14 +13,32 @@ import { Table } from "./table.js";
 /** @typedef {BackendRow | EndpointRow} Row */
 /** @typedef {{ readonly word: string, readonly level: "good" | "warn" | "bad" | "none", readonly because: string }} Health */
 
+/** With more endpoints than these only those are shown at first that are not well: a row costs the browser some 20 KB each time that the table is laid out. */
+const MOST_ENDPOINTS = 50;
+
 /** @returns {(model: Model) => void} */
 export function backendsView() {
+  const counted = find("backends-count", HTMLElement);
+  /** Backends that were opened or closed by hand. @type {Map<string, boolean>} */
+  const chosen = new Map();
+  let isLarge = false;
+  /** @type {Model | null} */
+  let shown = null;
+  /** @param {string} name */
+  const isOpen = (name) => chosen.get(name) ?? !isLarge;
   /** @type {Table<Row>} */
   const table = new Table(find("backends-table", HTMLElement), {
     label: "Backends and endpoints",
     empty: "The config has no backend.",
     key: (row) => (row.kind === "backend" ? row.backend.backend : `${row.backend}\n${row.endpoint.endpoint}`),
     rowClass: ({ kind }) => kind,
+    opens: (row) => (row.kind === "backend" ? `Endpoints of backend ${row.backend.backend}` : ""),
+    isOpen: (row) => row.kind === "backend" && isOpen(row.backend.backend),
+    open: (row) => {
+      if (row.kind !== "backend") return;
+      chosen.set(row.backend.backend, !isOpen(row.backend.backend));
+      if (shown !== null) render(shown);
+    },
     columns: [
       {
         title: "Backend, endpoint",
@@ -61,19 +79,41 @@ export function backendsView() {
       { title: "Why, since when", kind: "why", text: remarks },
     ],
   });
-  return (model) => {
+  /** @param {Model} model */
+  const render = (model) => {
+    shown = model;
+    const { nowMs, status } = model;
+    const backends = status?.backends ?? [];
+    const all = backends.reduce((sum, { endpoints }) => sum + endpoints.length, 0);
+    const usable = backends.reduce((sum, backend) => sum + usableOf(backend, nowMs), 0);
+    isLarge = all > MOST_ENDPOINTS;
     /** @type {Row[]} */
     const rows = [];
-    for (const backend of model.status?.backends ?? []) {
-      rows.push({ kind: "backend", backend, rates: model.backendRates(backend.backend), nowMs: model.nowMs });
+    for (const backend of backends) {
+      const name = backend.backend;
+      rows.push({ kind: "backend", backend, rates: model.backendRates(name), nowMs });
       const most = Math.max(1, ...backend.endpoints.map(({ connections }) => connections));
       for (const endpoint of backend.endpoints) {
-        const share = endpoint.connections / most;
-        rows.push({ kind: "endpoint", backend: backend.backend, endpoint, share, nowMs: model.nowMs });
+        // What is wrong is shown, also where it was not asked for.
+        if (!isOpen(name) && (chosen.has(name) || isWell(endpoint, nowMs))) continue;
+        rows.push({ kind: "endpoint", backend: name, endpoint, share: endpoint.connections / most, nowMs });
       }
     }
     table.render(rows);
+    const folded = all > rows.length - backends.length ? "; open a backend to see all of its own" : "";
+    setText(counted, `${count(usable)} of ${some(all, "endpoint")} usable${folded}`);
   };
+  return render;
+}
+
+/**
+ * Whether there is nothing to say of it but that it is there.
+ * @param {EndpointStatus} endpoint
+ * @param {number} nowMs
+ */
+function isWell(endpoint, nowMs) {
+  const { level } = healthOf(endpoint, nowMs);
+  return level === "good" || level === "none";
 }
 
 /**

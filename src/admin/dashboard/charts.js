@@ -61,7 +61,7 @@ export function chart(place, kind, series) {
       height: HEIGHT,
       legend: { show: false },
       cursor: { sync: { key: "bunnel" }, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [8, 8, 0, 0],
+      padding: [8, 26, 0, 0],
       scales: {
         x: { time: true, range: (_, first, last) => [last - spanOf(first, last), last] },
         y: { range: (_, __, top) => [0, Math.max(top * 1.1, LOWEST_TOP[kind])] },

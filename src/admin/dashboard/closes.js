@@ -8,10 +8,12 @@ import { get } from "./api.js";
 import { closeRecord } from "./close-record.js";
 import { find, make, setChoices, setText } from "./dom.js";
 import { explain, field, inWords, reasonWords, triedOf, why } from "./explain.js";
-import { clock, count } from "./format.js";
+import { clock, count, unheard } from "./format.js";
 import { CLOSES_LENGTH, closeKey, mergeCloses } from "./model.js";
 import { Table } from "./table.js";
 
+/** So many are shown; a filter finds the others. */
+const MOST_ROWS = 50;
 /** So long after the last key the daemon is asked for older ones that fit. */
 const PATIENCE_MS = 300;
 
@@ -36,6 +38,7 @@ export function closesView(meanings, renderSoon) {
   const listener = find("closes-listener", HTMLSelectElement);
   const clear = find("closes-clear", HTMLButtonElement);
   const counted = find("closes-count", HTMLElement);
+  const missing = find("closes-missing", HTMLElement);
   const table = tableOf(meanings);
   /** Older ones that the daemon has found for the filter. @type {readonly CloseLine[]} */
   let found = [];
@@ -95,12 +98,14 @@ export function closesView(meanings, renderSoon) {
           (wanted === "" || searchText(line).includes(wanted)),
       );
       clear.hidden = !isFiltered();
-      table.render(rows, isFiltered() ? "None of the last failures fits the filter." : emptyOf(model));
-      const shown = isFiltered()
-        ? `${count(rows.length)} that fit`
-        : rows.length === 0
-          ? ""
-          : `the last ${count(held.length)}`;
+      setText(missing, unheard(model.silentWorkers));
+      table.render(
+        rows.slice(0, MOST_ROWS),
+        isFiltered() ? "None of the last failures fits the filter." : emptyOf(model),
+      );
+      const all = isFiltered() ? `${count(rows.length)} that fit` : `the last ${count(rows.length)}`;
+      const shown =
+        rows.length > MOST_ROWS ? `the newest ${MOST_ROWS} of ${all}` : rows.length === 0 && !isFiltered() ? "" : all;
       setText(counted, newer > 0 ? `${shown}; ${count(newer)} newer when the record is closed` : shown);
     },
     show(filter) {

@@ -6,13 +6,13 @@
 
 import { get } from "./api.js";
 import { find, make, setChoices, setText } from "./dom.js";
-import { bytes, count, duration } from "./format.js";
+import { bytes, count, duration, some, unheard } from "./format.js";
 import { poll } from "./poll.js";
 import { Table } from "./table.js";
 
 const EVERY_MS = 2000;
 /** So many are shown; a filter finds the others. */
-const MOST_ROWS = 100;
+const MOST_ROWS = 50;
 const PATIENCE_MS = 250;
 
 /**
@@ -24,6 +24,7 @@ export function connectionsView(panel) {
   const listener = find("connections-listener", HTMLSelectElement);
   const backend = find("connections-backend", HTMLSelectElement);
   const counted = find("connections-count", HTMLElement);
+  const missing = find("connections-missing", HTMLElement);
   const table = tableOf(panel);
 
   const load = async () => {
@@ -33,14 +34,16 @@ export function connectionsView(panel) {
       const answer = await get("/api/v1/connections", { ...filter, limit: MOST_ROWS });
       table.render(answer.connections, isFiltered ? "No live connection fits the filter." : undefined);
       const shown = answer.connections.length;
-      const { matching, total } = answer;
+      const { matching, total, elsewhere } = answer;
       const of = isFiltered ? `${count(matching)} of ${count(total)} fit` : `${count(total)} open`;
       setText(counted, shown < matching ? `the newest ${count(shown)}; ${of}` : of);
+      const old = `${some(elsewhere, "connection")} of processes from before an upgrade cannot be listed; the access log has their ends.`;
+      setText(missing, `${unheard(answer.silent_workers)} ${elsewhere > 0 ? old : ""}`.trim());
     } catch (thrown) {
       setText(counted, `not up to date: ${thrown instanceof Error ? thrown.message : thrown}`);
     }
   };
-  const now = poll(find("connections", HTMLElement), EVERY_MS, load);
+  const now = poll(find("connections", HTMLElement), EVERY_MS, { load, forget: () => table.forget() });
   panel.whenClosed(now);
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */

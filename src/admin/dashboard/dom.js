@@ -34,12 +34,16 @@ export function find(id, kind) {
 }
 
 /**
- * Sets a text if it is another one, so that what did not change is not laid out again and a selection in it stays.
+ * Sets a text if it is another one, so that what did not change is not laid out again and a selection in it stays. The text's node stays, too: the browser
+ * would make all anew that it keeps for one.
  * @param {Node} node
  * @param {string} text
  */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const { firstChild } = node;
+  if (firstChild instanceof Text && firstChild.nextSibling === null) {
+    if (firstChild.data !== text) firstChild.data = text;
+  } else if (node.textContent !== text) node.textContent = text;
 }
 
 /**

@@ -93,6 +93,18 @@ export function ago(time, now) {
 }
 
 /**
+ * Whose rows are missing in a list because they did not answer; "" when all did.
+ * @param {readonly number[]} silentWorkers
+ */
+export function unheard(silentWorkers) {
+  if (silentWorkers.length === 0) return "";
+  const who = silentWorkers.join(" and ");
+  return silentWorkers.length === 1
+    ? `Worker ${who} does not answer (hung or stopped): what it has is missing here.`
+    : `Workers ${who} do not answer (hung or stopped): what they have is missing here.`;
+}
+
+/**
  * One connection, 2 connections.
  * @param {number} number
  * @param {string} noun

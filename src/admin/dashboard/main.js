@@ -78,8 +78,8 @@ follow({
     model.takeTick(tick);
     renderSoon();
   },
-  closes: (lines) => {
-    model.takeCloses(lines);
+  closes: (lines, silentWorkers) => {
+    model.takeCloses(lines, silentWorkers);
     renderSoon();
   },
   state: showStream,
@@ -108,8 +108,8 @@ async function showStream(isLive) {
 /** The stream tells of what fails from now on; what has failed before is asked for. */
 async function loadCloses() {
   try {
-    const { closes } = await get("/api/v1/closes", { failed: "true", limit: FIRST_CLOSES });
-    model.takeCloses(closes);
+    const { closes, silent_workers } = await get("/api/v1/closes", { failed: "true", limit: FIRST_CLOSES });
+    model.takeCloses(closes, silent_workers);
     model.closesProblem = "";
   } catch (thrown) {
     model.closesProblem = thrown instanceof Error ? thrown.message : String(thrown);

@@ -11,7 +11,7 @@
 
 /** Ten minutes at one a second. */
 const HISTORY_LENGTH = 600;
-/** Also the most that the table of failures shows. */
+/** Also the most that a search for failures brings. */
 export const CLOSES_LENGTH = 500;
 /** @type {Rates} */
 const UNKNOWN = { opened: null, up: null, down: null };
@@ -41,6 +41,8 @@ export class Model {
    * @type {string | null}
    */
   closesProblem = null;
+  /** Workers that did not answer when they were asked for failed ones. @type {readonly number[]} */
+  silentWorkers = [];
   /** @type {Meanings} */
   #meanings;
   /** @type {Map<string, Totals>} */
@@ -98,8 +100,10 @@ export class Model {
   /**
    * Takes failed closes in, in whatever order they come and however often.
    * @param {readonly CloseLine[]} lines
+   * @param {readonly number[]} silentWorkers
    */
-  takeCloses(lines) {
+  takeCloses(lines, silentWorkers) {
+    this.silentWorkers = silentWorkers;
     this.closes = mergeCloses(this.closes, lines);
   }
 

@@ -6,12 +6,12 @@
 
 import { get } from "./api.js";
 import { find, make, pill, setText } from "./dom.js";
-import { bytes, count, duration } from "./format.js";
+import { bytes, count, duration, unheard } from "./format.js";
 import { poll } from "./poll.js";
 import { Table } from "./table.js";
 
 const PEERS_EVERY_MS = 4000;
-const MOST_PEERS = 100;
+const MOST_PEERS = 50;
 const DAY_MS = 86_400_000;
 /** From so many days left on a certificate is coloured, or from so small a part of its life. */
 const EXPIRY = /** @type {const} */ ([
@@ -26,6 +26,7 @@ const BROKEN = ["waiting to restart", "not answering"];
 /** Asks by itself, while it is on the screen. */
 export function peersView() {
   const counted = find("peers-count", HTMLElement);
+  const missing = find("peers-missing", HTMLElement);
   /** @type {Table<PeerRow>} */
   const table = new Table(find("peers-table", HTMLElement), {
     label: "Who talks to whom",
@@ -45,15 +46,17 @@ export function peersView() {
       { title: "Down", kind: "number spare", text: ({ bytes_down }) => bytes(bytes_down) },
     ],
   });
-  poll(find("peers", HTMLElement), PEERS_EVERY_MS, async () => {
+  const load = async () => {
     try {
-      const { peers, matching } = await get("/api/v1/peers", { limit: MOST_PEERS });
+      const { peers, matching, silent_workers } = await get("/api/v1/peers", { limit: MOST_PEERS });
       table.render(peers);
+      setText(missing, unheard(silent_workers));
       setText(counted, peers.length < matching ? `the first ${count(peers.length)} of ${count(matching)}` : "");
     } catch (thrown) {
       setText(counted, `not up to date: ${thrown instanceof Error ? thrown.message : thrown}`);
     }
-  });
+  };
+  poll(find("peers", HTMLElement), PEERS_EVERY_MS, { load, forget: () => table.forget() });
 }
 
 /** @param {HTMLElement} cell @param {PeerRow} row */

@@ -3,7 +3,7 @@
 /** @import { Model } from "./model.js" */
 
 /** So old may be what is found on the page by the browser's own search. */
-const UNSEEN_EVERY_MS = 3000;
+const UNSEEN_EVERY_MS = 10_000;
 
 /**
  * Renders at once while `section` is on the screen or comes to it, and else now and then.

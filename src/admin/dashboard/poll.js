@@ -4,12 +4,12 @@
 const SETTLE_MS = 300;
 
 /**
- * Calls `load` every so many ms while `section` is seen, one call at a time. Gives back a function that has it called at once.
+ * Calls `load` every so many ms while `section` is seen, one call at a time, and `forget` when it is no longer. Gives back a function that has `load` called at once.
  * @param {Element} section
  * @param {number} everyMs
- * @param {() => Promise<void>} load Does not reject.
+ * @param {{ load: () => Promise<void>, forget: () => void }} what `load` does not reject.
  */
-export function poll(section, everyMs, load) {
+export function poll(section, everyMs, { load, forget }) {
   let isSeen = false;
   let isAsking = false;
   let isWanted = false;
@@ -33,6 +33,7 @@ export function poll(section, everyMs, load) {
     isSeen = entries.at(-1)?.isIntersecting === true;
     clearTimeout(timer);
     if (isSeen) timer = setTimeout(ask, SETTLE_MS);
+    else forget();
   }).observe(section);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) ask();

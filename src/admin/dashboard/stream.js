@@ -4,11 +4,13 @@
 /** @import { Status } from "../../snapshot/status.ts" */
 /** @import { Tick } from "../tick.ts" */
 
+/** @typedef {{ readonly closes: readonly CloseLine[], readonly silent_workers: readonly number[] }} Closes As the API gives them, too. */
+
 /**
  * @typedef {object} Followers
  * @property {(status: Status) => void} status
  * @property {(tick: Tick) => void} tick
- * @property {(closes: readonly CloseLine[]) => void} closes
+ * @property {(closes: readonly CloseLine[], silentWorkers: readonly number[]) => void} closes
  * @property {(isLive: boolean) => void} state Called when it changes, and first when the first event has come or could not.
  */
 
@@ -61,7 +63,7 @@ export function follow({ status, tick, closes, state }) {
       });
     on("status", status);
     on("tick", tick);
-    on("closes", (/** @type {{ closes: readonly CloseLine[] }} */ event) => closes(event.closes));
+    on("closes", (/** @type {Closes} */ event) => closes(event.closes, event.silent_workers));
     source.addEventListener("error", lose, { once: true });
   };
   open();

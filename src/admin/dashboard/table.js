@@ -24,6 +24,7 @@ import { make, setText } from "./dom.js";
  * @property {(row: Row) => string} [opens] Names what a row's button opens. There is a button in the first cell when this is given and not "".
  * @property {(row: Row) => Node} [detail] What is shown below a row while it is open.
  * @property {(row: Row) => void} [open] Or: what is done when it is opened.
+ * @property {(row: Row) => boolean} [isOpen] With `open`, where that shows other rows below it: whether they are shown.
  */
 
 /**
@@ -46,6 +47,7 @@ export class Table {
   #body = make("tbody");
   #none = make("td", { class: "none" });
   #noneRow = make("tr", {}, this.#none);
+  #place;
 
   /**
    * @param {HTMLElement} place
@@ -53,6 +55,7 @@ export class Table {
    */
   constructor(place, options) {
     this.#options = options;
+    this.#place = place;
     const { columns, label } = options;
     const head = columns.map(({ title, hint = null, kind = "" }) =>
       make("th", { scope: "col", class: kind, title: hint }, title),
@@ -71,6 +74,15 @@ export class Table {
     });
   }
 
+  /** Leaves out all rows, which are no longer true, and keeps their place. The browser holds some 30 KB for each. */
+  forget() {
+    const focused = document.activeElement;
+    if (this.#entries.size === 0 || this.#place.contains(focused)) return;
+    const { height } = this.#place.getBoundingClientRect();
+    this.render([], "Looking …");
+    this.#place.style.minHeight = `${height}px`;
+  }
+
   /** Whether a row of these is open. */
   get hasOpen() {
     return [...this.#entries.values()].some(({ detail }) => detail !== null);
@@ -82,6 +94,7 @@ export class Table {
    */
   render(rows, empty = this.#options.empty) {
     setText(this.#none, empty);
+    this.#place.style.minHeight = "";
     const focused = document.activeElement;
     const at = focused === null ? -1 : this.#buttons().indexOf(/** @type {HTMLButtonElement} */ (focused));
     const keys = new Set(rows.map(this.#options.key));
@@ -107,6 +120,7 @@ export class Table {
       if (entry.detail !== null) put(entry.detail);
     }
     this.#keepFocus(focused, at);
+    this.#place.classList.toggle("reading", this.hasOpen);
   }
 
   /**
@@ -114,7 +128,7 @@ export class Table {
    * @returns {Entry<Row>}
    */
   #update(row) {
-    const { columns, key, rowClass } = this.#options;
+    const { columns, key, rowClass, isOpen } = this.#options;
     const id = key(row);
     const known = this.#entries.get(id);
     if (known?.row === row) return known;
@@ -125,10 +139,11 @@ export class Table {
       const cell = entry.cells[index];
       if (cell === undefined || entry.texts[index] === value) continue;
       entry.texts[index] = value;
-      if (paint === undefined) cell.textContent = value;
+      if (paint === undefined) setText(cell, value);
       else paint(cell, row);
     }
     if (rowClass !== undefined && entry.element.className !== rowClass(row)) entry.element.className = rowClass(row);
+    if (isOpen !== undefined && entry.button !== null) setExpanded(entry.button, isOpen(row));
     if (known === undefined) this.#entries.set(id, entry);
     return entry;
   }
@@ -151,7 +166,8 @@ export class Table {
         cell.append(entry.button);
       }
       element.append(cell);
-      entry.cells.push(entry.button !== null && index === 0 ? entry.button : cell);
+      if (kind.startsWith("number")) entry.cells.push(cell.appendChild(make("span", { class: "figure" })));
+      else entry.cells.push(entry.button !== null && index === 0 ? entry.button : cell);
     }
     if (name !== "") {
       element.addEventListener("click", (event) => {
@@ -181,7 +197,8 @@ export class Table {
       entry.detail.remove();
       entry.detail = null;
     }
-    entry.button?.setAttribute("aria-expanded", String(entry.detail !== null));
+    if (entry.button !== null) setExpanded(entry.button, entry.detail !== null);
+    this.#place.classList.toggle("reading", this.hasOpen);
   }
 
   /** @param {KeyboardEvent} event */
@@ -233,4 +250,12 @@ export class Table {
     const [first] = buttons;
     if (first !== undefined && this.#body.querySelector('button.open[tabindex="0"]') === null) first.tabIndex = 0;
   }
+}
+
+/**
+ * @param {HTMLButtonElement} button
+ * @param {boolean} isExpanded
+ */
+function setExpanded(button, isExpanded) {
+  if (button.ariaExpanded !== String(isExpanded)) button.ariaExpanded = String(isExpanded);
 }

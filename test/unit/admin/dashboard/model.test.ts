@@ -78,8 +78,8 @@ describe("the model", () => {
     model.takeStatus(statusWith());
     for (let second = 1; second <= 1800; second++) model.takeTick(tickAt(second));
     expect(Object.values(model.history).map((series) => series.length)).toEqual([600, 600, 600, 600, 600]);
-    for (let seq = 1; seq <= 700; seq++) model.takeCloses([closeLine(seq), closeLine(seq)]);
-    model.takeCloses([closeLine(650)]);
+    for (let seq = 1; seq <= 700; seq++) model.takeCloses([closeLine(seq), closeLine(seq)], []);
+    model.takeCloses([closeLine(650)], []);
     expect(model.closes.length).toBe(CLOSES_LENGTH);
     expect(model.closes.slice(0, 2).map(({ seq }) => seq)).toEqual([700, 699]);
   });
@@ -96,12 +96,8 @@ describe("why a connection failed", () => {
       "an authority in its chain: the certificate has expired",
     ],
     [
-      { close_reason: "policy_denied", policy: "clients", policy_rule: "default" },
-      "no rule of policy clients allows it",
-    ],
-    [
-      { close_reason: "policy_denied", policy: "clients", policy_rule: "deny[1]" },
-      "rule deny[1] of policy clients denies it",
+      { close_reason: "policy_denied", policy_rule: "default", detail: "policy clients: no rule matches" },
+      "policy clients: no rule matches",
     ],
     [
       { close_reason: "connect_refused", tried: [{ endpoint: "10.0.0.1:1", result: "ECONNREFUSED", ms: 1 }] },
@@ -132,15 +128,16 @@ test("what needs attention is named, the worst first", () => {
     backends: [{ ...backend, endpoints: backend.endpoints.map((each) => ({ ...each, ...down }) as typeof each) }],
     certificates: certificate === undefined ? [] : [{ ...certificate, days_left: 20 }],
   });
-  const concerns = concernsOf(status, START_MS);
-  expect(concerns.map(({ level }) => level)).toEqual(["bad", "bad", "warn"]);
+  const concerns = concernsOf(status, START_MS, [4]);
+  expect(concerns.map(({ level }) => level)).toEqual(["bad", "bad", "bad", "warn"]);
   expect(concerns[0]).toMatchObject({ lines: ["a.yaml:1:1: wrong"] });
   expect(concerns[1]?.text).toContain("has no endpoint left");
   expect(concerns[1]?.lines?.[0]).toContain("down: the connection was refused");
-  expect(concerns[2]?.text).toContain("expires in 20 days");
+  expect(concerns[2]?.text).toStartWith("Worker 4 does not answer");
+  expect(concerns[3]?.text).toContain("expires in 20 days");
   const calm = statusWith({ certificates: [], backends: [] });
   expect(
-    concernsOf({ ...calm, config: { ...calm.config, last_reload_ok: true, certificate_problems: [] } }, START_MS),
+    concernsOf({ ...calm, config: { ...calm.config, last_reload_ok: true, certificate_problems: [] } }, START_MS, []),
   ).toEqual([]);
 });
 
@@ -148,7 +145,7 @@ test("lines and spans that are dropped while the page is open need attention", (
   const model = new Model(CLOSE_REASONS);
   model.takeStatus(statusWith());
   model.takeTick(tickAt(1, { access_log: { dropped_lines_total: 7 }, telemetry: { dropped_spans_total: 1 } }));
-  const texts = concernsOf(model.status as Status, START_MS).map(({ text }) => text);
+  const texts = concernsOf(model.status as Status, START_MS, []).map(({ text }) => text);
   expect(texts).toContain("7 lines of the access log were dropped: what it is written to is slow or full.");
   expect(texts).toContain("1 span never reached the collector.");
 });
