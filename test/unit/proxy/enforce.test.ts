@@ -94,9 +94,7 @@ describe("a policy", () => {
   test("without a rule that fits any more denies by default", () => {
     const { sim, other, server } = withTwo();
     sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
-    expect(sim.records).toMatchObject([
-      { closeReason: "policy_revoked", detail: "policy clients: no rule matches" },
-    ]);
+    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "policy clients: no rule matches" }]);
     expect(flows(sim, other, server)).toBe(true);
   });
 
@@ -115,9 +113,7 @@ describe("a policy", () => {
     sim.plane.apply(rulesSpec(2, { rules: ONLY_OTHER }));
     slow.send("secret");
     sim.settle(200);
-    expect(sim.records).toMatchObject([
-      { closeReason: "policy_revoked", detail: "policy clients: no rule matches" },
-    ]);
+    expect(sim.records).toMatchObject([{ closeReason: "policy_revoked", detail: "policy clients: no rule matches" }]);
     expect(sim.servers.map(({ text }) => text)).toEqual([""]);
   });
 
