@@ -171,7 +171,7 @@ describe("a policy", () => {
       await isCut(denied);
       expect(denied.received).toBe("");
       await daemon.recorded(1);
-      expect(revoked(daemon)).toEqual(["policy_revoked: default"]);
+      expect(revoked(daemon)).toEqual(["policy_revoked: policy clients: no rule matches"]);
       expect(endpoint.peers.filter(({ text }) => text !== "").map(({ text }) => text)).toEqual(["secret"]);
       allowed.close();
     } finally {
