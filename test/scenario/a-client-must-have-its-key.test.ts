@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { type CertificateFiles, type TestPki, testPki } from "../support/certificates.ts";
 import { run } from "../support/child.ts";
-import { type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
+import { type AccessLine, type Daemon, IS_DENO, startDaemon } from "../support/daemon.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { type Endpoint, startEndpoint } from "../support/tcp.ts";
 import { ByHand, MESSAGE } from "../support/tls-by-hand.ts";
@@ -262,7 +262,8 @@ beforeAll(async () => {
 listeners:${names.join("")}${listener("required", "required")}${listener("optional", "optional")}
 backends: { echo: { endpoints: ["${endpoint.address}"] } }
 `);
-});
+  // Many listeners, on a machine that may be busy.
+}, 20_000);
 
 afterAll(async () => {
   await daemon?.[Symbol.asyncDispose]();
@@ -277,7 +278,7 @@ describe.skipIf(missing !== "")(`nothing is heard of a client with ${missing}`.t
       act(client);
       client.speak("must not pass");
       expect(await client.answer()).toBe("");
-      const record = await daemon.record((line) => line.listener === listener);
+      const record = await recordOf(listener);
       client.destroy();
       expect(record.detail).toMatch(detail ?? /./);
       expect(record.close_reason).toBeOneOf(["handshake_failed", "certificate_rejected"]);
@@ -311,6 +312,7 @@ const LET_IN: readonly Honest[] = [
 ];
 
 describe.skipIf(missing !== "")("who shows and proves what it should is who its first certificate says", () => {
+  const seen = new Set<string>();
   const honest = VERSIONS.flatMap((version) => LET_IN.map((one) => ({ ...one, version })));
   for (const { name, version, shown, context } of honest) {
     test(`${name}, by TLS ${version}`, async () => {
@@ -320,10 +322,10 @@ describe.skipIf(missing !== "")("who shows and proves what it should is who its 
       client.finish();
       client.speak("who am I");
       expect(await client.answer()).toBe("who am I");
-      const before = daemon.records.length;
       client.destroy();
-      const record = (await daemon.recorded(before + 1)).at(-1);
-      expect(record?.identity?.uri).toEqual(["spiffe://bunnel.test/client"]);
+      const record = await recordOf("required", ({ id }) => !seen.has(id));
+      seen.add(record.id);
+      expect(record.identity?.uri).toEqual(["spiffe://bunnel.test/client"]);
     });
   }
 
@@ -339,3 +341,8 @@ describe.skipIf(missing !== "")("who shows and proves what it should is who its 
     expect((await daemon.record(({ listener }) => listener === "optional")).identity).toBeUndefined();
   });
 });
+
+/** Ports are many here, and whoever looks for something else may knock at one: that says nothing. */
+function recordOf(listener: string, fits: (line: AccessLine) => boolean = () => true): Promise<AccessLine> {
+  return daemon.record((line) => line.listener === listener && line.phase !== "peek" && fits(line));
+}
