@@ -2,23 +2,30 @@
 
 /** What can be made a piece at a time. Whoever needs it before it is whole makes the rest. */
 export interface MadeInPieces {
-  /** Makes another piece, of less than a millisecond. Whether there is more to make. */
+  /** Makes another piece, of less than a millisecond if no rule or route has thousands of values. Whether there is more to make. */
   makeSome(): boolean;
 }
 
-/** How long a turn may be, but for the piece that is begun by then. */
+/** How long a turn of ours may be, but for the piece that is begun by then. */
 const TURN_MS = 0.5;
+/** Where the others are so busy that our turns come seldom, each may be this part of what they took: whoever waits for the snapshot ends a worker that seems to hang. */
+const SHARE = 0.2;
+/** Even so. */
+const LONGEST_TURN_MS = 5;
 
-/** Makes all of it, and a turn of the event loop after each half a millisecond. */
+/** Makes all of it, and lets the event loop turn after each half a millisecond or a little more. */
 export async function makeInPieces(parts: Iterable<MadeInPieces>): Promise<void> {
   await nextTurn();
   let sinceMs = performance.now();
+  let turnMs = TURN_MS;
   for (const part of parts) {
     for (let isMore = true; isMore; ) {
       isMore = part.makeSome();
-      if (performance.now() - sinceMs < TURN_MS) continue;
+      const leftMs = performance.now();
+      if (leftMs - sinceMs < turnMs) continue;
       await nextTurn();
       sinceMs = performance.now();
+      turnMs = Math.min(LONGEST_TURN_MS, Math.max(TURN_MS, (sinceMs - leftMs) * SHARE));
     }
   }
 }

@@ -50,7 +50,8 @@ export class Router {
   readonly #sources = new CidrIndex();
   /** The first that takes every hello. */
   #any = NONE;
-  readonly #making: Iterator<void>;
+  /** Null once all is made: it holds the routes as they were written, with keys and certificates, and a router may outlive their snapshot. */
+  #making: Iterator<void> | null;
   #isMade = false;
 
   constructor(routes: readonly RouteSpec[]) {
@@ -60,10 +61,13 @@ export class Router {
 
   /** Makes another piece of the index. Whether there is more to make; who asks before waits for it. */
   makeSome(): boolean {
-    for (let values = 0; !this.#isMade && values < PIECE_VALUES; values++)
+    for (let values = 0; this.#making !== null && values < PIECE_VALUES; values++) {
+      if (this.#making.next().done !== true) continue;
       // What a defect has cut short would lead to a later route.
-      if (this.#making.next().done === true) assert(this.#isMade, "the routes of a listener were not filed");
-    return !this.#isMade;
+      assert(this.#isMade, "the routes of a listener were not filed");
+      this.#making = null;
+    }
+    return this.#making !== null;
   }
 
   /**
@@ -71,7 +75,7 @@ export class Router {
    * null when they are no ClientHello; then only opaque routes can match.
    */
   route(hello: Hello | null | undefined, source: Source): number {
-    if (!this.#isMade) while (this.makeSome());
+    if (this.#making !== null) while (this.makeSome());
     const opaque = this.#opaque.for(source);
     if (hello === undefined && this.#looking.for(source) < opaque) return NEEDS_HELLO;
     const first = hello ? this.#forHello(hello, source, opaque) : opaque;
@@ -104,8 +108,7 @@ export class Router {
       }
     }
     for (const [index, { match, tls }] of routes.entries()) {
-      const { source } = match;
-      (tls === "none" ? this.#opaque : this.#looking).add(source, index);
+      yield* (tls === "none" ? this.#opaque : this.#looking).add(match.source, index);
       if (tls === "none") this.#routes.push(null);
       else yield* this.#file(index, match, rarestField(match, counts));
       yield;
@@ -141,10 +144,13 @@ class FirstBySource {
   /** Of those that take every source. */
   #others = NONE;
 
-  /** Numbers are to be added in order. */
-  add(ranges: readonly string[], index: number): void {
+  /** Numbers are to be added in order. Yields after each range. */
+  *add(ranges: readonly string[], index: number): Generator<undefined, void> {
     if (ranges.length === 0) this.#others = Math.min(this.#others, index);
-    for (const range of ranges) this.#ranges.add(range, index);
+    for (const range of ranges) {
+      this.#ranges.add(range, index);
+      yield;
+    }
   }
 
   for(source: Source): number {

@@ -116,6 +116,15 @@ describe("filed or asked in order, the answer is the same", () => {
     for (const router of [inPieces, atOnce]) expect(router.route(hello("n1999.test"), INSIDE)).toBe(1999);
     expect(atOnce.makeSome()).toBe(false);
   });
+
+  test("one with many sources is made in pieces, too", () => {
+    const source = Array.from({ length: 2000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+    const router = new Router([routeSpec({ tls: "none", match: { source } })]);
+    let pieces = 1;
+    while (router.makeSome()) pieces++;
+    expect(pieces).toBeGreaterThan(10);
+    expect(router.route(null, { bytes: parseIp("10.0.7.207") })).toBe(0);
+  });
 });
 
 const some = <T>(...values: T[]): fc.Arbitrary<T[]> => fc.subarray(values, { maxLength: 3 });

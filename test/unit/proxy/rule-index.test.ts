@@ -79,3 +79,16 @@ test("a policy is made in pieces, or by the first who asks", () => {
   for (const policy of [inPieces, atOnce]) expect(policy?.evaluate(null, last).rule).toBe("allow[999]");
   expect(atOnce?.makeSome()).toBe(false);
 });
+
+test("rules with many values are made a few at a time", () => {
+  const source = Array.from({ length: 1000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+  const policy = new Policy({
+    name: "all",
+    mode: "enforce",
+    meter: 92_000,
+    rules: Array(20).fill(ruleSpec({ source })),
+  });
+  let pieces = 1;
+  while (policy.makeSome()) pieces++;
+  expect(pieces).toBe(20);
+});
