@@ -57,7 +57,7 @@ export interface Exporter {
 
 /** Spans that have not arrived yet: some 8 MB. */
 export const MOST_UNSETTLED = 4096;
-/** How long the end of the process may wait for the collector. */
+/** How long the end of an export, and so of the process, may wait for the collector. */
 const FLUSH_MS = 2000;
 
 /** Exports the connections of one process. */
@@ -70,6 +70,8 @@ export class SpanExport implements SpanSink {
   #waiting: CloseRecord[] = [];
   #unsettled = 0;
   #isFailing = false;
+  /** All has been counted: what is told of a collector that was given up is too late. */
+  #isOver = false;
 
   constructor(settings: SpanSettings, parts: SpanExportParts) {
     this.#settings = settings;
@@ -103,7 +105,8 @@ export class SpanExport implements SpanSink {
     // What could not be sent is counted below, whatever the reason.
     await Promise.race([closing, tooLong]).catch(() => {});
     clearTimeout(timer);
-    if (this.#unsettled > 0) this.#settled(this.#unsettled, "the process has ended before they had arrived");
+    if (this.#unsettled > 0) this.#settled(this.#unsettled, "the export has ended before they had arrived");
+    this.#isOver = true;
   }
 
   async #load(): Promise<void> {
@@ -119,6 +122,7 @@ export class SpanExport implements SpanSink {
   }
 
   #settled(spans: number, problem: string): void {
+    if (this.#isOver) return;
     const { log, dropped } = this.#parts;
     this.#unsettled -= spans;
     if (problem !== "") dropped(spans);

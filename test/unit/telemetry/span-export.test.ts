@@ -99,6 +99,11 @@ test("the end waits for what arrives in time, and counts the rest", async () => 
   await fixture.spans.close();
   expect(performance.now() - startedMs).toBeLessThan(3000);
   expect([fixture.closed, fixture.dropped]).toEqual([true, 7]);
+  const { length } = fixture.said;
+  // The process may live on, with another collector.
+  fixture.settled(4, "ETIMEDOUT");
+  fixture.settled(3, "");
+  expect([fixture.dropped, fixture.said.length]).toEqual([7, length]);
 });
 
 test("an SDK that cannot be loaded costs spans, and nothing else", async () => {
