@@ -17,6 +17,12 @@ export interface ExtensionHead {
  */
 export function eachExtension(reader: DerReader, tag: number, show: (head: ExtensionHead) => void): void {
   const outer = reader.open(tag);
+  eachInSequence(reader, show);
+  reader.close(outer);
+}
+
+/** The same without an element around their sequence, as in the entries of a revocation list (5.3). */
+export function eachInSequence(reader: DerReader, show: (head: ExtensionHead) => void): void {
   const sequence = reader.open(TAG.SEQUENCE);
   while (reader.more) {
     const { position: start } = reader;
@@ -27,7 +33,6 @@ export function eachExtension(reader: DerReader, tag: number, show: (head: Exten
     reader.close(extension);
   }
   reader.close(sequence);
-  reader.close(outer);
 }
 
 /** Whether whoever does not understand it must refuse. Anything but zero is true in BER, and there are readers of BER. */

@@ -4,7 +4,7 @@
 import { hex } from "../base/bytes.ts";
 import { AUTHORITY_KEY_ID, readAuthorityKeyId } from "./authority-key-id.ts";
 import { DerReader, decodeInteger, TAG } from "./der.ts";
-import { eachExtension, isCritical } from "./extensions.ts";
+import { eachExtension, eachInSequence, isCritical } from "./extensions.ts";
 
 /** One complete list. Memory: some 50 bytes for each entry. */
 export interface RevocationList {
@@ -106,17 +106,11 @@ function readEntries(reader: DerReader, revoked: Set<string>, found: { problem: 
 
 /** 5.3. What is critical and not understood in one entry makes the whole list unusable; an entry of an indirect list says so of its issuer. */
 function readEntryExtensions(reader: DerReader, found: { problem: string }): void {
-  const sequence = reader.open(TAG.SEQUENCE);
-  while (reader.more) {
-    const extension = reader.open(TAG.SEQUENCE);
-    const id = reader.content(TAG.OBJECT_IDENTIFIER);
-    const isCritical = reader.nextTag === TAG.BOOLEAN && reader.content(TAG.BOOLEAN)[0] !== 0;
+  eachInSequence(reader, (extension) => {
     reader.skip(TAG.OCTET_STRING);
-    if (isCritical && !ENTRY_EXTENSIONS.includes(hex(id)))
+    if (isCritical(extension) && !ENTRY_EXTENSIONS.includes(hex(extension.id)))
       found.problem ||= "has an entry with a critical extension that is not known";
-    reader.close(extension);
-  }
-  reader.close(sequence);
+  });
 }
 
 function readExtensions(reader: DerReader, found: { authorityKeyId: string; problem: string }): void {
