@@ -168,7 +168,7 @@ class WorkerRole {
       },
       (thrown) => {
         this.#tellDefect(thrown);
-        this.#send({ kind: "refused", problem: messageOf(thrown) });
+        if (this.#prepared === prepared) this.#send({ kind: "refused", problem: messageOf(thrown) });
       },
     );
   }

@@ -205,7 +205,7 @@ export function pollAll(requests: Int32Array, count: number): void {
 /** Why a socket that connects has failed: the errno's name, or "" when it has not. */
 export function connectFailure(descriptor: number): string {
   const bytes = new Uint8Array(4);
-  readOption(descriptor, SOL_SOCKET, SO_ERROR, bytes);
+  if (readOption(descriptor, SOL_SOCKET, SO_ERROR, bytes) < 0) return lastErrno();
   const value = new DataView(bytes.buffer).getInt32(0, true);
   return value === 0 ? "" : errnoName(value);
 }
