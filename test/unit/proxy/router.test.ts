@@ -6,6 +6,7 @@ import { compileDnsPattern } from "../../../src/protocol/name-pattern.ts";
 import { type Hello, NEEDS_HELLO, NO_ROUTE, Router } from "../../../src/proxy/router.ts";
 import { type Source, SourceAddress } from "../../../src/proxy/source-address.ts";
 import type { RouteSpec } from "../../../src/snapshot/snapshot.ts";
+import { eventually } from "../../support/eventually.ts";
 import { routeSpec } from "../../support/sim-snapshot.ts";
 
 const INSIDE = new SourceAddress("10.0.0.1", 1);
@@ -115,6 +116,22 @@ describe("filed or asked in order, the answer is the same", () => {
     expect(pieces).toBeGreaterThan(10);
     for (const router of [inPieces, atOnce]) expect(router.route(hello("n1999.test"), INSIDE)).toBe(1999);
     expect(atOnce.makeSome()).toBe(false);
+  });
+
+  test("once made it does not hold what it was made of", async () => {
+    const keys: WeakRef<object>[] = [];
+    const routers = Array.from({ length: 20 }, () => {
+      const key = { keyPem: "secret" };
+      keys.push(new WeakRef(key));
+      const router = new Router([Object.assign(routeSpec({ match: { sni: ["a.test"] } }), { key })]);
+      while (router.makeSome());
+      return router;
+    });
+    await eventually("most of it is gone", () => {
+      Bun.gc(true);
+      return keys.filter((key) => key.deref() !== undefined).length < 5;
+    });
+    expect(routers.map((router) => router.route(hello("a.test"), INSIDE))).toEqual(Array(20).fill(0));
   });
 
   test("one with many sources is made in pieces, too", () => {
