@@ -142,7 +142,7 @@ test("a collector that does not answer holds up neither connections nor the end 
   const startedMs = performance.now();
   expect(await daemon.stop()).toBe(0);
   expect(performance.now() - startedMs).toBeLessThan(4000);
-  expect(JSON.stringify(daemon.log)).toContain("the process has ended before they had arrived");
+  expect(JSON.stringify(daemon.log)).toContain("the export has ended before they had arrived");
 }, 10_000);
 
 test("of connections that went well a share is exported, and all of the others", async () => {
