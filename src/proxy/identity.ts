@@ -18,6 +18,8 @@ export interface Identity
 
 /** Each is about 1 KiB. */
 const KNOWN_AT_MOST = 1024;
+/** Larger certificates, of a thousand names, are read each time: to know the last ones would cost 100 MB. */
+export const KNOWN_BYTES = 8192;
 
 /**
  * Who the clients of one terminating route are. The same few come again and again, so what was read of the last certificates is kept, by their
@@ -52,7 +54,7 @@ export class Identities {
       fingerprint,
       spkiFingerprint: this.#sha256(details.spki),
     };
-    this.#known.put(fingerprint, identity);
+    if (certificate.length <= KNOWN_BYTES) this.#known.put(fingerprint, identity);
     return identity;
   }
 }

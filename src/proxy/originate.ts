@@ -9,6 +9,7 @@ import type { ClientContext, Runtime, StreamSocket } from "../runtime/runtime.ts
 import type { EndpointSpec, OriginationSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending, errorIn } from "./ending.ts";
+import { KNOWN_BYTES } from "./identity.ts";
 import type { Leg } from "./leg.ts";
 import { legHandlers } from "./relay.ts";
 
@@ -45,7 +46,7 @@ export class Origination {
     const known = this.#leaves.get(digest);
     if (known !== undefined) return known;
     const details = readCertificateDetails(leaf);
-    if (details !== null) this.#leaves.put(digest, details);
+    if (details !== null && leaf.length <= KNOWN_BYTES) this.#leaves.put(digest, details);
     return details;
   }
 

@@ -50,4 +50,12 @@ describe("an identity", () => {
     expect(nth(0)).not.toBe(first);
     expect(nth(0)).toEqual(first);
   });
+
+  test("of a certificate with very many names is not kept", () => {
+    const clients = identities();
+    const names = Array.from({ length: 400 }, (_, index) => uri(`https://web.test/${index}`));
+    const many = named(withSan(...names), clients);
+    expect(many.uris.length).toBe(400);
+    expect(named(withSan(...names), clients)).not.toBe(many);
+  });
 });
