@@ -311,9 +311,9 @@ withBrowser(
       route.fulfill({ contentType: "text/event-stream", body: halfAnHour(status) }),
     );
     await other.goto(`http://${admin}/`);
-    await other.locator("#closes-count", { hasText: "the newest 50 of the last 500" }).waitFor();
+    await other.locator("#closes-count", { hasText: "the newest 25 of the last 500" }).waitFor();
     expect(await textOf(other.locator("#bytes-chart .note"))).toBe("last 9 min 59 s");
-    expect(await other.locator("#closes-table tbody tr").count()).toBe(50);
+    expect(await other.locator("#closes-table tbody tr").count()).toBe(25);
     expect(await heapBytes(other)).toBeLessThan(20e6);
     await other.close();
   },

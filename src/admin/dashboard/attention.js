@@ -78,7 +78,7 @@ export function concernsOf(status, nowMs, silentWorkers) {
     const inTime = days_left < 1 ? duration(days_left * 86_400_000) : some(Math.floor(days_left), "day");
     const left = days_left < 0 ? "has expired" : `expires in ${inTime}`;
     const text = `The ${role.replace("_", " ")} ${names[0] ?? subject} of ${used_by} ${left}.`;
-    add(level === "warn" ? "warn" : "bad", "certificates", text);
+    add(level, "certificates", text);
   }
   for (const worker of silentWorkers)
     add("bad", "workers", `Worker ${worker} does not answer: it hangs, or is stopped.`);

@@ -164,9 +164,10 @@ function paintHealth(cell, row) {
 /** @param {HTMLElement} cell @param {Row} row */
 function paintLoad(cell, row) {
   if (row.kind === "backend") return;
-  const fill = make("i");
+  const known = cell.querySelector("i");
+  const fill = known ?? make("i");
   fill.style.width = `${Math.round(row.share * 100)}%`;
-  cell.replaceChildren(make("span", { class: "load-bar", "aria-hidden": "true" }, fill));
+  if (known === null) cell.append(make("span", { class: "load-bar", "aria-hidden": "true" }, fill));
 }
 
 /** @param {Row} row */

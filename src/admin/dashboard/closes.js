@@ -13,7 +13,7 @@ import { CLOSES_LENGTH, closeKey, mergeCloses } from "./model.js";
 import { Table } from "./table.js";
 
 /** So many are shown; a filter finds the others. */
-const MOST_ROWS = 50;
+const MOST_ROWS = 25;
 /** So long after the last key the daemon is asked for older ones that fit. */
 const PATIENCE_MS = 300;
 

@@ -5,14 +5,14 @@
 /** @import { Panel } from "./connection-panel.js" */
 
 import { get } from "./api.js";
-import { find, make, setChoices, setText } from "./dom.js";
+import { find, make, setChoices, setLines, setText } from "./dom.js";
 import { bytes, count, duration, some, unheard } from "./format.js";
 import { poll } from "./poll.js";
 import { Table } from "./table.js";
 
 const EVERY_MS = 2000;
 /** So many are shown; a filter finds the others. */
-const MOST_ROWS = 50;
+const MOST_ROWS = 25;
 const PATIENCE_MS = 250;
 
 /**
@@ -82,52 +82,39 @@ function tableOf(panel) {
         kind: "code",
         text: ({ downstream, identity, sni }) => `${downstream}\n${identity || sni}`,
         paint: (cell, { downstream, identity, sni }) =>
-          cell.replaceChildren(make("span", {}, downstream), sub(identity || (sni === "" ? "" : `SNI ${sni}`))),
+          setLines(cell, downstream, identity || (sni === "" ? "" : `SNI ${sni}`)),
       },
       {
         title: "Listener",
         text: ({ listener, route }) => `${listener}\n${route}`,
-        paint: (cell, { listener, route }) =>
-          cell.replaceChildren(make("span", {}, listener), sub(route === listener ? "" : route)),
+        paint: (cell, { listener, route }) => setLines(cell, listener, route === listener ? "" : route),
       },
       {
         title: "Backend, endpoint",
         kind: "code",
         text: ({ backend, endpoint }) => `${backend}\n${endpoint}`,
-        paint: (cell, { backend, endpoint }) => cell.replaceChildren(make("span", {}, backend || "–"), sub(endpoint)),
+        paint: (cell, { backend, endpoint }) => setLines(cell, backend || "–", endpoint),
       },
-      { title: "Phase", text: ({ phase }) => phase },
+      { title: "Phase", kind: "word", text: ({ phase }) => phase },
       { title: "Age", kind: "number", text: ({ age_ms }) => duration(age_ms) },
       { title: "Idle", kind: "number", hint: "Since a byte moved", text: ({ idle_ms }) => duration(idle_ms) },
       { title: "Up", kind: "number", text: ({ bytes_up }) => bytes(bytes_up) },
       { title: "Down", kind: "number", text: ({ bytes_down }) => bytes(bytes_down) },
-      { title: "TLS", kind: "spare", text: ({ tls_version }) => tls_version || "–" },
+      { title: "TLS", kind: "version spare", text: ({ tls_version }) => tls_version || "–" },
       {
         title: "",
         kind: "action",
         text: ({ id }) => id,
-        paint: (cell, row) =>
-          cell.replaceChildren(
-            make(
-              "button",
-              {
-                type: "button",
-                class: "danger",
-                // For the pointer: by keyboard it is reached in the panel, and a hundred rows are one tab stop.
-                tabindex: "-1",
-                "aria-label": `Close connection ${row.id} of ${row.downstream}`,
-                onclick: () => panel.ask(row),
-              },
-              "Close",
-            ),
-          ),
+        paint: (cell, row) => {
+          // For the pointer: by keyboard it is reached in the panel, and all rows are one tab stop.
+          const button =
+            cell.querySelector("button") ??
+            cell.appendChild(make("button", { type: "button", class: "danger", tabindex: "-1" }, "Close"));
+          button.ariaLabel = `Close connection ${row.id} of ${row.downstream}`;
+          button.onclick = () => panel.ask(row);
+        },
       },
     ],
   });
   return table;
-}
-
-/** @param {string} text */
-function sub(text) {
-  return text === "" ? "" : make("span", { class: "sub clip", title: text }, text);
 }

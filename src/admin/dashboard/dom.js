@@ -47,9 +47,30 @@ export function setText(node, text) {
 }
 
 /**
+ * Two lines in a cell, the second one smaller, in the elements that are there already. Each is cut to its column and said in full when it is pointed at.
+ * @param {HTMLElement} cell
+ * @param {string} first
+ * @param {string} second Nothing when it is "".
+ */
+export function setLines(cell, first, second) {
+  const [one, two] =
+    cell.children.length === 2 ? cell.children : [make("span", { class: "line" }), make("span", { class: "sub line" })];
+  if (one === undefined || two === undefined) return;
+  if (one.parentNode !== cell) cell.replaceChildren(one, two);
+  for (const [line, text] of /** @type {const} */ ([
+    [one, first],
+    [two, second],
+  ])) {
+    if (line.textContent === text) continue;
+    setText(line, text);
+    line.setAttribute("title", text);
+  }
+}
+
+/**
  * A state in a word and a colour. The word says it all; the colour is for the eye.
  * @param {string} text
- * @param {"good" | "warn" | "alert" | "bad" | "none"} level
+ * @param {"good" | "warn" | "bad" | "none"} level
  */
 export function pill(text, level) {
   return make("span", { class: "pill", "data-level": level }, text);

@@ -3,7 +3,7 @@
 /** @import { ListenerStatus } from "../../snapshot/status.ts" */
 /** @import { Model, Rates } from "./model.js" */
 
-import { find, make } from "./dom.js";
+import { find, make, setText } from "./dom.js";
 import { reasonWords } from "./explain.js";
 import { byteRate, bytes, count, rate } from "./format.js";
 import { Table } from "./table.js";
@@ -90,22 +90,28 @@ function signature(counts) {
 }
 
 /**
+ * Chips stay while their names do: only their numbers change each second.
  * @param {HTMLElement} cell
  * @param {Counts} counts
  * @param {{ listener: string, show: Show, isFailure: (reason: string) => boolean }} options
  */
 function paintChips(cell, counts, { listener, show, isFailure }) {
-  if (counts.length === 0) {
-    cell.textContent = "–";
-    return;
-  }
-  const chips = counts.slice(0, MOST_CHIPS).map(([name, number]) => {
-    const text = [reasonWords(name), " ", make("b", {}, count(number))];
-    const reason = REASONS[name] ?? name;
-    if (!isFailure(reason)) return make("span", { class: "chip" }, ...text);
-    const title = `Show failures of ${listener} that ended so`;
-    return make("button", { type: "button", class: "chip", title, onclick: () => show({ reason, listener }) }, ...text);
-  });
+  const names = counts.slice(0, MOST_CHIPS).map(([name]) => name);
   const rest = counts.slice(MOST_CHIPS).reduce((sum, [, number]) => sum + number, 0);
-  cell.replaceChildren(...chips, rest === 0 ? "" : make("span", { class: "chip" }, `others ${count(rest)}`));
+  if (rest > 0) names.push("others");
+  const kept = `${listener}\n${names.join("\n")}`;
+  if (cell.dataset.chips !== kept) {
+    cell.dataset.chips = kept;
+    const chips = names.map((name) => {
+      const text = [reasonWords(name), " ", make("b")];
+      const reason = REASONS[name] ?? name;
+      if (!isFailure(reason)) return make("span", { class: "chip" }, ...text);
+      const title = `Show failures of ${listener} that ended so`;
+      const onclick = () => show({ reason, listener });
+      return make("button", { type: "button", class: "chip", title, onclick }, ...text);
+    });
+    cell.replaceChildren(...(chips.length === 0 ? ["–"] : chips));
+  }
+  for (const [index, figure] of cell.querySelectorAll("b").entries())
+    setText(figure, count(index < MOST_CHIPS ? (counts[index]?.[1] ?? 0) : rest));
 }

@@ -11,13 +11,12 @@ import { poll } from "./poll.js";
 import { Table } from "./table.js";
 
 const PEERS_EVERY_MS = 4000;
-const MOST_PEERS = 50;
+const MOST_PEERS = 25;
 const DAY_MS = 86_400_000;
-/** From so many days left on a certificate is coloured, or from so small a part of its life. */
+/** With less than so many days left, and less than such a part of its life, a certificate should have been renewed: as the rules in config/alerts.yaml have it. */
 const EXPIRY = /** @type {const} */ ([
   { level: "bad", days: 1, part: 1 / 10 },
-  { level: "alert", days: 7, part: 1 / 4 },
-  { level: "warn", days: 30, part: 1 / 3 },
+  { level: "warn", days: 7, part: 1 / 4 },
 ]);
 
 /** States of workers that relay nothing. */
@@ -115,7 +114,7 @@ function daysText(days) {
  */
 export function expiryLevel({ days_left, not_before, not_after }) {
   const lifetime = (Date.parse(not_after) - Date.parse(not_before)) / DAY_MS;
-  const found = EXPIRY.find(({ days, part }) => days_left <= Math.min(days, lifetime * part));
+  const found = EXPIRY.find(({ days, part }) => days_left < Math.min(days, lifetime * part));
   return found?.level ?? "good";
 }
 

@@ -1,5 +1,5 @@
 // Tables that are rendered again each second: only cells whose text has changed are touched, rows keep their element, their focus and whether they are
-// open. Rows that can be opened are one tab stop together; the arrow keys go from one to the next.
+// open, and elements of rows that are gone become those of new ones. Rows that can be opened are one tab stop together; the arrow keys go from one to the next.
 
 import { make, setText } from "./dom.js";
 
@@ -98,11 +98,16 @@ export class Table {
     const focused = document.activeElement;
     const at = focused === null ? -1 : this.#buttons().indexOf(/** @type {HTMLButtonElement} */ (focused));
     const keys = new Set(rows.map(this.#options.key));
+    /** Rows that are gone: their elements are given to new ones, as the browser would hold both until it next collects. */
+    const gone = [];
     for (const [key, entry] of this.#entries) {
       if (keys.has(key)) continue;
-      entry.element.remove();
-      entry.detail?.remove();
       this.#entries.delete(key);
+      if (entry.detail === null) gone.push(entry);
+      else {
+        entry.element.remove();
+        entry.detail.remove();
+      }
     }
     /** @type {Node | null} */
     let next = this.#body.firstChild;
@@ -115,25 +120,30 @@ export class Table {
     else this.#noneRow.remove();
     if (next === this.#noneRow) next = this.#body.firstChild;
     for (const row of rows) {
-      const entry = this.#update(row);
+      const entry = this.#update(row, gone);
       put(entry.element);
       if (entry.detail !== null) put(entry.detail);
     }
+    for (const { element } of gone) element.remove();
     this.#keepFocus(focused, at);
     this.#place.classList.toggle("reading", this.hasOpen);
   }
 
   /**
    * @param {Row} row
+   * @param {Entry<Row>[]} gone One is taken out if it fits a row that is new.
    * @returns {Entry<Row>}
    */
-  #update(row) {
-    const { columns, key, rowClass, isOpen } = this.#options;
+  #update(row, gone) {
+    const { columns, key, rowClass, isOpen, opens } = this.#options;
     const id = key(row);
     const known = this.#entries.get(id);
     if (known?.row === row) return known;
-    const entry = known ?? this.#create(row);
+    const name = opens?.(row) ?? "";
+    const at = known === undefined ? gone.findIndex(({ button }) => (button !== null) === (name !== "")) : -1;
+    const entry = known ?? gone.splice(at, at < 0 ? 0 : 1)[0] ?? this.#create(row, name);
     entry.row = row;
+    if (entry.button !== null && entry.button.ariaLabel !== name) entry.button.ariaLabel = name;
     for (const [index, { text, paint }] of columns.entries()) {
       const value = text(row);
       const cell = entry.cells[index];
@@ -150,18 +160,18 @@ export class Table {
 
   /**
    * @param {Row} row
+   * @param {string} name Of what its button opens.
    * @returns {Entry<Row>}
    */
-  #create(row) {
-    const { columns, opens } = this.#options;
+  #create(row, name) {
+    const { columns } = this.#options;
     const element = make("tr");
     /** @type {Entry<Row>} */
     const entry = { row, element, cells: [], texts: [], button: null, detail: null };
-    const name = opens?.(row) ?? "";
     for (const [index, { kind = "" }] of columns.entries()) {
       const cell = make("td", { class: kind });
       if (index === 0 && name !== "") {
-        entry.button = make("button", { type: "button", class: "open", "aria-label": name, tabindex: "-1" });
+        entry.button = make("button", { type: "button", class: "open", tabindex: "-1" });
         if (this.#options.detail !== undefined) entry.button.setAttribute("aria-expanded", "false");
         cell.append(entry.button);
       }
