@@ -241,13 +241,17 @@ withBrowser(
     await page.locator("#connections").scrollIntoViewIfNeeded();
     process.kill(stuck?.pid ?? 0, "SIGSTOP");
     try {
-      await Promise.all(["closes", "connections"].map((place) => isMissing(place).waitFor({ timeout: 12_000 })));
+      await isMissing("connections").waitFor({ timeout: 12_000 });
+      await page.locator("#closes").scrollIntoViewIfNeeded();
+      await isMissing("closes").waitFor({ timeout: 12_000 });
       await page.locator("#attention", { hasText: `Worker ${stuck?.worker} does not answer` }).waitFor();
     } finally {
       process.kill(stuck?.pid ?? 0, "SIGCONT");
     }
-    for (const place of ["closes", "connections"])
+    for (const place of ["closes", "connections"]) {
+      await page.locator(`#${place}`).scrollIntoViewIfNeeded();
       await isMissing(place).waitFor({ state: "detached", timeout: 12_000 });
+    }
 
     await page.route("**/api/v1/connections?*", async (route) => {
       const answer = await route.fetch();

@@ -10,6 +10,7 @@ import { find, make, setChoices, setText } from "./dom.js";
 import { explain, field, inWords, reasonWords, triedOf, why } from "./explain.js";
 import { clock, count, unheard } from "./format.js";
 import { CLOSES_LENGTH, closeKey, mergeCloses } from "./model.js";
+import { onScreen } from "./on-screen.js";
 import { Table } from "./table.js";
 
 /** So many are shown; a filter finds the others. */
@@ -28,10 +29,9 @@ const searchTexts = new WeakMap();
 
 /**
  * @param {Meanings} meanings
- * @param {() => void} renderSoon
  * @returns {ClosesView}
  */
-export function closesView(meanings, renderSoon) {
+export function closesView(meanings) {
   const section = find("closes", HTMLElement);
   const text = find("closes-text", HTMLInputElement);
   const reason = find("closes-reason", HTMLSelectElement);
@@ -44,6 +44,8 @@ export function closesView(meanings, renderSoon) {
   let found = [];
   /** What is shown: while a record is open the list stands still, so that it is not pushed away. @type {readonly CloseLine[]} */
   let held = [];
+  /** @type {Model | null} */
+  let shown = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -52,7 +54,7 @@ export function closesView(meanings, renderSoon) {
     found = [];
     clearTimeout(timer);
     if (isFiltered()) timer = setTimeout(search, PATIENCE_MS);
-    renderSoon();
+    if (shown !== null) render(shown);
   };
   const search = async () => {
     const query = { failed: "true", text: text.value.trim(), reason: reason.value, listener: listener.value };
@@ -61,7 +63,7 @@ export function closesView(meanings, renderSoon) {
     const now = { failed: "true", text: text.value.trim(), reason: reason.value, listener: listener.value };
     if (answer === null || JSON.stringify(now) !== asked) return;
     found = answer.closes;
-    renderSoon();
+    if (shown !== null) render(shown);
   };
   text.addEventListener("input", changed);
   reason.addEventListener("change", changed);
@@ -80,34 +82,38 @@ export function closesView(meanings, renderSoon) {
     text.focus();
   });
 
+  /** @param {Model} model */
+  const render = (model) => {
+    shown = model;
+    setChoices(
+      listener,
+      (model.status?.listeners ?? []).map((each) => each.listener),
+    );
+    setChoices(reason, [...new Set(model.closes.map((line) => field(line, "close_reason")))].sort(), reasonWords);
+    if (!table.hasOpen) held = model.closes;
+    const [newest] = held;
+    const newer = newest === undefined ? 0 : model.closes.indexOf(newest);
+    const wanted = text.value.trim().toLowerCase();
+    const rows = mergeCloses(held, found).filter(
+      (line) =>
+        (reason.value === "" || line.close_reason === reason.value) &&
+        (listener.value === "" || line.listener === listener.value) &&
+        (wanted === "" || searchText(line).includes(wanted)),
+    );
+    clear.hidden = !isFiltered();
+    setText(missing, unheard(model.silentWorkers));
+    table.render(
+      rows.slice(0, MOST_ROWS),
+      isFiltered() ? "None of the last failures fits the filter." : emptyOf(model),
+    );
+    const all = isFiltered() ? `${count(rows.length)} that fit` : `the last ${count(rows.length)}`;
+    const extent =
+      rows.length > MOST_ROWS ? `the newest ${MOST_ROWS} of ${all}` : rows.length === 0 && !isFiltered() ? "" : all;
+    setText(counted, newer > 0 ? `${extent}; ${count(newer)} newer when the record is closed` : extent);
+  };
+
   return {
-    render(model) {
-      setChoices(
-        listener,
-        (model.status?.listeners ?? []).map((each) => each.listener),
-      );
-      setChoices(reason, [...new Set(model.closes.map((line) => field(line, "close_reason")))].sort(), reasonWords);
-      if (!table.hasOpen) held = model.closes;
-      const [newest] = held;
-      const newer = newest === undefined ? 0 : model.closes.indexOf(newest);
-      const wanted = text.value.trim().toLowerCase();
-      const rows = mergeCloses(held, found).filter(
-        (line) =>
-          (reason.value === "" || line.close_reason === reason.value) &&
-          (listener.value === "" || line.listener === listener.value) &&
-          (wanted === "" || searchText(line).includes(wanted)),
-      );
-      clear.hidden = !isFiltered();
-      setText(missing, unheard(model.silentWorkers));
-      table.render(
-        rows.slice(0, MOST_ROWS),
-        isFiltered() ? "None of the last failures fits the filter." : emptyOf(model),
-      );
-      const all = isFiltered() ? `${count(rows.length)} that fit` : `the last ${count(rows.length)}`;
-      const shown =
-        rows.length > MOST_ROWS ? `the newest ${MOST_ROWS} of ${all}` : rows.length === 0 && !isFiltered() ? "" : all;
-      setText(counted, newer > 0 ? `${shown}; ${count(newer)} newer when the record is closed` : shown);
-    },
+    render: onScreen(section, render),
     show(filter) {
       set(filter.reason, filter.listener);
       section.scrollIntoView();

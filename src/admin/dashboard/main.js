@@ -47,7 +47,7 @@ const renderSoon = () => {
   });
 };
 
-const closes = closesView(meanings, renderSoon);
+const closes = closesView(meanings);
 const views = [
   factsView(),
   attentionView(),
