@@ -230,7 +230,7 @@ const CASES: readonly Case[] = [
     how: "the certificate is good, but not one that the policy allows",
     listener: "mtls",
     provoke: (address) => tryTls(address, pki.otherClient),
-    expected: ["proxy", "handshake", "PR", /^default$/],
+    expected: ["proxy", "handshake", "PR", /^policy clients: no rule matches$/],
   },
   {
     reason: "no_endpoint",

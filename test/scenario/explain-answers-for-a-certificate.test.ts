@@ -93,14 +93,14 @@ const CASES: readonly Case[] = [
     listener: "authority",
     certificate: () => pki.otherClient,
     rule: "rules: deny[0]",
-    result: "closed with policy_denied (deny[0])",
+    result: "closed with policy_denied (policy rules: rule deny[0] denies it)",
   },
   {
     title: "one that no rule is about",
     listener: "authority",
     certificate: () => pki.dnsClient,
     rule: "rules: default",
-    result: "closed with policy_denied (default)",
+    result: "closed with policy_denied (policy rules: no rule matches)",
   },
   {
     title: "none, where one is required",
@@ -115,7 +115,7 @@ const CASES: readonly Case[] = [
     listener: "optional",
     certificate: () => null,
     rule: "rules: default",
-    result: "closed with policy_denied (default)",
+    result: "closed with policy_denied (policy rules: no rule matches)",
   },
   {
     title: "one of an unknown authority",
@@ -221,7 +221,7 @@ const CASES: readonly Case[] = [
     listener: "domains",
     certificate: () => forgery({ uris: ["spiffe://partner.test/client"] }, partner),
     rule: "rules: default",
-    result: "closed with policy_denied (default)",
+    result: "closed with policy_denied (policy rules: no rule matches)",
   },
   {
     title: "one without a URI, where trust domains are",
