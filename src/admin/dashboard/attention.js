@@ -148,15 +148,17 @@ export function factsView() {
     }
     setText(fact.value, text);
     setText(fact.note, more);
-    fact.note.title = more;
+    if (fact.note.title !== more) fact.note.title = more;
   };
   return (model) => {
     const { status, nowMs, latest } = model;
     if (status === null) return;
     const { config } = status;
     setText(state, model.isLive ? status.state : "not known");
-    state.dataset.level = !model.isLive ? "none" : status.state === "serving" ? "good" : "warn";
-    document.title = `${status.state === "serving" ? "" : `${status.state} · `}bunnel · ${location.host}`;
+    const level = !model.isLive ? "none" : status.state === "serving" ? "good" : "warn";
+    if (state.dataset.level !== level) state.dataset.level = level;
+    const title = `${status.state === "serving" ? "" : `${status.state} · `}bunnel · ${location.host}`;
+    if (document.title !== title) document.title = title;
     set("Connections", count(status.connections), `at ${some(status.listeners.length, "listener")}`);
     set(
       "New per second",
