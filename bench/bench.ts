@@ -30,6 +30,10 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     const choices = readChoices(args);
     if (choices.show !== undefined) return show(choices);
+    if (choices.reportOf !== undefined) {
+      await writeReport(await readRun(choices.reportOf));
+      return 0;
+    }
     // A file that is no run should be known before minutes are spent.
     const before = choices.compare === undefined ? undefined : await readRun(choices.compare);
     if (before !== undefined && choices.to !== undefined) {

@@ -32,6 +32,8 @@ export interface Choices {
   readonly compare: string | undefined;
   /** The kept run that is compared with it; undefined: the one that is made now. */
   readonly to: string | undefined;
+  /** A kept run of which the report is to be written again; nothing is measured. */
+  readonly reportOf: string | undefined;
   readonly show: "list" | "configs" | undefined;
 }
 
@@ -51,6 +53,7 @@ export function readChoices(args: readonly string[]): Choices {
       keep: { type: "boolean", default: false },
       "write-report": { type: "boolean", default: false },
       resume: { type: "boolean", default: false },
+      "report-of": { type: "string" },
       curves: { type: "boolean", default: false },
       profile: { type: "boolean", default: false },
       plain: { type: "boolean", default: false },
@@ -90,6 +93,7 @@ export function readChoices(args: readonly string[]): Choices {
     plain: values.plain,
     compare: values.compare,
     to: values.to,
+    reportOf: values["report-of"],
     show: values.list ? "list" : values["show-configs"] ? "configs" : undefined,
   };
 }
