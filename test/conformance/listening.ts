@@ -90,9 +90,19 @@ export function listenConformance(runtime: Runtime): void {
     });
 
     test("another IPv6 address takes no IPv4: both can be bound to one port", () => {
-      const six = serve(runtime, { address: { kind: "tcp", host: "::1", port: 0 } });
-      serve(runtime, { address: { kind: "tcp", host: "127.0.0.1", port: six.port } }).close();
-      six.close();
+      const both = (): boolean => {
+        const six = serve(runtime, { address: { kind: "tcp", host: "::1", port: 0 } });
+        try {
+          serve(runtime, { address: { kind: "tcp", host: "127.0.0.1", port: six.port } }).close();
+          return true;
+        } catch {
+          return false;
+        } finally {
+          six.close();
+        }
+      };
+      // The port that the kernel chose may be that of somebody's IPv4 connection.
+      assert.ok(Array.from({ length: 5 }, both).includes(true));
     });
 
     test("all addresses and one of them on the same port, if the first is ours, and nobody else has it", async () => {
