@@ -56,22 +56,17 @@ export class ByHand {
 
   private constructor(socket: net.Socket) {
     this.#socket = socket;
-    socket.on("data", (bytes: Buffer) => this.#take(bytes));
-    socket.on("error", () => {});
-    socket.on("close", () => {
-      this.#hasEnded = true;
-    });
-    socket.on("end", () => {
-      this.#hasEnded = true;
+    follow(socket, {
+      take: (bytes) => this.#take(bytes),
+      ended: () => {
+        this.#hasEnded = true;
+      },
     });
   }
 
   /** Connects, and waits for the server's `Finished`. */
   static async connect(to: string): Promise<ByHand> {
-    const [host = "", port] = to.split(":");
-    const socket = net.connect({ host, port: Number(port) });
-    await once(socket, "connect");
-    const client = new ByHand(socket);
+    const client = new ByHand(await connected(to));
     client.#sayHello();
     await eventually("the server has said its part", () => client.#isReady);
     return client;
@@ -291,4 +286,22 @@ export function uint(size: number, value: number): Buffer {
 /** Bytes behind their length. */
 export function sized(size: number, bytes: Buffer): Buffer {
   return Buffer.concat([uint(size, bytes.length), bytes]);
+}
+
+/** A TCP connection to `HOST:PORT`. */
+export async function connected(to: string): Promise<net.Socket> {
+  const [host = "", port] = to.split(":");
+  const socket = net.connect({ host, port: Number(port) });
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Tells of what comes, and of the end, in whatever way it comes. */
+export function follow(
+  socket: net.Socket,
+  { take, ended }: { readonly take: (bytes: Buffer) => void; readonly ended: () => void },
+): void {
+  socket.on("data", take);
+  socket.on("error", () => {});
+  for (const event of ["close", "end"]) socket.on(event, ended);
 }

@@ -2,10 +2,9 @@
 // nothing of the server. Its key exchange, of which nothing is to be tried here, goes ahead of its proof by itself.
 
 import { createCipheriv, createDecipheriv, createECDH, randomBytes, sign } from "node:crypto";
-import { once } from "node:events";
-import net from "node:net";
+import type net from "node:net";
 import { eventually } from "./eventually.ts";
-import { hmac, MESSAGE, type ProofOptions, sha256, sized, uint } from "./tls-by-hand.ts";
+import { connected, follow, hmac, MESSAGE, type ProofOptions, sha256, sized, uint } from "./tls-by-hand.ts";
 
 const SERVER_HELLO = 2;
 const SERVER_KEY_EXCHANGE = 12;
@@ -50,20 +49,17 @@ export class ByHand12 {
 
   private constructor(socket: net.Socket) {
     this.#socket = socket;
-    socket.on("data", (bytes: Buffer) => this.#take(bytes));
-    socket.on("error", () => {});
-    for (const event of ["close", "end"])
-      socket.on(event, () => {
+    follow(socket, {
+      take: (bytes) => this.#take(bytes),
+      ended: () => {
         this.#hasEnded = true;
-      });
+      },
+    });
   }
 
   /** Connects, and waits for the server's `ServerHelloDone`. */
   static async connect(to: string): Promise<ByHand12> {
-    const [host = "", port] = to.split(":");
-    const socket = net.connect({ host, port: Number(port) });
-    await once(socket, "connect");
-    const client = new ByHand12(socket);
+    const client = new ByHand12(await connected(to));
     client.#sayHello();
     await eventually("the server has said its part", () => client.#isReady);
     return client;
