@@ -126,7 +126,7 @@ function renderMicro(results: readonly MicroResult[]): string {
     `≤ ${budget} ns ${median <= budget ? "✓" : "✗"}`,
     `${median.toFixed(1)} (${min.toFixed(1)}..${max.toFixed(1)})`,
   ]);
-  return `\`npm run bench:micro\`; each budget stands in the file that measures it.\n\n${renderTable(["what", "budget", "ns"], rows)}`;
+  return `\`npm run bench:micro\`; each budget stands in the file that measures it, for a CPU that nobody shares. Where many are missed at once, by pieces that have nothing in common, it is the machine: measure an older commit beside it before looking for a cause.\n\n${renderTable(["what", "budget", "ns"], rows)}`;
 }
 
 function capital(text: string): string {
