@@ -14,7 +14,7 @@ const KEY_LABELS = ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"];
 export class PemFiles {
   /** Of every file and folder that was looked for, as it was just before: what to watch. */
   readonly stamps = new Map<string, string>();
-  /** Of every file that could be read. Never to be logged: keys are among them. */
+  /** Of every file that could be read and is whole. Never to be logged: keys are among them. */
   readonly texts = new Map<string, string>();
   readonly #files: Pick<Files, "readText" | "list" | "stamp">;
   readonly #report: (path: Path, message: string) => void;
@@ -63,7 +63,7 @@ export class PemFiles {
     return encrypted ? null : (key ?? null);
   }
 
-  /** All of a file; null when it cannot be read. */
+  /** All of a file; null when it cannot be read, or is cut off. */
   text(file: string, path: Path): string | null {
     const known = this.texts.get(file);
     if (known !== undefined) return known;
@@ -71,10 +71,12 @@ export class PemFiles {
     this.stamps.set(file, this.#files.stamp(file));
     try {
       const text = this.#files.readText(file);
-      this.texts.set(file, text);
       // What comes before the cut is whole and would be taken for all: a bundle without some of its authorities.
-      if (text.split("-----BEGIN ").length !== text.split("-----END ").length)
+      if (text.split("-----BEGIN ").length !== text.split("-----END ").length) {
         this.#report(path, `${file}: ends in the middle of a PEM block: it is being written, or was cut off`);
+        return null;
+      }
+      this.texts.set(file, text);
       return text;
     } catch (error) {
       this.#report(path, messageOf(error));
