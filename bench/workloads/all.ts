@@ -3,7 +3,7 @@ import { mtlsDown, mtlsUp, originateDown, originateUp, tcpDown, tcpMany, tcpUp, 
 import { postgres, redis } from "./databases.ts";
 import { idleMany, idleMutualTls, idlePlain } from "./idle.ts";
 import { mixed } from "./mixed.ts";
-import { pingAlone, pingBeside } from "./ping.ts";
+import { pingAlone, pingBeside, pingBesideSteady } from "./ping.ts";
 import {
   handshakes,
   keepAlive,
@@ -33,6 +33,7 @@ export const WORKLOADS: readonly Workload[] = [
   originateHandshakes,
   pingAlone,
   pingBeside,
+  pingBesideSteady,
   idlePlain,
   idleMutualTls,
   idleMany,
