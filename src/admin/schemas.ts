@@ -130,6 +130,11 @@ const CertificateStatus = describes<status.CertificateStatus>()(
     not_before: time,
     not_after: time,
     days_left: z.number(),
+    renewal: z
+      .enum(["in_time", "due", "overdue"])
+      .describe(
+        "Due with a quarter of its life left or a week, whichever is less; overdue with a tenth or a day, and once it has expired.",
+      ),
   }),
 );
 

@@ -9,8 +9,6 @@ import { type Column, table } from "./table.ts";
 /** Rows of one list; what is beyond is counted. */
 const MOST_ROWS = 20;
 const LABEL_COLUMNS = 14;
-/** Certificates that end before are told in capitals: time enough to act, and those that live for a week only have been renewed by then. */
-export const SOON_DAYS = 3;
 const WORKER_COLUMNS = columns("WORKER", "PID", "STATE", "GENERATION", ">UP", ">RESTARTS", ">CONNECTIONS", ">LAG");
 const LISTENER_COLUMNS = columns("LISTENER", "ADDRESS", ">CONNECTIONS", ">SINCE START", ">FAILED", ">UP", ">DOWN");
 const ENDPOINT_COLUMNS = columns("BACKEND", "ENDPOINT", ">CONNECTIONS", ">SINCE START", ">CONNECT FAILURES", "HEALTH");
@@ -166,19 +164,25 @@ function expiryRows({ certificates }: Status): readonly string[] {
   const soonest = certificates.toSorted((a, b) => a.days_left - b.days_left);
   const [first] = soonest;
   if (first === undefined) return [];
-  const urgent = soonest.filter(({ days_left }) => days_left < SOON_DAYS);
+  const urgent = soonest.filter(needsRenewal);
   return folded(
     (urgent.length > 0 ? urgent : [first]).map((each) => row("", expiryOf(each))),
     row("", ""),
   );
 }
 
+/** Whether somebody has to see to it. */
+export function needsRenewal({ renewal }: CertificateStatus): boolean {
+  return renewal !== "in_time";
+}
+
 /** `/etc/bunnel/edge.pem (listener edge) ends in 30 days`; in capitals when somebody has to see to it. */
-export function expiryOf({ file, subject, days_left, used_by, role }: CertificateStatus): string {
+export function expiryOf(certificate: CertificateStatus): string {
+  const { file, subject, days_left, used_by, role } = certificate;
   const what = `${role === "certificate" ? "" : `${role.replace("_", " ")} `}${file === "" ? subject : file} (${used_by})`;
   if (days_left < 0) return `${what} HAS EXPIRED`;
   const left = days_left < 1 ? "less than a day" : counted(Math.floor(days_left), "day");
-  return `${what} ${days_left < SOON_DAYS ? "EXPIRES IN" : "ends in"} ${left}`;
+  return `${what} ${needsRenewal(certificate) ? "EXPIRES IN" : "ends in"} ${left}`;
 }
 
 function isInOrder({ connect_failures_total, health, reason, ejected_until }: EndpointStatus): boolean {

@@ -1,11 +1,11 @@
-// Says ahead of time that a certificate or a revocation list is about to expire: 30 days, 7 days and 1 day before, and when it has. One that does
-// not live long enough for any of these is told of when a quarter of its life is left, for it should have been renewed by then.
+// Says ahead of time that a certificate or a revocation list is about to expire: when its renewal is due and when it is overdue (a week and a day
+// before, or less for one with a short life), and when it has expired. Of one that lives for months it tells a month before, too.
 
 import type { Log } from "../telemetry/log.ts";
 import type { Expiring } from "./findings.ts";
+import { DAY_MS, dueAheadMs, overdueAheadMs, type Validity } from "./renewal.ts";
 
-const DAY_MS = 86_400_000;
-const AHEAD_MS: readonly number[] = [30 * DAY_MS, 7 * DAY_MS, DAY_MS];
+const MONTH_MS = 30 * DAY_MS;
 
 /** Tells of each once for each stage that it has come to. */
 export class ExpiryWatch {
@@ -41,10 +41,9 @@ export class ExpiryWatch {
 }
 
 /** How long before the end to tell, the latest moment first. */
-function stagesOf({ notBeforeMs, notAfterMs }: Expiring): readonly number[] {
-  const lifetimeMs = notAfterMs - notBeforeMs;
-  const ahead = AHEAD_MS.filter((aheadMs) => 2 * aheadMs <= lifetimeMs);
-  return [0, ...(ahead.length > 0 ? ahead.toReversed() : [lifetimeMs / 4])];
+function stagesOf(validity: Validity): readonly number[] {
+  const isLong = validity.notAfterMs - validity.notBeforeMs >= 2 * MONTH_MS;
+  return [0, overdueAheadMs(validity), dueAheadMs(validity), ...(isLong ? [MONTH_MS] : [])];
 }
 
 function keyOf({ what, file, subject, notAfterMs }: Expiring): string {

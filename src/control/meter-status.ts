@@ -11,9 +11,8 @@ import {
 import type { BackendSpec, ListenerSpec, PolicySpec } from "../snapshot/snapshot.ts";
 import type { BackendStatus, CertificateStatus, ListenerStatus, PolicyStatus } from "../snapshot/status.ts";
 import { CLOSE_REASON_NAMES, HANDSHAKE_RESULTS } from "../telemetry/outcomes.ts";
+import { DAY_MS, renewalOf } from "./renewal.ts";
 import type { ServedCertificate } from "./served-certificates.ts";
-
-const DAY_MS = 86_400_000;
 
 type Bytes = Pick<ListenerStatus, "bytes_up" | "bytes_down">;
 const NO_BYTES: Bytes = { bytes_up: 0, bytes_down: 0 };
@@ -82,10 +81,8 @@ export function policyStatus(meters: Meters, { name, mode, meter }: PolicySpec):
 }
 
 /** What ends when, as of a moment in ms since 1970. */
-export function certificateStatus(
-  { usedBy, role, file, subject, names, notBeforeMs, notAfterMs }: ServedCertificate,
-  nowMs: number,
-): CertificateStatus {
+export function certificateStatus(certificate: ServedCertificate, nowMs: number): CertificateStatus {
+  const { usedBy, role, file, subject, names, notBeforeMs, notAfterMs } = certificate;
   return {
     used_by: usedBy,
     role,
@@ -95,5 +92,6 @@ export function certificateStatus(
     not_before: new Date(notBeforeMs).toISOString(),
     not_after: new Date(notAfterMs).toISOString(),
     days_left: Math.floor(((notAfterMs - nowMs) / DAY_MS) * 10) / 10,
+    renewal: renewalOf(certificate, nowMs),
   };
 }

@@ -121,6 +121,8 @@ export interface CertificateStatus {
   readonly not_after: string;
   /** With one decimal; below 0 when it has ended. */
   readonly days_left: number;
+  /** `due`: with a quarter of its life left, or a week, it should have been replaced. `overdue`: with a tenth, or a day, and from its end on. */
+  readonly renewal: "in_time" | "due" | "overdue";
 }
 
 export interface BackendStatus {

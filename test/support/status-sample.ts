@@ -86,6 +86,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
         not_before: "2026-09-22T01:00:00.000Z",
         not_after: "2026-12-21T01:00:00.000Z",
         days_left: 30,
+        renewal: "in_time",
       },
     ],
     ...changes,

@@ -7,7 +7,7 @@ import { healthOf, usableOf } from "./backends.js";
 import { find, make, setText } from "./dom.js";
 import { inWords } from "./explain.js";
 import { ago, clock, count, duration, rate, some } from "./format.js";
-import { expiryLevel } from "./node-tables.js";
+import { RENEWAL_LEVELS } from "./node-tables.js";
 
 /**
  * @typedef {object} Concern
@@ -72,13 +72,12 @@ export function concernsOf(status, nowMs, silentWorkers) {
       );
   }
   for (const certificate of certificates) {
-    const { days_left, names, subject, used_by, role } = certificate;
-    const level = expiryLevel(certificate);
-    if (level === "good") continue;
+    const { days_left, names, renewal, subject, used_by, role } = certificate;
+    if (renewal === "in_time") continue;
     const inTime = days_left < 1 ? duration(days_left * 86_400_000) : some(Math.floor(days_left), "day");
     const left = days_left < 0 ? "has expired" : `expires in ${inTime}`;
     const text = `The ${role.replace("_", " ")} ${names[0] ?? subject} of ${used_by} ${left}.`;
-    add(level, "certificates", text);
+    add(RENEWAL_LEVELS[renewal], "certificates", text);
   }
   for (const worker of silentWorkers)
     add("bad", "workers", `Worker ${worker} does not answer: it hangs, or is stopped.`);

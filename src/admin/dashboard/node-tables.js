@@ -13,11 +13,8 @@ import { Table } from "./table.js";
 const PEERS_EVERY_MS = 4000;
 const MOST_PEERS = 25;
 const DAY_MS = 86_400_000;
-/** With less than so many days left, and less than such a part of its life, a certificate should have been renewed: as the rules in config/alerts.yaml have it. */
-const EXPIRY = /** @type {const} */ ([
-  { level: "bad", days: 1, part: 1 / 10 },
-  { level: "warn", days: 7, part: 1 / 4 },
-]);
+/** How a certificate is coloured. */
+export const RENEWAL_LEVELS = /** @type {const} */ ({ in_time: "good", due: "warn", overdue: "bad" });
 
 /** States of workers that relay nothing. */
 const BROKEN = ["waiting to restart", "not answering"];
@@ -77,9 +74,9 @@ export function certificatesView() {
       {
         title: "Left",
         kind: "number",
-        text: (certificate) => `${daysText(certificate.days_left)} ${expiryLevel(certificate)}`,
-        paint: (cell, certificate) =>
-          cell.replaceChildren(pill(daysText(certificate.days_left), expiryLevel(certificate))),
+        text: ({ days_left, renewal }) => `${daysText(days_left)} ${renewal}`,
+        paint: (cell, { days_left, renewal }) =>
+          cell.replaceChildren(pill(daysText(days_left), RENEWAL_LEVELS[renewal])),
       },
       {
         title: "Certificate",
@@ -106,16 +103,6 @@ export function certificatesView() {
 function daysText(days) {
   if (days < 0) return "expired";
   return days < 1 ? duration(days * DAY_MS) : `${count(Math.floor(days))} ${days < 2 ? "day" : "days"}`;
-}
-
-/**
- * How near the end of a certificate is: in days, but one that lives for a week only is not always near its end.
- * @param {CertificateStatus} certificate
- */
-export function expiryLevel({ days_left, not_before, not_after }) {
-  const lifetime = (Date.parse(not_after) - Date.parse(not_before)) / DAY_MS;
-  const found = EXPIRY.find(({ days, part }) => days_left < Math.min(days, lifetime * part));
-  return found?.level ?? "good";
 }
 
 /** @returns {(model: Model) => void} */

@@ -3,7 +3,7 @@
 import type { Status } from "../../snapshot/status.ts";
 import { clipped, columnsOf, folded, printable } from "../printable.ts";
 import { age, count, counted, frequency, milliseconds, size } from "../quantities.ts";
-import { expiryOf, SOON_DAYS, secondsSince } from "../status-screen.ts";
+import { expiryOf, needsRenewal, secondsSince } from "../status-screen.ts";
 import { table } from "../table.ts";
 import type { TerminalSize } from "../terminal.ts";
 import { type Choice, type Extent, filterOf } from "./keys.ts";
@@ -124,7 +124,7 @@ function problemsOf(status: Status): readonly string[] {
       found.push(`WORKER ${worker.worker} IS AT GENERATION ${worker.generation}`);
   if (config.certificate_problems.length > 0)
     found.push(`CERTIFICATES NOT AS THEY LIE ON THE DISK: ${withMore(config.certificate_problems)}`);
-  return [...found, ...certificates.filter(({ days_left }) => days_left < SOON_DAYS).map(expiryOf)];
+  return [...found, ...certificates.filter(needsRenewal).map(expiryOf)];
 }
 
 /** Tabs, head and rows; of the first view also the backends, if there is room. */

@@ -110,9 +110,9 @@ test("what has gone wrong since the start, and certificates that end soon, the s
   const text = screen({
     certificates: [
       certificate,
-      { ...certificate, file: "ca.pem", role: "authority", days_left: 2.9 },
-      { ...certificate, file: "", subject: "CN=old", days_left: -0.1 },
-      { ...certificate, file: "today.pem", days_left: 0.4 },
+      { ...certificate, file: "ca.pem", role: "authority", days_left: 2.9, renewal: "due" },
+      { ...certificate, file: "", subject: "CN=old", days_left: -0.1, renewal: "overdue" },
+      { ...certificate, file: "today.pem", days_left: 0.4, renewal: "overdue" },
     ],
     listeners: [
       { ...listener, closed: { completed: 10, policy_denied: 3, no_route: 4 }, bytes_up: 1_250_000, bytes_down: 999 },

@@ -297,6 +297,7 @@ test("what is wrong stands above the table, in capitals, and is cut short", () =
         not_before: "2026-09-01T00:00:00.000Z",
         not_after: "",
         days_left: 2.2,
+        renewal: "due",
       },
     ],
   };

@@ -74,9 +74,9 @@ describe("a certificate is told of", () => {
     expect(toldAt(44 * DAY_MS)).toEqual([7 * DAY_MS, DAY_MS, 0]);
   });
 
-  test("when a quarter of its life is left, where it lives for hours", () => {
-    watch.replace([certificate(24 * HOUR_MS)]);
-    expect(toldAt(23 * HOUR_MS)).toEqual([6 * HOUR_MS, 0]);
+  test("when a quarter and a tenth of its life are left, where it lives for hours", () => {
+    watch.replace([certificate(20 * HOUR_MS)]);
+    expect(toldAt(19 * HOUR_MS)).toEqual([5 * HOUR_MS, 2 * HOUR_MS, 0]);
     expect(lines[0]?.fields.days_left).toBe(0.2);
   });
 

@@ -1,13 +1,10 @@
 // What the page makes of the events of the daemon, without a browser.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { concernsOf } from "../../../../src/admin/dashboard/attention.js";
 import { explain, why } from "../../../../src/admin/dashboard/explain.js";
 import { bytes, clock, duration, rate } from "../../../../src/admin/dashboard/format.js";
 import { CLOSES_LENGTH, Model } from "../../../../src/admin/dashboard/model.js";
-import { expiryLevel } from "../../../../src/admin/dashboard/node-tables.js";
 import type { Tick } from "../../../../src/admin/tick.ts";
 import type { CloseLine } from "../../../../src/snapshot/inspection.ts";
 import type { Status } from "../../../../src/snapshot/status.ts";
@@ -129,7 +126,7 @@ test("what needs attention is named, the worst first", () => {
   const status = statusWith({
     config: { ...statusWith().config, last_reload_ok: false, last_reload_problems: ["a.yaml:1:1: wrong"] },
     backends: [{ ...backend, endpoints: backend.endpoints.map((each) => ({ ...each, ...down }) as typeof each) }],
-    certificates: certificate === undefined ? [] : [{ ...certificate, days_left: 5 }],
+    certificates: certificate === undefined ? [] : [{ ...certificate, days_left: 5, renewal: "due" }],
   });
   const concerns = concernsOf(status, START_MS, [4]);
   expect(concerns.map(({ level }) => level)).toEqual(["bad", "bad", "bad", "warn"]);
@@ -142,25 +139,6 @@ test("what needs attention is named, the worst first", () => {
   expect(
     concernsOf({ ...calm, config: { ...calm.config, last_reload_ok: true, certificate_problems: [] } }, START_MS, []),
   ).toEqual([]);
-});
-
-test("a certificate is coloured when the alert rules would tell of it", () => {
-  const rules = readFileSync(join(import.meta.dir, "../../../../config/alerts.yaml"), "utf8");
-  const limits = [...rules.matchAll(/not_before_timestamp_seconds\) \/ (\d+), ([\d *]+)\)/g)].map(
-    ([, part, seconds]) => ({
-      part: 1 / Number(part),
-      days: (seconds ?? "").split("*").reduce((product, factor) => product * Number(factor), 1) / 86_400,
-    }),
-  );
-  expect(limits.length).toBe(2);
-  const [certificate] = statusWith().certificates;
-  if (certificate === undefined) throw new Error("the sample has no certificate");
-  for (const lifetime of [7, 14, 90, 365]) {
-    const not_after = new Date(Date.parse(certificate.not_before) + lifetime * 86_400_000).toISOString();
-    const [soon = 0, now = 0] = limits.map(({ part, days }) => Math.min(days, lifetime * part));
-    const levelAt = (days_left: number) => expiryLevel({ ...certificate, not_after, days_left });
-    expect([soon, soon - 0.01, now, now - 0.01, -0.1].map(levelAt)).toEqual(["good", "warn", "warn", "bad", "bad"]);
-  }
 });
 
 test("lines and spans that are dropped while the page is open need attention", () => {
