@@ -15,14 +15,14 @@ import { renderTable } from "./tables.ts";
 export type Verdict = "better" | "worse" | "within the noise" | "too few rounds" | "busy machine";
 
 /** The contender that values are divided by, so that a machine that became slower as a whole does not look like a change. */
-export const REFERENCE = "haproxy";
+const REFERENCE = "haproxy";
 /** With fewer, least and greatest say nothing of the spread. */
-export const ROUNDS_NEEDED = 3;
+const ROUNDS_NEEDED = 3;
 /** Smaller differences of the medians are no verdict, however small the spreads are by luck. */
-export const LEAST_DIFFERENCE = 0.03;
+const LEAST_DIFFERENCE = 0.03;
 
 /** The rule in words. */
-export const COMPARE_RULE =
+const COMPARE_RULE =
   `Better or worse is said only when the medians differ by more than both spreads (greatest less least) and by more than ${100 * LEAST_DIFFERENCE} %, ` +
   `with at least ${ROUNDS_NEEDED} rounds on each side and neither workload marked as busy. A figure is compared by its ratio to ${REFERENCE} of the same ` +
   "round where both runs have one, and by itself otherwise.";

@@ -5,7 +5,7 @@ import type { Processes } from "./processes.ts";
 import type { Run } from "./results.ts";
 
 /** Where runs are kept. */
-export const HISTORY = join(import.meta.dir, "history");
+const HISTORY = join(import.meta.dir, "history");
 const UNFINISHED = join(import.meta.dir, "results/unfinished.json");
 
 /** Keeps a run and gives its path. */

@@ -80,7 +80,7 @@ interface RoundOptions {
 }
 
 /** Below it there is no spread to speak of. */
-export const ROUNDS_AT_LEAST = 3;
+const ROUNDS_AT_LEAST = 3;
 const WARM_UP_SCALE = 0.25;
 const YARDSTICK_BYTES = 1024 ** 3;
 const YARDSTICK_LIMIT_SECONDS = 30;

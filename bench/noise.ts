@@ -4,9 +4,9 @@
 import { type MachineTicks, machineTicks, ownTicks } from "./measure.ts";
 
 /** Shares of all CPU time, and the drift of the yardstick, above which a round is busy. */
-export const NOISE_LIMITS = { others: 0.05, stolen: 0.02, drift: 0.15 } as const;
+const NOISE_LIMITS = { others: 0.05, stolen: 0.02, drift: 0.15 } as const;
 /** A workload is busy when more than this share of its rounds is. */
-export const BUSY_ROUNDS_LIMIT = 1 / 3;
+const BUSY_ROUNDS_LIMIT = 1 / 3;
 
 /** What a round was disturbed by. */
 export interface Noise {

@@ -10,7 +10,7 @@ import { type Route, route } from "./route.ts";
  * What the page may do: load what comes from here, and nothing else. No script or style stands in the page itself, so that text of strangers (SNI,
  * names in certificates) could not become one even by a mistake of ours.
  */
-export const DASHBOARD_POLICY =
+const DASHBOARD_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -12,6 +12,6 @@ export function unreachable(value: never): never {
 }
 
 /** A broken invariant: a bug in bunnel, never the fault of a peer or an operator. */
-export class AssertionError extends Error {
+class AssertionError extends Error {
   override readonly name = "AssertionError";
 }

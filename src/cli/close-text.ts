@@ -30,14 +30,14 @@ export function pathOf(close: CloseLine): string {
 }
 
 /** Reason with its meaning, then what is known beyond it: detail, rule, attempts, names. */
-export function verdictOf(close: CloseLine): readonly string[] {
+function verdictOf(close: CloseLine): readonly string[] {
   const reason = text(close, "close_reason");
   const meaning = meaningOf(reason);
   return [meaning === "" ? reason : `${reason}: ${meaning.replace(/\.$/, "")}`, ...causesOf(close), ...namesOf(close)];
 }
 
 /** The meaning of a close reason in a sentence; "" of one that this version does not know. */
-export function meaningOf(reason: string): string {
+function meaningOf(reason: string): string {
   return isReason(reason) ? CLOSE_REASONS[reason].meaning : "";
 }
 

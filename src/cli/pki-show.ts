@@ -30,7 +30,7 @@ export async function pkiShow(io: PkiIo, paths: readonly string[]): Promise<numb
 }
 
 /** The lines of `pki show` for one certificate, under a heading that says where it was found. `signer` says who signed it. */
-export function describeCertificate(
+function describeCertificate(
   { place, summary }: Pick<FoundCertificate, "place" | "summary">,
   { signer, nowMs }: { readonly signer: string; readonly nowMs: number },
 ): string[] {

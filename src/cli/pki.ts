@@ -45,7 +45,7 @@ export interface PkiIssueOptions {
 }
 
 /** Makes an authority in a directory. Exit code: 0, 1 (it exists, cannot be written), 2 (an option is malformed). */
-export function pkiInit(io: PkiIo, options: PkiInitOptions): Promise<number> {
+function pkiInit(io: PkiIo, options: PkiInitOptions): Promise<number> {
   return reporting(io, async () => {
     const { dir } = options;
     const lifetimeMs = parsedLifetime(options.lifetime);
@@ -60,7 +60,7 @@ export function pkiInit(io: PkiIo, options: PkiInitOptions): Promise<number> {
 }
 
 /** Issues a certificate from a directory's authority. Exit code: 0, 1 (no authority, files in the way), 2 (a malformed name). */
-export function pkiIssue(io: PkiIo, options: PkiIssueOptions): Promise<number> {
+function pkiIssue(io: PkiIo, options: PkiIssueOptions): Promise<number> {
   return reporting(io, async () => {
     const { dir, out = dir, name } = options;
     if (!/^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(name) || name === AUTHORITY)

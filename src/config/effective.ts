@@ -7,7 +7,7 @@ import { type ListenerConfig, type RouteConfig, TLS_DEFAULTS, type TlsConfig } f
 /** The policy name that lets everyone through. No policy can be called so. */
 export const ANYONE = "any";
 /** Name of the route that `backend: NAME` on a listener stands for. */
-export const DEFAULT_ROUTE = "default";
+const DEFAULT_ROUTE = "default";
 
 /** A route and where it was written. */
 export interface PlacedRoute {

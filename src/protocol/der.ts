@@ -174,7 +174,7 @@ export function decodeText(tag: number, content: Uint8Array): string | null {
  * Unix time in ms of a UTCTime or GeneralizedTime in the one form that RFC 5280, 4.1.2.5 allows for each: with seconds, without
  * fraction, in UTC. NaN otherwise. A GeneralizedTime before 2050 is read although a CA must not write one: it is unambiguous.
  */
-export function decodeTime(tag: number, content: Uint8Array): number {
+function decodeTime(tag: number, content: Uint8Array): number {
   const yearDigits = tag === TAG.UTC_TIME ? 2 : 4;
   const isTime = tag === TAG.UTC_TIME || tag === TAG.GENERALIZED_TIME;
   if (!isTime || content.length !== yearDigits + 11 || content[yearDigits + 10] !== 0x5a) return Number.NaN;

@@ -1,5 +1,4 @@
-// Patterns for names, as routes and policies have them: server names, DNS and URI SANs, the texts of a subject. They are
-// deliberately weaker than regular expressions: a wildcard stands for whole labels or whole path segments, none matches
+// Patterns for names, as routes and policies have them: server names, DNS and URI SANs. They are deliberately weaker than regular expressions: a wildcard stands for whole labels or whole path segments, none matches
 // everything by accident, and matching is one pass over the name.
 //
 // The wildcards are ghostunnel's, with one difference: its `spiffe://prod/**` also matches `spiffe://production/x`, since it
@@ -94,16 +93,6 @@ export function compileUriPattern(pattern: string): NamePattern | string {
   const problem = segmentsProblem(segments);
   if (problem !== "") return `"${pattern}" ${problem}`;
   return { text: pattern, matches: (name) => standsAt(name, 0, lower) && matchesPath(name, lower.length, segments) };
-}
-
-/**
- * Exactly this text, byte for byte: a common name or an organizational unit, whose parts mean nothing that a wildcard could
- * stand for. A `*` is an error, since whoever writes one expects more of it. Answers a string that says what is wrong otherwise.
- */
-export function compileTextPattern(pattern: string): NamePattern | string {
-  if (pattern === "") return "an empty text would match nothing that a certificate should hold";
-  if (pattern.includes("*")) return `"${pattern}" has a wildcard, but these texts are compared exactly`;
-  return { text: pattern, matches: (name) => name === pattern };
 }
 
 function isCatchAll(pattern: string): boolean {

@@ -16,7 +16,7 @@ export const MAX_SLOTS = 65_536;
 export const DAEMON_SLOT = MAX_SLOTS - 1;
 
 /** What is counted for each slot beside its active connections; it only ever grows. */
-export const TRAFFIC = ["opened", "failed"] as const;
+const TRAFFIC = ["opened", "failed"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
 /** As what lines of the access log that were dropped are counted, in the column of the daemon. */

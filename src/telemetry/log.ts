@@ -24,7 +24,7 @@ export function createLog({ level, format }: LogOptions, fields: Readonly<Record
 }
 
 /** `12:00:00.000 WARN  message key=value …` of a line of pino's JSON. */
-export function prettyLine(line: string): string {
+function prettyLine(line: string): string {
   const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(Number(time)).toISOString().slice(11, 23);
   const name = (pino.levels.labels[Number(level)] ?? "?").toUpperCase().padEnd(5);

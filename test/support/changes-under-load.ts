@@ -9,11 +9,11 @@ import { eventually } from "./eventually.ts";
 import { unusedPort } from "./servers.ts";
 import type { Summary } from "./steady-load/report.ts";
 import { SteadyLoad, startEchoes } from "./steady-load.ts";
+import { UPGRADED } from "./supervised.ts";
 import { endNow, workersOf } from "./worker-processes.ts";
 
 const ENDPOINTS = 4;
 const RELOADED = "config reloaded";
-const UPGRADED = "upgraded: another process serves now, and this one finishes what it has";
 /** How long one change may take. */
 const CHANGE_MS = 15_000;
 

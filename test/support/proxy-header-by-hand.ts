@@ -11,7 +11,7 @@ export const CERT_CONN = 2;
 export const CERT_SESS = 4;
 
 /** The TLVs in some bytes: type, two bytes of length, value. */
-export function tlvsIn(bytes: Buffer): Map<number, Buffer> {
+function tlvsIn(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
   let at = 0;
   while (at < bytes.length) {

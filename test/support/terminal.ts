@@ -97,7 +97,7 @@ export class TerminalProgram implements AsyncDisposable {
 }
 
 /** What is on a screen after what was written to it. */
-export class Screen {
+class Screen {
   columns: number;
   rows: number;
   isAlternate = false;

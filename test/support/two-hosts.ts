@@ -105,7 +105,7 @@ export class Host {
 }
 
 /** What somebody types into a terminal of a host, and what they see. */
-export class Shell implements Disposable {
+class Shell implements Disposable {
   readonly #child: Child;
   #typed = 0;
 

@@ -6,7 +6,7 @@ import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import type { Http, HttpServer, HttpServerTls, ServeHttpOptions } from "../http.ts";
 import { fetch } from "../node/http-client.ts";
-import { pathBeside } from "../node/listening.ts";
+import { temporarySocketPath } from "../node/listening.ts";
 import { cannotListen } from "./bound.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
@@ -61,7 +61,7 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
     throw cannotListen(address, "EADDRINUSE");
   // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
   // with its mode, and in front of nobody's eyes.
-  const temporary = pathBeside(path, process.pid);
+  const temporary = temporarySocketPath(path, process.pid);
   const server = start(options, { unix: temporary, idleTimeout: UNIX_IDLE_TIMEOUT_SECONDS });
   let file: string;
   try {

@@ -255,7 +255,7 @@ export function openPipe(bytes: number): { readonly readEnd: number; readonly wr
 }
 
 /** What a call found when it moved nothing: it would have had to wait. */
-export const WOULD_WAIT = -1;
+const WOULD_WAIT = -1;
 /** The same: one of the two descriptors is broken. */
 export const BROKEN = -2;
 

@@ -11,7 +11,7 @@ import type { Address, ListenAddress } from "../../base/address.ts";
 import { formatAddress } from "../../base/address.ts";
 import { codeOf, messageOf, ProxyError } from "../../base/errors.ts";
 import { refresh } from "../node/clock.ts";
-import { cannotListen as cannotListenAt, pathBeside } from "../node/listening.ts";
+import { cannotListen as cannotListenAt, temporarySocketPath } from "../node/listening.ts";
 import type { BoundSocket, ListeningSocket, ListenOptions } from "../runtime.ts";
 import { deno } from "./deno-api.ts";
 import { DenoSocket } from "./socket.ts";
@@ -76,12 +76,12 @@ export function socketPath(path: string): string {
 }
 
 /** Puts a socket file in its place, from where `listenAt` binds it: node:net removes the path that it has bound, whoever's it is by then. */
-export function placeFile(path: string, listenAt: (path: string) => void): string {
+function placeFile(path: string, listenAt: (path: string) => void): string {
   if (path.startsWith("@")) {
     listenAt(socketPath(path));
     return "";
   }
-  const temporary = pathBeside(path, deno.pid);
+  const temporary = temporarySocketPath(path, deno.pid);
   listenAt(temporary);
   renameSync(temporary, path);
   return fileAt(path);

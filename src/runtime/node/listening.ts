@@ -23,7 +23,7 @@ export function cannotListen(address: Address, code: string, advice = ADVICE[cod
 }
 
 /** Where this process makes a socket file: beside its path, as rename(2) wants it, and no longer than the kernel allows. */
-export function pathBeside(path: string, pid: number): string {
+export function temporarySocketPath(path: string, pid: number): string {
   const beside = `${path}.${pid}`;
   return Buffer.byteLength(beside) <= UNIX_PATH_MAX_BYTES ? beside : `${dirname(path)}/.${pid.toString(36)}`;
 }

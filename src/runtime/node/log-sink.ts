@@ -38,7 +38,7 @@ export class DescriptorFile implements LogFile {
 }
 
 /** A sink on a descriptor. */
-export class DescriptorSink implements LogSink {
+class DescriptorSink implements LogSink {
   droppedLines = 0;
   #descriptor: number;
   /** For looking at the end of a file; -1 where the target is none, or may not be read. */

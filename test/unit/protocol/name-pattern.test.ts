@@ -1,11 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import {
-  compileDnsPattern,
-  compileTextPattern,
-  compileUriPattern,
-  type NamePattern,
-} from "../../../src/protocol/name-pattern.ts";
+import { compileDnsPattern, compileUriPattern, type NamePattern } from "../../../src/protocol/name-pattern.ts";
 
 const KELVIN = "\u212A";
 
@@ -175,16 +170,8 @@ describe("compileUriPattern", () => {
   });
 });
 
-describe("compileTextPattern", () => {
-  test("is exact", () => expectMatches(compileTextPattern("Web 1"), ["Web 1"], ["web 1", "Web 1 ", "", "Web"]));
-
-  test.each(["", "*", "web-*"])("%p is refused", (pattern) =>
-    expect(typeof compileTextPattern(pattern)).toBe("string"),
-  );
-});
-
 test("no text throws, as a pattern or as a name", () => {
-  const compilers = [compileDnsPattern, compileUriPattern, compileTextPattern];
+  const compilers = [compileDnsPattern, compileUriPattern];
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (pattern, name) => {
       for (const compile of compilers) {
