@@ -24,7 +24,7 @@ import { createLog, type Log } from "../telemetry/log.ts";
 import { watchLoopLag } from "../telemetry/loop-lag.ts";
 import { AccessLogOutput } from "./access-log-output.ts";
 import { EXIT_BAD_CONFIG } from "./check.ts";
-import { Daemon } from "./daemon.ts";
+import { Daemon, type Succession } from "./daemon.ts";
 import type { Quickstart } from "./quickstart.ts";
 import { reopenLog } from "./reopen-log.ts";
 import { Spans } from "./spans.ts";
@@ -207,7 +207,7 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
   // Before any process is started: it would be handed the variables that tell of the manager.
   const manager = runtime.serviceManager;
   const shared = shareState(runtime, inheritance);
-  const { counts, memory } = shared;
+  const { counts } = shared;
   const { snapshot } = compiled;
   health = new HealthChecks({ runtime, log, states: counts.states, before: inheritance?.slots.values() ?? [] });
   // Before anybody relays: an endpoint may have to be probed before it is used.
@@ -239,15 +239,8 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
       accepting,
       ...shared,
     });
-    const { processes } = runtime;
-    const pid = processes?.pid ?? 0;
-    const args = ["run", ...(options.config === undefined ? [] : ["-c", options.config]), "--take-over"];
-    // As the first process of a container we would take in our own orphans, and end the container when we end.
-    const start = { args, environment: manager?.environment ?? {}, isOrphan: manager !== null && pid !== 1 };
-    const succession =
-      processes !== null && memory !== null
-        ? { processes, commandLine: runtime.commandLine, ...start, ...shared, memory }
-        : null;
+    const pid = runtime.processes?.pid ?? 0;
+    const succession = successionOf(runtime, options, shared);
     const notices = new ServiceNotices({ manager, log, isHealthy: (): boolean => daemon.isWell });
     const { output } = config.access_log;
     const served = plane;
@@ -268,6 +261,17 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
     if (!isHeir) plane?.abort();
     throw thrown;
   }
+}
+
+/** How a successor would be started; null where there cannot be one. */
+function successionOf(runtime: Runtime, { config }: RunOptions, shared: Shared): Succession | null {
+  const { processes, commandLine, serviceManager: manager } = runtime;
+  const { memory, sockets } = shared;
+  if (processes === null || memory === null) return null;
+  const args = ["run", ...(config === undefined ? [] : ["-c", config]), "--take-over"];
+  // The first process of a container adopts orphans itself, and the container ends with it.
+  const isOrphan = manager !== null && processes.pid !== 1;
+  return { processes, commandLine, args, environment: manager?.environment ?? {}, isOrphan, memory, sockets };
 }
 
 interface Read {

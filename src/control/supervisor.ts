@@ -1,5 +1,5 @@
-// The control plane's side of several processes: it keeps the queues, decides by which snapshot everybody goes, and replaces workers that end.
-// It relays nothing, so whatever kills a worker leaves the queues, the counts and the other workers as they are.
+// The control plane's side of several processes: it keeps the listening sockets, decides which snapshot is in force, and replaces workers that end.
+// It relays nothing, so whatever kills a worker leaves the listening sockets, the counts and the other workers as they are.
 
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { LogFile } from "../runtime/logs.ts";
@@ -14,15 +14,15 @@ import type { DataPlane } from "./data-plane.ts";
 import type { ListeningSockets } from "./listening-sockets.ts";
 import { type WorkerEnd, type WorkerPatience, WorkerProcess } from "./worker-process.ts";
 
-/** A worker that has lived for so long did not die of its start: its successor is started at once. */
+/** A worker that has lived for this long did not die of its start: its replacement is started at once. */
 const STEADY_MS = 10_000;
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 30_000;
-/** Waiting for so long for the next start is called a crash loop. */
+/** From this delay before the next start on, the log says that the worker is in a crash loop. */
 const LOOP_WAIT_MS = 1000;
-/** How long a worker that drains is waited for to say so. */
+/** How long `stopped` waits for workers to confirm that they drain. */
 const STOP_MS = 1000;
-/** What a worker is given beyond the drain time-out before it is killed. */
+/** How long after the drain timeout a worker that is still there is killed. */
 const DRAIN_GRACE_MS = 5000;
 
 /** What does not change while the supervisor runs. */
@@ -37,13 +37,13 @@ export interface SupervisorOptions {
   readonly settings: WorkerSettings;
   readonly workers: number;
   readonly snapshot: Snapshot;
-  /** Whether the queues are a predecessor's too, until it lets go. */
+  /** Whether a predecessor still accepts from the same listening sockets. */
   readonly shared: boolean;
   readonly patience?: WorkerPatience;
 }
 
-/** A place for a worker: whoever takes it has the same number. */
-interface Place {
+/** What outlives a worker process: its number, and how the starts of its processes have gone. */
+interface Seat {
   readonly worker: number;
   holder: WorkerProcess | null;
   /** Of the table of counts; 0 = none. */
@@ -57,14 +57,14 @@ interface Place {
 /** Workers, and what they have in common. */
 export class Supervisor implements DataPlane {
   readonly #options: SupervisorOptions;
-  readonly #places: Place[];
-  /** Processes that finish while another one has their place. */
-  readonly #leaving = new Map<WorkerProcess, { readonly place: Place; readonly row: number }>();
+  readonly #seats: Seat[];
+  /** Processes that only finish their connections: their seat is another one's, or gone. */
+  readonly #leaving = new Map<WorkerProcess, { readonly seat: Seat; readonly row: number }>();
   listening: DataPlane["listening"] = [];
   #snapshot: Snapshot;
   #restarts = 0;
   #state: "starting" | "serving" | "ending" = "starting";
-  /** Another daemon has the queues too. */
+  /** Another daemon accepts from the same listening sockets, for as long as an upgrade takes. */
   #shared: boolean;
   #aborted = 0;
   readonly #killing: ReturnType<typeof setTimeout>[] = [];
@@ -74,19 +74,19 @@ export class Supervisor implements DataPlane {
     this.#options = options;
     this.#snapshot = options.snapshot;
     this.#shared = options.shared;
-    this.#places = Array.from({ length: options.workers }, (_, index) => newPlace(index + 1));
+    this.#seats = Array.from({ length: options.workers }, (_, index) => newSeat(index + 1));
   }
 
-  /** Opens the queues and starts the workers. Rejects with a ProxyError when a listener cannot be had or a worker does not come up. */
+  /** Opens the listening sockets and starts the workers. Rejects with a ProxyError when a socket cannot be opened or a worker does not start. */
   async start(): Promise<void> {
     const { sockets } = this.#options;
     const opened = sockets.open(this.#snapshot.listeners);
     this.listening = sockets.addressesOf(this.#snapshot.listeners);
     try {
-      await Promise.all(this.#places.map((place) => this.#startWorker(place).ready));
+      await Promise.all(this.#seats.map((seat) => this.#startWorker(seat).ready));
       this.#state = "serving";
     } catch (thrown) {
-      // A predecessor goes on: whom its clients have come to already finishes them, as any worker does that loses its supervisor.
+      // A predecessor keeps serving. A worker of ours that has accepted clients of its finishes them, as any worker does that loses its supervisor.
       for (const holder of this.#all()) if (!this.#shared || holder.state === "starting") holder.kill();
       sockets.forget(opened);
       throw new ProxyError("EWORKER", `a worker does not start: ${messageOf(thrown)}`);
@@ -103,19 +103,19 @@ export class Supervisor implements DataPlane {
 
   get workers(): readonly WorkerStatus[] {
     const { counts } = this.#options;
-    const status = (place: Place, holder: WorkerProcess | null, row: number): WorkerStatus => ({
-      worker: place.worker,
+    const status = (seat: Seat, holder: WorkerProcess | null, row: number): WorkerStatus => ({
+      worker: seat.worker,
       pid: holder?.pid ?? 0,
       state: holder?.shownState ?? "waiting to restart",
       generation: holder?.generation ?? 0,
       uptime_s: holder === null ? 0 : Math.round((Date.now() - holder.startedMs) / 1000),
-      restarts: place.restarts,
+      restarts: seat.restarts,
       connections: row === 0 ? 0 : counts.held(row, DAEMON_SLOT),
       event_loop_lag_ms: row === 0 ? 0 : counts.lagMs(row),
     });
     return [
-      ...this.#places.map((place) => status(place, place.holder, place.row)),
-      ...[...this.#leaving].map(([holder, { place, row }]) => status(place, holder, row)),
+      ...this.#seats.map((seat) => status(seat, seat.holder, seat.row)),
+      ...[...this.#leaving].map(([holder, { seat, row }]) => status(seat, holder, row)),
     ];
   }
 
@@ -126,7 +126,7 @@ export class Supervisor implements DataPlane {
     const asked = this.#all();
     const answers = await Promise.all(asked.map((holder) => holder.prepare(snapshot, queues)));
     const problem = answers.find((answer) => answer !== null && answer !== "");
-    // One that ends meanwhile is no word against the snapshot; all of them may well be.
+    // A worker that ends meanwhile does not speak against the snapshot; if all of them end, it may be the reason.
     const isAnswered = asked.length === 0 || answers.includes("");
     if (problem !== undefined || !isAnswered) {
       for (const holder of asked) holder.abandon();
@@ -135,7 +135,7 @@ export class Supervisor implements DataPlane {
     }
     this.#snapshot = snapshot;
     for (const holder of asked) holder.commit();
-    // Whoever was started meanwhile was given the snapshot of before.
+    // A worker that was started meanwhile was given the previous snapshot.
     const late = this.#all().filter((holder) => !asked.includes(holder));
     await Promise.all(late.map((holder) => this.#bringUpToDate(holder, queues)));
     if (this.#state === "ending") {
@@ -147,17 +147,17 @@ export class Supervisor implements DataPlane {
     this.listening = sockets.addressesOf(snapshot.listeners);
   }
 
-  /** Has another number of workers from now on, but not none. Those that are too many finish what they have. */
+  /** Changes the number of workers; 0 is ignored. Surplus workers finish their connections. */
   resize(workers: number): void {
     if (workers === 0 || this.#state !== "serving") return;
-    for (const place of this.#places.splice(workers)) {
-      if (place.waiting !== null) clearTimeout(place.waiting);
-      this.#leaves(place);
+    for (const seat of this.#seats.splice(workers)) {
+      if (seat.waiting !== null) clearTimeout(seat.waiting);
+      this.#leaves(seat);
     }
-    while (this.#places.length < workers) {
-      const place = newPlace(this.#places.length + 1);
-      this.#places.push(place);
-      this.#replace(place);
+    while (this.#seats.length < workers) {
+      const seat = newSeat(this.#seats.length + 1);
+      this.#seats.push(seat);
+      this.#replace(seat);
     }
   }
 
@@ -169,8 +169,8 @@ export class Supervisor implements DataPlane {
   drain(others: readonly string[]): Promise<number> {
     this.#state = "ending";
     this.#options.sockets.close(others);
-    for (const place of this.#places) if (place.waiting !== null) clearTimeout(place.waiting);
-    for (const { holder } of this.#places) holder?.drain(others);
+    for (const seat of this.#seats) if (seat.waiting !== null) clearTimeout(seat.waiting);
+    for (const { holder } of this.#seats) holder?.drain(others);
     this.#killIn(this.#snapshot.drainTimeoutMs + DRAIN_GRACE_MS);
     const { promise, resolve } = Promise.withResolvers<number>();
     this.#ended = () => {
@@ -200,13 +200,13 @@ export class Supervisor implements DataPlane {
 
   async ask<Q extends Question>(question: Q): Promise<Heard<Q>> {
     const present = [
-      ...this.#places.map(({ worker, holder }) => ({ worker, holder })),
-      ...[...this.#leaving].map(([holder, { place }]) => ({ worker: place.worker, holder })),
+      ...this.#seats.map(({ worker, holder }) => ({ worker, holder })),
+      ...[...this.#leaving].map(([holder, { seat }]) => ({ worker: seat.worker, holder })),
     ];
     const answers: Answered<Q>[] = [];
     const silent: number[] = [];
     const asking = present.map(async ({ worker, holder }) => {
-      // Before it serves it has no connections.
+      // A worker has no connections before it serves.
       if (holder === null || holder.generation === 0) return;
       const answered = await holder.ask(question);
       // Of the same version: what it answers is what it was asked for.
@@ -217,7 +217,7 @@ export class Supervisor implements DataPlane {
     return { answers, silent };
   }
 
-  /** Ends those that should have ended by then. */
+  /** Kills, after `ms`, the workers that are still there. */
   #killIn(ms: number): void {
     const kill = (): void => {
       for (const holder of this.#all()) holder.kill();
@@ -226,12 +226,12 @@ export class Supervisor implements DataPlane {
   }
 
   #all(): readonly WorkerProcess[] {
-    const present = this.#places.flatMap(({ holder }) => (holder === null ? [] : [holder]));
+    const present = this.#seats.flatMap(({ holder }) => (holder === null ? [] : [holder]));
     return [...present, ...this.#leaving.keys()];
   }
 
-  /** Throws when there is no room for another process. */
-  #startWorker(place: Place): WorkerProcess {
+  /** Throws a ProxyError when the table of counts has no row left, or the process cannot be started. */
+  #startWorker(seat: Seat): WorkerProcess {
     const { processes, counts, memory, sockets, settings, patience } = this.#options;
     const row = counts.claim(processes.pid);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
@@ -241,110 +241,110 @@ export class Supervisor implements DataPlane {
         processes,
         memory,
         queues: sockets.held,
-        start: { ...settings, worker: place.worker, row: row.number, shared: this.#shared, snapshot: this.#snapshot },
+        start: { ...settings, worker: seat.worker, row: row.number, shared: this.#shared, snapshot: this.#snapshot },
         ...(patience !== undefined && { patience }),
-        onLine: ({ level, fields, message }) => this.#options.log[level]({ worker: place.worker, ...fields }, message),
-        onLeaving: () => this.#wantsToEnd(place, holder),
-        onEnd: (end) => this.#workerEnded(place, holder, end),
+        onLine: ({ level, fields, message }) => this.#options.log[level]({ worker: seat.worker, ...fields }, message),
+        onLeaving: () => this.#wantsToEnd(seat, holder),
+        onEnd: (end) => this.#workerEnded(seat, holder, end),
       });
     } catch (thrown) {
       counts.assign(row.number, 0);
       throw thrown;
     }
     counts.assign(row.number, holder.pid);
-    place.holder = holder;
-    place.row = row.number;
+    seat.holder = holder;
+    seat.row = row.number;
     return holder;
   }
 
-  /** Another one takes its place, and it finishes what it has. */
-  #wantsToEnd(place: Place, holder: WorkerProcess): void {
-    // One that drains has been told already with whom it shares.
-    if (place.holder !== holder || this.#state === "ending") return;
+  /** A worker was told to end by somebody else: another one takes its seat, and it finishes its connections. */
+  #wantsToEnd(seat: Seat, holder: WorkerProcess): void {
+    // One that drains already knows which sockets others accept from.
+    if (seat.holder !== holder || this.#state === "ending") return;
     this.#options.log.warn(
-      { worker: place.worker, pid: holder.pid },
+      { worker: seat.worker, pid: holder.pid },
       "a worker was told to end; another takes its place",
     );
-    this.#leaves(place);
-    this.#replace(place);
+    this.#leaves(seat);
+    this.#replace(seat);
   }
 
-  /** Its process finishes what it has; the place is free. */
-  #leaves(place: Place): void {
-    const { holder } = place;
+  /** Frees the seat; its process finishes its connections. */
+  #leaves(seat: Seat): void {
+    const { holder } = seat;
     if (holder === null) return;
     holder.drain([...this.#options.sockets.held.keys()]);
-    this.#leaving.set(holder, { place, row: place.row });
-    place.holder = null;
-    place.row = 0;
+    this.#leaving.set(holder, { seat, row: seat.row });
+    seat.holder = null;
+    seat.row = 0;
   }
 
-  #workerEnded(place: Place, holder: WorkerProcess, { how, inOrder }: WorkerEnd): void {
+  #workerEnded(seat: Seat, holder: WorkerProcess, { how, inOrder }: WorkerEnd): void {
     const { counts, log } = this.#options;
-    const row = this.#leaving.get(holder)?.row ?? place.row;
+    const row = this.#leaving.get(holder)?.row ?? seat.row;
     const connections = counts.held(row, DAEMON_SLOT);
     this.#reclaim(row, holder.pid);
     this.#aborted += holder.aborted;
-    const hadPlace = place.holder === holder;
+    const hadSeat = seat.holder === holder;
     this.#leaving.delete(holder);
-    if (hadPlace) {
-      place.holder = null;
-      place.row = 0;
+    if (hadSeat) {
+      seat.holder = null;
+      seat.row = 0;
     }
     if (!inOrder && this.#state === "ending") this.#aborted += connections;
-    // At the start this is told to who started us.
+    // During the start, `start` rejects with the reason instead.
     if (!inOrder && this.#state !== "starting")
-      log.error({ worker: place.worker, pid: holder.pid, how, connections }, "a worker has ended");
-    if (hadPlace && this.#state === "serving") this.#restart(place, Date.now() - holder.startedMs);
+      log.error({ worker: seat.worker, pid: holder.pid, how, connections }, "a worker has ended");
+    if (hadSeat && this.#state === "serving") this.#restart(seat, Date.now() - holder.startedMs);
     this.#ended?.();
   }
 
-  #restart(place: Place, livedMs: number): void {
+  #restart(seat: Seat, livedMs: number): void {
     const { log } = this.#options;
-    place.failures = livedMs >= STEADY_MS ? 0 : place.failures + 1;
-    const waitMs = place.failures <= 1 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (place.failures - 2));
+    seat.failures = livedMs >= STEADY_MS ? 0 : seat.failures + 1;
+    const waitMs = seat.failures <= 1 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (seat.failures - 2));
     if (waitMs >= LOOP_WAIT_MS)
-      log.error({ worker: place.worker, failures: place.failures, wait_ms: waitMs }, "a worker ends again and again");
-    place.waiting = setTimeout(() => {
-      place.waiting = null;
-      place.restarts++;
+      log.error({ worker: seat.worker, failures: seat.failures, wait_ms: waitMs }, "a worker ends again and again");
+    seat.waiting = setTimeout(() => {
+      seat.waiting = null;
+      seat.restarts++;
       this.#restarts++;
-      this.#replace(place);
+      this.#replace(seat);
     }, waitMs);
   }
 
-  /** Starts a worker in a free place, now or as soon as that is possible. */
-  #replace(place: Place): void {
+  /** Starts a worker in a free seat, now or as soon as that is possible. */
+  #replace(seat: Seat): void {
     const { log } = this.#options;
     let holder: WorkerProcess;
     try {
-      holder = this.#startWorker(place);
+      holder = this.#startWorker(seat);
     } catch (thrown) {
-      log.error({ worker: place.worker, problem: messageOf(thrown) }, "a worker cannot be started");
-      this.#restart(place, 0);
+      log.error({ worker: seat.worker, problem: messageOf(thrown) }, "a worker cannot be started");
+      this.#restart(seat, 0);
       return;
     }
     holder.ready.then(
-      () => log.info({ worker: place.worker, pid: holder.pid }, "a worker was started anew"),
+      () => log.info({ worker: seat.worker, pid: holder.pid }, "a worker was started anew"),
       () => {},
     );
   }
 
   async #bringUpToDate(holder: WorkerProcess, queues: ReadonlyMap<string, BoundSocket>): Promise<void> {
-    // It has closed those that its own snapshot does not use.
+    // It has closed the sockets that its own snapshot does not use.
     const answer = await holder.prepare(this.#snapshot, queues);
     if (answer === "") holder.commit();
-    // The one in its place will start with what is served now.
+    // Its replacement will start with the current snapshot.
     else if (answer !== null) holder.kill();
   }
 
-  /** Takes back a row that a process has left. Who else wants to comes too late. */
+  /** Gives back the row of a process that has ended, unless another process has taken it over already. */
   #reclaim(row: number, owner: number): void {
     const { counts, processes } = this.#options;
     if (counts.reassign(row, owner, processes.pid)) counts.reclaim(row, this.#snapshot.slotCount);
   }
 }
 
-function newPlace(worker: number): Place {
+function newSeat(worker: number): Seat {
   return { worker, holder: null, row: 0, restarts: 0, failures: 0, waiting: null };
 }
