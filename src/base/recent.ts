@@ -1,6 +1,6 @@
-// A memory of bounded size, for what is costly to make and depends on nothing but its key.
+// A cache of bounded size, for values that are costly to make and depend on their key only.
 
-/** Keeps the values that were put into it last, at most so many. */
+/** Keeps the last `atMost` values that were put into it (first in, first out). */
 export class Recent<V> {
   readonly #atMost: number;
   readonly #values = new Map<string, V>();

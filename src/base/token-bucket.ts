@@ -1,5 +1,5 @@
-// A token bucket told by one number: when it will be full again. So it needs no filling, and many of them are a table of numbers. Taking more than there is
-// leaves a debt; who is told how long the debt lasts as of his own taking waits in turn with the others, whatever is taken after him.
+// A token bucket kept as one number: when it will be full again. So it needs no refilling, and many of them are a table of numbers. Taking more than
+// there is leaves a debt. A caller that waits for as long as the debt lasted when it took waits its turn, whatever others take after it.
 // (The generic cell rate algorithm, ITU-T I.371, is the same thing seen from the other side.)
 
 /** Tokens that come at a steady rate, up to a burst. Begins full. */
@@ -8,13 +8,13 @@ export class TokenBucket {
   /** When it is full, in ms of the caller's clock, if nothing more is taken. */
   #fullMs: number;
 
-  /** `burstMs`: it holds what comes in that time. `fullMs` is what `fullMs` of a bucket before it was. */
+  /** `burstMs`: it holds what comes in that time. `fullMs`: the state of an earlier bucket to go on from. */
   constructor(burstMs: number, fullMs = Number.NEGATIVE_INFINITY) {
     this.#burstMs = burstMs;
     this.#fullMs = fullMs;
   }
 
-  /** When it is full again: all that is to be known of it. */
+  /** When it is full again, in ms of the caller's clock; this is its whole state. */
   get fullMs(): number {
     return this.#fullMs;
   }
@@ -24,7 +24,7 @@ export class TokenBucket {
     this.#fullMs = Math.max(this.#fullMs, nowMs) + (count * 1000) / perSecond;
   }
 
-  /** How long until so many tokens can be taken without a debt; 0 when they are there. With a `count` of 0: until the debt is paid. */
+  /** How long until `count` tokens can be taken without a debt, in ms; 0 when they are there. With a `count` of 0: until the debt is paid. */
   waitMs(count: number, perSecond: number, nowMs: number): number {
     return Math.max(0, Math.max(this.#fullMs, nowMs) + (count * 1000) / perSecond - nowMs - this.#burstMs);
   }

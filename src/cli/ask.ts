@@ -144,7 +144,7 @@ function adminOf(io: AskIo, { config, admin }: AskOptions): AdminConfig {
 }
 
 /**
- * Only this one field is looked at: to ask the daemon must be possible most of all when the file is being changed and all else in it is wrong.
+ * Only this one field is read: the commands have to work especially while the file is being edited and other parts of it are wrong.
  */
 function adminOfConfig(io: AskIo, path: string | undefined): AdminConfig {
   let written: unknown;

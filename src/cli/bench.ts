@@ -37,7 +37,7 @@ export async function bench(args: readonly string[], io: BenchIo): Promise<numbe
   return lab.main(["--plain", ...(args.length === 0 ? QUICK_LOOK : args)]);
 }
 
-/** Puts `bench` under `program`; `finish` is told its exit code. */
+/** Puts `bench` under `program`; `finish` gets its exit code. */
 export function registerBench(program: Command, io: BenchIo, finish: (exitCode: number) => void): void {
   program
     .command("bench")

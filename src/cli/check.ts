@@ -106,7 +106,7 @@ async function judge(io: ConfigIo, loaded: LoadResult): Promise<CheckedConfig | 
   return { loaded, snapshot: compiled.snapshot };
 }
 
-/** Puts `check` under `program`; `finish` is told its exit code. */
+/** Puts `check` under `program`; `finish` gets its exit code. */
 export function registerCheck(program: Command, io: CheckIo, finish: (exitCode: number) => void): void {
   program
     .command("check")

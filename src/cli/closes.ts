@@ -69,7 +69,7 @@ The newest come first, of the last 1,000 that each worker remembers; the access 
 In a terminal lines are folded to its width; elsewhere each connection is one line.
 --json prints the objects of the access log, one a line.`;
 
-/** Puts `closes` under `program`; `finish` is told its exit code. */
+/** Puts `closes` under `program`; `finish` gets its exit code. */
 export function registerCloses(program: Command, io: ListIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("closes"))
     .description("tell why connections failed lately, in words")

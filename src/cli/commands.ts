@@ -25,7 +25,7 @@ export type CommandsIo = Parameters<typeof registerBench>[1] &
   Parameters<typeof registerTop>[1] &
   Parameters<typeof registerVersion>[1];
 
-/** Puts them all under `program`; `finish` is told the exit code of the one that ran. */
+/** Puts them all under `program`; `finish` gets the exit code of the one that ran. */
 export function registerCommands(program: Command, io: CommandsIo, finish: (exitCode: number) => void): void {
   registerStatus(program, io, finish);
   registerTop(program, io, finish);

@@ -113,7 +113,7 @@ async function close(io: ListIo, id: string, options: ConnectionsOptions): Promi
   return 0;
 }
 
-/** What is told of an id that no connection has. */
+/** What to say about an id that no connection has. */
 function missing(id: string, options: AskOptions): string {
   const to = sameDaemon(options);
   if (!ID.test(id))
@@ -139,7 +139,7 @@ Examples:
 The newest come first. In a terminal the table is as wide as that; elsewhere it is whole.
 --json prints an object a line. Why connections have ended is told by \`bunnel closes\`.`;
 
-/** Puts `connections` under `program`; `finish` is told its exit code. */
+/** Puts `connections` under `program`; `finish` gets its exit code. */
 export function registerConnections(program: Command, io: ListIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("connections"))
     .description("show the connections that are open, one of them in full, or end one")

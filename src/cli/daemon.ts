@@ -40,16 +40,16 @@ export interface DaemonParts {
   readonly pid: number;
   /** Goes on with the access log in a new file of the same name. */
   reopenLog(): void;
-  /** What the service manager is told. */
+  /** Reports to the service manager. */
   readonly notices: ServiceNotices;
   /** Null where the platform knows no successor. */
   readonly succession: Succession | null;
 }
 
-/** How often the service manager is told how we are. */
+/** Between two status lines to the service manager. */
 const STATUS_MS = 5000;
 
-/** How often is looked whether predecessors have ended. */
+/** How often to check whether predecessors have ended. */
 const LOOK_MS = 100;
 
 /** How a daemon came to its end. */
@@ -67,16 +67,16 @@ export class Daemon implements Control {
   readonly #startedMs = Date.now();
   readonly #end = Promise.withResolvers<DaemonEnd>();
   #state: "serving" | "draining" = "serving";
-  /** We stay, for another process that has taken our place. */
+  /** Set when another process has taken over and this one stays for its PID. */
   #standIn: StandIn | null = null;
   /** A successor that is being started. */
   #heir: ChildProcess | null = null;
   #upgrading = false;
-  /** During the upgrade the access log was given another name: the successor may have opened it before. */
+  /** SIGUSR1 came during the upgrade: the successor may have opened the access log under its old name. */
   #owesReopening = false;
-  /** By a signal or an operator. */
+  /** Whether a signal or an operator has asked for the end. */
   #toldToStop = false;
-  /** They do not want to wait for connections. */
+  /** Whether they have asked twice, and do not want to wait for connections. */
   #isHurried = false;
   /** Called when another process has taken over, which speaks for the service from then on. */
   onLeaving: (() => Promise<void>) | null = null;
@@ -89,7 +89,7 @@ export class Daemon implements Control {
     this.#telling = setInterval(() => parts.notices.status(this.#serviceState), STATUS_MS);
   }
 
-  /** It accepts: whoever waits for that is told. */
+  /** Logs and reports to the service manager that the daemon accepts. */
   announce(): void {
     this.#note("serving");
     const { log, plane, notices } = this.#parts;
@@ -98,9 +98,9 @@ export class Daemon implements Control {
     notices.ready(this.#serviceState);
   }
 
-  /** Whether anybody relays. */
+  /** Whether any worker relays. */
   get isWell(): boolean {
-    // Those that do not answer are given half a minute; only then is the service not well.
+    // A worker that does not answer still counts: it is killed after half a minute.
     const isRelaying = ({ state }: WorkerStatus): boolean => state !== "starting" && state !== "waiting to restart";
     return this.#parts.plane.workers.some(isRelaying);
   }
@@ -114,12 +114,12 @@ export class Daemon implements Control {
   signalled(signal: PassedSignal): void {
     this.#standIn?.signalled(signal);
     if (signal === "SIGTERM" || signal === "SIGINT") this.#stop(signal);
-    // Also where another one serves now: what we still have writes lines, too.
+    // Also after an upgrade: the connections that we still have write lines.
     else if (signal === "SIGUSR1") {
       this.#owesReopening = this.#upgrading;
       this.#parts.reopenLog();
     }
-    // What else we stand in for is its business.
+    // Other signals are only forwarded, by the stand-in above.
     else if (this.#standIn !== null) return;
     else if (signal === "SIGHUP") void this.reload();
     else void this.upgrade();
@@ -142,7 +142,7 @@ export class Daemon implements Control {
     if (this.#state === "serving") this.#stop("asked by an operator");
   }
 
-  /** Lets the program on the disk take our place; when it cannot, goes on. */
+  /** Upgrades to the program on the disk; when that fails, keeps serving. */
   async upgrade(): Promise<void> {
     const { log, plane, counts, succession, liveConfig, notices } = this.#parts;
     if (succession === null || this.#state === "draining" || this.#upgrading) {
@@ -170,10 +170,10 @@ export class Daemon implements Control {
         this.#heir = child;
       });
       if (this.#isEnding) return;
-      // Not before: until it accepts, it may not have learned yet what the signal means.
+      // Not earlier: before it accepts, it may not handle the signal yet.
       if (this.#owesReopening) processes.signal(pid, "SIGUSR1");
       this.#state = "draining";
-      // The service is the successor now: how we are would be taken for how it is.
+      // The service is the successor now: our status would be taken for its own.
       clearInterval(this.#telling);
       notices.close();
       liveConfig.drain();
@@ -181,20 +181,20 @@ export class Daemon implements Control {
       if (isFirst) this.#standIn = new StandIn({ ...this.#parts, ...succession, successor: pid });
       this.#finish(places);
       await Promise.all([plane.stopped(), this.onLeaving?.()]);
-      // Whoever comes from now on is the successor's, and asks it.
+      // New connections and admin requests are the successor's from now on.
       log.info(
         { pid, connections: this.#connections },
         "upgraded: another process serves now, and this one finishes what it has",
       );
     } catch (thrown) {
-      // Its end was ours to decide.
+      // We are ending, and have killed the successor ourselves.
       if (this.#isEnding) return;
-      // The successor may have noted itself, and who stands in for us would follow that.
+      // The successor may have noted itself as the supervisor, which a stand-in would follow.
       this.#note("serving");
       plane.share(false);
       liveConfig.release();
       await this.onAbandoned?.();
-      // Its workers have no supervisor any more that would take their rows back.
+      // Its workers have no supervisor left that would reclaim their rows.
       sweepRows({ counts, processes, plane });
       log.error({ problem: messageOf(thrown) }, "upgrade abandoned: the running program serves on");
     } finally {
@@ -271,7 +271,7 @@ export class Daemon implements Control {
     return this.#parts.plane.ask(question);
   }
 
-  /** To be asked again after every wait. */
+  /** To be checked again after every await. */
   get #isEnding(): boolean {
     return this.#state === "draining";
   }
@@ -283,7 +283,7 @@ export class Daemon implements Control {
     return { generation: plane.snapshot.generation, workers, connections: this.#connections, refused };
   }
 
-  /** Who relays for this daemon, but was started by a predecessor or a successor. */
+  /** Processes that relay for this daemon, but were started by a predecessor or a successor. */
   get #elsewhere(): ReturnType<CountTable["owners"]> {
     const { counts, plane, pid, succession } = this.#parts;
     if (succession === null) return [];
@@ -298,7 +298,7 @@ export class Daemon implements Control {
   #stop(why: string): void {
     const { log, plane, liveConfig, notices } = this.#parts;
     if (this.#state === "draining" && !this.#toldToStop) {
-      // It drains since another process has taken its place; a service manager that stops the service tells both.
+      // It drains because of an upgrade; a service manager that stops the service signals both processes.
       this.#toldToStop = true;
       log.info({ signal: why, connections: this.#connections }, "draining already");
       return;
@@ -310,7 +310,7 @@ export class Daemon implements Control {
       plane.abort();
       return;
     }
-    // It has not been told to let go of anything, so nothing is lost with it.
+    // It has not taken over yet, so nothing is lost with it.
     this.#heir?.kill("SIGKILL");
     this.#state = "draining";
     this.#note("draining");
@@ -321,13 +321,13 @@ export class Daemon implements Control {
     this.#finish([], () => this.#othersEnded(deadlineMs));
   }
 
-  /** For a process that stands in for us. */
+  /** Notes our state for a stand-in process. */
   #note(state: "serving" | "draining"): void {
     const { counts, pid } = this.#parts;
     counts.noteSupervisor({ pid, state, exitCode: 0 });
   }
 
-  /** Predecessors may have connections yet, and whoever watches over the service takes our end for its end: systemd kills then what is left of it. */
+  /** Waits for predecessors that still have connections: a service manager takes our end for the end of the service, and systemd then kills what is left. */
   async #othersEnded(deadlineMs: number): Promise<void> {
     const processes = this.#parts.succession?.processes;
     while (
@@ -338,7 +338,7 @@ export class Daemon implements Control {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 
-  /** `others`: the places that somebody else accepts from. `last` is waited for before the end. */
+  /** `others`: the addresses whose sockets another process accepts from. `last` is awaited before the end. */
   #finish(others: readonly string[], last: () => Promise<void> = async () => {}): void {
     const { plane, liveConfig } = this.#parts;
     void plane.drain(others).then(async (aborted) => {

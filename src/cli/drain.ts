@@ -13,7 +13,7 @@ export async function drain(io: AskIo, options: AskOptions): Promise<number> {
   return 0;
 }
 
-/** Puts `drain` under `program`; `finish` is told its exit code. */
+/** Puts `drain` under `program`; `finish` gets its exit code. */
 export function registerDrain(program: Command, io: AskIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("drain"))
     .description("have the running daemon stop accepting, let its connections finish, and end")

@@ -74,7 +74,7 @@ export async function explain(io: ExplainIo, options: ExplainOptions): Promise<n
   return ending === null ? 0 : 1;
 }
 
-/** Puts `explain` under `program`; `finish` is told its exit code. */
+/** Puts `explain` under `program`; `finish` gets its exit code. */
 export function registerExplain(program: Command, io: ExplainIo, finish: (exitCode: number) => void): void {
   program
     .command("explain")

@@ -101,7 +101,7 @@ export function parsedLifetime(text: string): number {
   return lifetimeMs;
 }
 
-/** Does the work and gives the exit code: 0, 2 for what was typed wrong, 1 for every other failure, which is told on standard error. */
+/** Does the work and gives the exit code: 0, 2 for what was typed wrong, 1 for every other failure, whose message goes to standard error. */
 export async function reporting(io: PkiIo, work: () => Promise<void>): Promise<number> {
   try {
     await work();

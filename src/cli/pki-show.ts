@@ -12,7 +12,7 @@ export interface FoundCertificate {
   readonly summary: CertificateSummary;
 }
 
-/** Tells what the certificates in files say. Exit code: 0, or 1 when a file cannot be read or holds none; the others are shown all the same. */
+/** Prints what the certificates in files say. Exit code: 0, or 1 when a file cannot be read or holds none; the others are shown all the same. */
 export async function pkiShow(io: PkiIo, paths: readonly string[]): Promise<number> {
   const found: FoundCertificate[] = [];
   let worst = 0;

@@ -80,7 +80,7 @@ function pkiIssue(io: PkiIo, options: PkiIssueOptions): Promise<number> {
   });
 }
 
-/** Puts `pki` and its commands under `program`; `finish` is told the exit code of the one that ran. */
+/** Puts `pki` and its commands under `program`; `finish` gets the exit code of the one that ran. */
 export function registerPki(program: Command, io: PkiIo, finish: (exitCode: number) => void): void {
   const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
   const pki = program.command("pki").description("make, renew and look at certificates");

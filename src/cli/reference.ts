@@ -14,7 +14,7 @@ export function reference(io: ReferenceIo): number {
   return 0;
 }
 
-/** Puts `reference` under `program`; `finish` is told its exit code. */
+/** Puts `reference` under `program`; `finish` gets its exit code. */
 export function registerReference(program: Command, io: ReferenceIo, finish: (exitCode: number) => void): void {
   program
     .command("reference")

@@ -1,9 +1,9 @@
-// `bunnel reload`: has the daemon read its config anew, and says what it thinks of it.
+// `bunnel reload`: has the daemon reload its config, and prints the result.
 
 import type { Command } from "commander";
 import { type AskIo, type AskOptions, ask, withAskOptions } from "./ask.ts";
 
-/** Names are resolved anew, and name servers may keep that waiting. */
+/** A reload resolves host names, which slow name servers may delay. */
 const TIMEOUT_MS = 60_000;
 
 /** Prints the generation that is served now, or every problem. Exit code: 0, 1 refused or nobody answers, 78 the config does not say where to ask. */
@@ -20,7 +20,7 @@ export async function reload(io: AskIo, options: AskOptions): Promise<number> {
   return 1;
 }
 
-/** Puts `reload` under `program`; `finish` is told its exit code. */
+/** Puts `reload` under `program`; `finish` gets its exit code. */
 export function registerReload(program: Command, io: AskIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("reload"))
     .description("have the running daemon read its config anew; exit code 1 when it refuses it")

@@ -1,5 +1,5 @@
-// SIGUSR1: whoever rotates logs has given the access log another name, and what comes from now on belongs into a new file. This process opens it, as it
-// may have rights that the workers have given up, and hands it to all that write lines.
+// SIGUSR1: the access log was renamed by log rotation, and is to be reopened under its name. This process opens the file, as it may have
+// rights that the workers have dropped, and passes it to all processes that write lines.
 
 import { messageOf } from "../base/errors.ts";
 import type { DataPlane } from "../control/data-plane.ts";
@@ -7,7 +7,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AccessLogOutput } from "./access-log-output.ts";
 
-/** Who writes lines, and where to. */
+/** What is needed to reopen the log. */
 export interface ReopenedLog {
   readonly runtime: Pick<Runtime, "openLogFile">;
   readonly log: Pick<Log, "info" | "warn" | "error">;
@@ -18,7 +18,7 @@ export interface ReopenedLog {
   readonly plane: Pick<DataPlane, "passLogFile">;
 }
 
-/** Opens the file of the access log anew. When that cannot be, lines go on to the one that is open, and it is said why. */
+/** Reopens the access log. When that fails, the reason is logged, and lines still go to the old file. */
 export function reopenLog({ runtime, log, output, own, plane }: ReopenedLog): void {
   if (!output.includes("/")) {
     log.warn({ output }, "SIGUSR1: there is nothing to reopen, as the access log goes to no file");

@@ -59,7 +59,7 @@ class WorkerRole {
   readonly #queues = new Map<string, BoundSocket>();
   /** The others, but for those of the service manager; some of them may be closed by now. */
   readonly #accepting = new Map<string, BoundSocket>();
-  /** Another daemon has the queues too. */
+  /** Another daemon accepts from the same listening sockets, for as long as an upgrade takes. */
   #shared = false;
   #draining = false;
   #stopLagWatch = (): void => {};
@@ -87,7 +87,7 @@ class WorkerRole {
     this.#log.error({ err }, "a defect in bunnel; please report it");
   }
 
-  /** In order, even where a start has to wait: whom it is to run as may not read the program any more. */
+  /** Messages are handled in order, even where the start has to wait: after dropping privileges the program's files may be unreadable. */
   #take(message: ToWorker, passed: Passed): void {
     const receive = (): void => this.#receive(message, passed);
     if (this.#held !== null) this.#held.push(receive);

@@ -45,13 +45,13 @@ export interface RunIo {
   readonly runtimeVersion: string;
   /** Calls the handler at each of these signals, from now on. */
   onSignal(name: Signal, handler: () => void): void;
-  /** Tells of exceptions that nothing caught: defects. From now on they do not end the process. */
+  /** Calls the handler with exceptions that nothing caught: defects. From now on they do not end the process. */
   onDefect(handler: (thrown: unknown) => void): void;
 }
 
 type Signal = PassedSignal;
 const ENDING: readonly Signal[] = ["SIGTERM", "SIGINT"];
-/** These would end a process that does not handle them yet, and nobody who sends them means that. */
+/** Unhandled, these would end the process, which is not what their sender wants. */
 const ASKING: readonly Signal[] = ["SIGHUP", "SIGUSR1", "SIGUSR2"];
 
 export interface RunOptions {
@@ -60,7 +60,7 @@ export interface RunOptions {
   readonly takeOver?: boolean;
 }
 
-/** Puts `run` under `program`; `finish` is told its exit code. */
+/** Puts `run` under `program`; `finish` gets its exit code. */
 export function registerRun(program: Command, io: RunIo, finish: (exitCode: number) => void): void {
   program
     .command("run")
@@ -86,14 +86,14 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     started = await start(io, options, { inheritance, relaying: () => listenTo(ENDING) });
   } catch (thrown) {
     if (!(thrown instanceof ProxyError)) throw thrown;
-    // Who waits for us to take over tells it in its log.
+    // A predecessor writes the reason to its log.
     if (inheritance === null) io.err(thrown.message);
     else inheritance.decline(thrown.message);
     return thrown.code === BAD_CONFIG ? EXIT_BAD_CONFIG : 1;
   }
   const { daemon, plane, health, liveConfig, sockets, counts, pid, log, pidFile, embedded, accessLog, spans } = started;
   const { admin } = started;
-  // A successor that was killed may have put its socket file in the place of ours, and nobody answers there.
+  // A successor that was killed may have replaced our socket file by its own, which nobody listens on.
   if (admin?.address.kind === "unix") daemon.onAbandoned = started.reopenAdmin;
   runtime.giveBackMemory();
   daemon.announce();
@@ -106,7 +106,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
     takeFile(pidFile, log);
   }
   if (embedded !== null) inviteToTry(io, embedded);
-  // An upgrade can no longer be abandoned: from here on the states are ours to write.
+  // The upgrade can no longer be abandoned: from here on this process writes the endpoint states.
   health.adopt(plane.snapshot);
   health.start();
   daemon.onLeaving = async () => {
@@ -122,7 +122,7 @@ export async function run(io: RunIo, options: RunOptions): Promise<number> {
   await admin?.close();
   await Promise.all([accessLog()?.close(), spans()?.close()]);
   pidFile?.release();
-  // If this process relayed itself. A successor waits until nobody does.
+  // Rows that this process used to relay itself: a successor waits for them to be free.
   for (const { row } of counts.owners().filter(({ owner }) => owner === pid))
     counts.reclaim(row, plane.snapshot.slotCount);
   log.info({ aborted }, "stopped");
@@ -145,7 +145,7 @@ interface Started extends Shared {
   readonly log: Log;
   readonly pidFile: PidFile | null;
   readonly admin: Admin | null;
-  /** At the same address. Tells in the log when that cannot be. */
+  /** Reopens it at the same address; a failure is logged. */
   readonly reopenAdmin: () => Promise<void>;
   readonly embedded: Quickstart | null;
   /** Of this process, if it relays itself and keeps one. */
@@ -156,11 +156,11 @@ interface Started extends Shared {
 
 interface StartOptions {
   readonly inheritance: Inheritance | null;
-  /** Called when connections may be relayed from now on: a signal that ends the process would cut them. */
+  /** Called just before connections may be relayed: from then on a signal must not simply end the process. */
   relaying(): void;
 }
 
-/** From the config to a daemon that accepts. Throws the ProxyError of what cannot be, and then nothing is left open. */
+/** From the config to a daemon that accepts. Throws a ProxyError when that fails, and then nothing is left open. */
 async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: StartOptions): Promise<Started> {
   const { runtime, version, runtimeVersion } = io;
   const isHeir = inheritance !== null;
@@ -190,7 +190,7 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
     },
     adopted(now, nowAccess) {
       plane?.resize(workerCount(runtime, now.workers));
-      // Another address takes a restart, and so does what is to be known there; files are followed.
+      // A change of `admin` takes a restart; changes of the files that it names do not.
       if (!sameData(now.admin, config.admin) || sameData(nowAccess, access)) return;
       access = nowAccess;
       if (admin === null) return;
@@ -257,7 +257,7 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
     return { ...shared, ...rest, accessLog: () => accessLog, spans: () => spans };
   } catch (thrown) {
     pidFile?.release();
-    // Workers of an heir may have clients of the daemon that goes on: they finish these when we are gone.
+    // A successor's workers may have accepted clients of the daemon that keeps serving: they finish these when we are gone.
     if (!isHeir) plane?.abort();
     throw thrown;
   }
@@ -294,7 +294,7 @@ function pidFileOf({ runtime, files }: RunIo, { pid_file: path }: Config): PidFi
   return new PidFile({ path, pid, files, commandLine: runtime.commandLine });
 }
 
-/** Once the predecessor has let go: an upgrade that is abandoned leaves the file as it was. */
+/** To be called once the predecessor has stopped accepting: an abandoned upgrade leaves the file as it was. */
 function takeFile(pidFile: PidFile | null, log: Log): void {
   try {
     pidFile?.claim({ takeOver: true });

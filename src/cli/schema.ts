@@ -15,7 +15,7 @@ export function schema(io: SchemaIo): number {
   return 0;
 }
 
-/** Puts `schema` under `program`; `finish` is told its exit code. */
+/** Puts `schema` under `program`; `finish` gets its exit code. */
 export function registerSchema(program: Command, io: SchemaIo, finish: (exitCode: number) => void): void {
   program
     .command("schema")

@@ -1,13 +1,13 @@
-// The process that was started first stays when others have taken its place, for whoever knows it by its id: a shell, a container, a script. It passes
-// signals on, and ends as the daemon ends. Under a service manager it is not needed: that is told who the service is.
+// The process that was started first stays after an upgrade, for whoever knows the daemon by its PID: a shell, a container, a script. It forwards
+// signals, and ends with the exit code of the daemon. Under a service manager it is not needed: that is told the new main PID.
 
 import { isDaemon } from "../control/pid-file.ts";
 import type { Processes, Runtime } from "../runtime/runtime.ts";
 import type { CountTable, SupervisorNote } from "../snapshot/counts.ts";
 
-/** How often is looked whether the daemon has ended. */
+/** How often to check whether the daemon has ended. */
 const LOOK_MS = 100;
-/** A terminal signals a whole group of processes: so long is waited for the daemon to have heard of it by itself. */
+/** How long to wait before forwarding a stop: a terminal signals the whole process group, so the daemon may have got the signal itself. */
 const HEARSAY_MS = 100;
 
 export type PassedSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2";
@@ -15,11 +15,11 @@ export type PassedSignal = "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR
 export interface StandInOptions {
   readonly processes: Pick<Processes, "isAlive" | "signal">;
   readonly commandLine: Runtime["commandLine"];
-  /** Where supervisors note who they are. */
+  /** Where supervisors note their PID and state. */
   readonly counts: Pick<CountTable, "supervisor">;
   /** Our own process id. */
   readonly pid: number;
-  /** The process that has taken our place. It may note itself in another table, if it is of another version. */
+  /** PID of the successor. If it is of another version, its note may be in another table. */
   readonly successor: number;
 }
 
@@ -32,7 +32,7 @@ export class StandIn {
     this.#options = options;
   }
 
-  /** Passes a signal on. */
+  /** Forwards a signal to the daemon. */
   signalled(signal: PassedSignal): void {
     const isStop = signal === "SIGTERM" || signal === "SIGINT";
     if (!isStop || this.#wasToldToStop) this.#pass(signal);
@@ -55,7 +55,7 @@ export class StandIn {
   #pass(signal: PassedSignal): void {
     const { processes, commandLine } = this.#options;
     const { pid } = this.#daemon;
-    // The note lies in memory that workers can write, and they may have less rights than we: nobody is signalled on their word alone.
+    // The note is in memory that workers can write, and they may be less privileged than we are: check that the PID is a daemon of ours before signalling it.
     if (isDaemon(commandLine(pid))) processes.signal(pid, signal);
   }
 

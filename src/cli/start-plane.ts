@@ -1,4 +1,4 @@
-// Which processes relay, and what they have in common with one another and with those that come after them.
+// Starting the data plane, as one process or as workers, on the state that all processes of the daemon share.
 
 import { ProxyError } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
@@ -13,7 +13,7 @@ import type { Snapshot } from "../snapshot/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { Log } from "../telemetry/log.ts";
 
-/** What all processes of a daemon have in common. */
+/** What all processes of a daemon share. */
 export interface Shared {
   readonly sockets: ListeningSockets;
   readonly counts: CountTable;
@@ -21,12 +21,12 @@ export interface Shared {
   readonly memory: SharedMemory | null;
 }
 
-/** What all processes of the daemon have in common: new, or that of the predecessor. */
+/** The state that all processes of the daemon share: new, or taken over from the predecessor. */
 export function shareState(runtime: Runtime, inheritance: Inheritance | null): Shared {
   const sockets = new ListeningSockets(runtime);
   for (const [place, socket] of inheritance?.queues ?? []) sockets.adopt(place, socket);
   const bytes = CountTable.bytes(DAEMON_TABLE);
-  // Another version may count otherwise; its connections are then not among ours.
+  // Another version may lay the table out differently; its connections are then not counted in ours.
   const isKnown = inheritance !== null && CountTable.fits(inheritance.memory, DAEMON_TABLE);
   const memory = isKnown ? inheritance.memory : (runtime.processes?.shareMemory(bytes) ?? null);
   return { sockets, memory, counts: new CountTable(memory ?? privateMemory(bytes), DAEMON_TABLE) };
@@ -43,24 +43,24 @@ export interface PlaneParts extends Shared {
   /** Called where this process relays itself; resolves once all is loaded for that. */
   readonly relays: (worker: Worker, counts: CountRow) => Promise<void>;
   readonly snapshot: Snapshot;
-  /** A predecessor has the queues too. */
+  /** Whether a predecessor accepts from the same listening sockets. */
   readonly isHeir: boolean;
-  /** Called once the addresses are ours, and while we are still who we were started as. What it throws is a failed start. */
+  /** Called once all sockets are bound and before privileges are dropped. If it throws, the start has failed. */
   accepting(): void;
 }
 
-/** Starts whatever relays. Opens what the predecessor has not left, and gives back to it what is not used. */
+/** Starts the data plane. Opens the listening sockets that the predecessor has not passed on, and closes those that the config does not use. */
 export async function startPlane(parts: PlaneParts): Promise<DataPlane> {
   const { runtime, version, config, log, openAccessLog, relays, snapshot, sockets, counts, memory, isHeir, accepting } =
     parts;
   const { processes } = runtime;
-  // What is wrong with them is told now. Listeners get them by `bind`.
+  // Throws now if one of them is wrong; `bind` hands them out later.
   runtime.inheritedSockets();
   const workers = workerCount(runtime, config.workers);
   if (workers === 0) {
     const row = counts.claim(processes?.pid ?? 1);
     if (row === null) throw new ProxyError("ENOSPC", "no row is free in the table of counts");
-    // A supervisor relays nothing, and does not load what does.
+    // Loaded only here: a supervisor relays nothing and should not hold the relay's code in memory.
     const { OneProcess } = await import("./one-process.ts");
     const plane = new OneProcess({
       runtime,

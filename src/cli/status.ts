@@ -28,7 +28,7 @@ export async function status(io: AskIo, options: StatusOptions): Promise<number>
   return 0;
 }
 
-/** Puts `status` under `program`; `finish` is told its exit code. */
+/** Puts `status` under `program`; `finish` gets its exit code. */
 export function registerStatus(program: Command, io: AskIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("status"))
     .description("say what the running daemon is doing")

@@ -269,7 +269,7 @@ Examples:
 
 Keys are told by ?. Where there is no terminal it prints one picture and ends. NO_COLOR=1 takes the colours away.`;
 
-/** Puts `top` under `program`; `finish` is told its exit code. */
+/** Puts `top` under `program`; `finish` gets its exit code. */
 export function registerTop(program: Command, io: TopIo, finish: (exitCode: number) => void): void {
   withAskOptions(program.command("top"))
     .description(

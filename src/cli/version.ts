@@ -17,7 +17,7 @@ export function version(io: VersionIo): number {
   return 0;
 }
 
-/** Puts `version` under `program`, and `--version` for those who try that; `finish` is told its exit code. */
+/** Puts `version` under `program`, and `--version` for those who try that; `finish` gets its exit code. */
 export function registerVersion(program: Command, io: VersionIo, finish: (exitCode: number) => void): void {
   program.version(lineOf(io), "--version", "print the version");
   program

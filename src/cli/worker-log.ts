@@ -1,5 +1,5 @@
-// The operational log of a worker. Its supervisor writes the lines: a worker has few to say, and a logger of its own would cost each of them more memory
-// than its connections. Without a supervisor it writes them itself.
+// The operational log of a worker. Its supervisor writes the lines: a worker logs little, and a logger of its own would cost each worker more memory
+// than its connections. A worker that has lost its supervisor writes them itself.
 
 import type { Log, LogOptions } from "../telemetry/log.ts";
 
@@ -9,7 +9,7 @@ export type LogLevel = (typeof LEVELS)[number];
 /** Where lines go: to the supervisor. */
 export type SendLine = (level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string) => void;
 
-/** A log whose lines are sent; `own` has them written by this process from then on. */
+/** A log that sends its lines to the supervisor; after `own` this process writes them itself. */
 export class WorkerLog {
   readonly log: Log;
   #send: SendLine;

@@ -27,7 +27,7 @@ export interface Control {
   readonly bytesBlocks: readonly BytesBlock[];
   /** Asks every process that relays. One that ends meanwhile is not in the answer. */
   ask<Q extends Question>(question: Q): Promise<Heard<Q>>;
-  /** Reads the config anew. Resolves with why it was refused, or with an empty list. */
+  /** Re-reads the config. Resolves with why it was refused, or with an empty list. */
   reload(): Promise<readonly string[]>;
   /** Begins to drain and to end, as SIGTERM does. */
   drain(): void;

@@ -13,20 +13,20 @@ export interface DataPlane {
   /** Where it listens. */
   readonly listening: readonly { readonly listener: string; readonly address: Address }[];
   readonly workers: readonly WorkerStatus[];
-  /** Workers that died and were started anew. */
+  /** Workers that died and were restarted. */
   readonly restarts: number;
   /** Goes over to another snapshot, whole or not at all: rejects with the ProxyError of what cannot be, and then nothing has changed. */
   publish(snapshot: Snapshot): Promise<void>;
   /** Goes on with this many processes, as far as it has any of its own. */
   resize(workers: number): void;
-  /** Says whether another daemon has the queues too, for as long as an upgrade takes. */
+  /** Sets whether another daemon accepts from the same listening sockets, for as long as an upgrade takes. */
   share(shared: boolean): void;
   /**
    * Lets connections finish within the drain time-out; how many had to be aborted. `others` are the places that somebody else accepts from, from now
    * on. Whoever waits in another queue is served, and nobody joins it. To be called once.
    */
   drain(others: readonly string[]): Promise<number>;
-  /** Has other processes that relay go on with their access logs in this file, which stays the caller's. */
+  /** Has the workers write their access logs to this file from now on. The caller keeps owning it. */
   passLogFile(file: LogFile): void;
   /** Resolves once nobody of it accepts any more from the places that somebody else accepts from, since it drains; after a second in any case. */
   stopped(): Promise<void>;

@@ -7,7 +7,7 @@ import { DAY_MS, dueAheadMs, overdueAheadMs, type Validity } from "./renewal.ts"
 
 const MONTH_MS = 30 * DAY_MS;
 
-/** Tells of each once for each stage that it has come to. */
+/** Logs each certificate once for each stage that it has reached. */
 export class ExpiryWatch {
   readonly #log: Pick<Log, "warn" | "error">;
   #expiring: readonly Expiring[] = [];

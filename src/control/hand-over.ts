@@ -1,5 +1,5 @@
-// An upgrade: the program on the disk is started as a successor and handed the queues and the counts. It starts workers of its own from the config
-// on the disk; only when those accept does the old one let go. A successor that does not come so far is ended, and nothing has changed.
+// An upgrade: the program on the disk is started as a successor and handed the listening sockets and the counts. It starts workers of its own from
+// the config on the disk; only when those accept does the old one stop accepting. A successor that fails before that is ended, and nothing has changed.
 
 import { ProxyError } from "../base/errors.ts";
 import type { BoundSocket, ChildProcess, Processes, SharedMemory } from "../runtime/runtime.ts";
@@ -15,29 +15,29 @@ export interface Estate {
   readonly memory: SharedMemory;
   readonly slots: ReadonlyMap<string, number>;
   readonly meters: readonly (readonly [string, number])[];
-  /** Of the snapshot that is served. */
+  /** Of the snapshot in force. */
   readonly generation: number;
 }
 
 /** A successor that has taken over. */
 export interface Successor {
   readonly pid: number;
-  /** Whose queues it accepts from. */
+  /** The addresses whose listening sockets it accepts from (`placeOf`). */
   readonly places: readonly string[];
 }
 
 /** How a successor is started. */
 export interface SuccessorStart {
   readonly args: readonly string[];
-  /** Beside our own: by which it finds the service manager. */
+  /** Added to our own environment: the variables by which it finds the service manager. */
   readonly environment: Readonly<Record<string, string>>;
-  /** It is to be a child of the service manager, which would not notice otherwise that it ends, and would not wait for that. */
+  /** Whether to make it a child of the service manager, which would otherwise not notice its end. */
   readonly isOrphan: boolean;
 }
 
 /**
- * Starts the successor and waits until it accepts. Rejects with a ProxyError that says why it did not come so far; it has been ended then. `started`
- * is told of the process at once.
+ * Starts the successor and waits until it accepts. Rejects with a ProxyError EUPGRADE that says why it did not; it has been ended then. `started`
+ * is called with the process at once.
  */
 export async function handOver(
   processes: Processes,
@@ -85,13 +85,13 @@ function endText({ code, signal }: Awaited<ChildProcess["exited"]>): string {
 
 /** The other end of a hand-over. */
 export interface Inheritance extends Estate {
-  /** Tells the predecessor that we accept from these places: it lets go. */
+  /** Tells the predecessor that we accept from the sockets of these addresses: it stops accepting. */
   accept(places: readonly string[]): void;
-  /** Tells it why we do not, before we end. */
+  /** Tells the predecessor why we do not take over, before we end. */
   decline(problem: string): void;
 }
 
-/** Receives what the predecessor hands over. Rejects with a ProxyError when there is none. */
+/** Receives what the predecessor hands over. Rejects with a ProxyError EUPGRADE when there is no predecessor. */
 export async function takeOver(processes: Processes): Promise<Inheritance> {
   if (!processes.isChild)
     throw new ProxyError("EUPGRADE", "there is nobody to take over from: a running daemon is upgraded by SIGUSR2");
@@ -111,7 +111,7 @@ export async function takeOver(processes: Processes): Promise<Inheritance> {
         decline: (problem) => channel.send({ kind: "not taken over", problem } satisfies NotTakenOver),
       });
     },
-    // Later it changes nothing: what it left is served, and its workers end by themselves.
+    // After the hand-over this changes nothing: we serve, and the predecessor's workers drain by themselves.
     end: () => reject(new ProxyError("EUPGRADE", "the program to take over from is gone")),
   });
   return await promise;

@@ -1,16 +1,17 @@
-// The queues of the listeners, opened and kept by the control plane for as long as the config has them. What relays only holds shares of them,
-// so whoever waits in a queue does not notice when a process that accepts from it goes.
+// The listening sockets, opened and kept by the control plane for as long as the config has them. Workers accept from duplicated descriptors of
+// them ("shares"), so clients in the accept queue do not notice when a process that accepts from it ends. "Queue" below means a listening socket
+// with its accept queue; "place" is its address as text (`placeOf`), which it is known by across snapshots and processes.
 
 import { type Address, formatAddress, type ListenAddress } from "../base/address.ts";
 import { ProxyError } from "../base/errors.ts";
 import type { BoundSocket, Runtime } from "../runtime/runtime.ts";
 import { type ListenerSpec, placeOf } from "../snapshot/snapshot.ts";
 
-/** How long a queue that was just given up may still be held by those who empty it. */
+/** How long workers may still hold a queue that was just given up, to empty it. */
 const LEAVING_MS = 2000;
 const LEAVING_LOOK_MS = 25;
 
-/** The queues of one daemon. */
+/** The listening sockets of one daemon. */
 export class ListeningSockets {
   readonly #runtime: Pick<Runtime, "bind">;
   readonly #held = new Map<string, BoundSocket>();
@@ -21,12 +22,12 @@ export class ListeningSockets {
     this.#runtime = runtime;
   }
 
-  /** Those that are held, by place. */
+  /** The sockets that are held, by place. */
   get held(): ReadonlyMap<string, BoundSocket> {
     return this.#held;
   }
 
-  /** The queue of a listener of the snapshot that was opened for. */
+  /** The queue of a listener, which `open` was called for. Throws ProxyError EBADF otherwise. */
   of(spec: ListenerSpec): BoundSocket {
     const socket = this.#held.get(placeOf(spec));
     if (socket === undefined) throw new ProxyError("EBADF", `nothing is bound for listener ${spec.name}`);

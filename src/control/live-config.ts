@@ -1,4 +1,4 @@
-// What is served follows what lies on the disk: the config when a signal asks for it, or by itself with `watch_config`, and the files with
+// What is served follows what is on the disk: the config when a signal asks for it, or by itself with `watch_config`, and the files with
 // certificates, keys and lists always by themselves. A new state is judged as a whole and published as a whole; when anything in it is wrong, the old one stays and the log says why.
 //
 // Files are looked at by their stamps and not by notifications: those are lost on network file systems and when a directory is swapped, which is
@@ -26,7 +26,7 @@ import { StandStill } from "./stand-still.ts";
 export const LOOK_MS = 500;
 
 /**
- * Files that were refused are read again after so many looks (30 s): a certificate comes of age, a disk recovers, a name can be resolved, and no
+ * Files that were refused are read again after this many polls (30 s): a certificate comes of age, a disk recovers, a name can be resolved, and no
  * stamp shows it.
  */
 export const RETRY_LOOKS = 60;
@@ -46,7 +46,7 @@ export interface LiveConfigOptions {
     readonly meters: Iterable<readonly [string, number]>;
     readonly generation: number;
   };
-  /** Reads the config anew; null where it is embedded and cannot change. */
+  /** Re-reads the config; null where it is embedded and cannot change. */
   readonly load: (() => LoadResult) | null;
   /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
   publish(snapshot: Snapshot): Promise<void>;
@@ -185,14 +185,14 @@ export class LiveConfig {
     this.#stopped = true;
   }
 
-  /** Reads the config itself anew, and names are resolved anew. Resolves with why it was refused; with nothing when it is served. */
+  /** Re-reads the config itself and resolves host names again. Resolves with why it was refused; with nothing when it is served. */
   reload(): Promise<readonly string[]> {
     return this.#ask({ isRetry: false });
   }
 
   /** A retry says nothing when it is refused for the same reasons as before. */
   #ask({ isRetry }: { readonly isRetry: boolean }): Promise<readonly string[]> {
-    // It reads what lies on the disk when it begins. A hundred that each wait for a name server would keep the next one waiting for an hour.
+    // A reload reads what is on the disk when it begins. A hundred in a row that each wait for a name server would delay the next one by an hour.
     if (this.#nextReload !== null && this.#reloading > 1) return this.#nextReload;
     const at = new Date().toISOString();
     this.#reloading++;
@@ -258,7 +258,7 @@ export class LiveConfig {
 
   #look(): void {
     this.#expiry.look(Date.now());
-    // It reads the files itself, and the look after it goes by what it has read.
+    // The reload reads the files itself, and the next poll compares with what it has read.
     if (this.#pending > 0) return;
     this.#lookAtConfig();
     const sight = this.#material.look();
@@ -269,7 +269,7 @@ export class LiveConfig {
 
   #lookAtConfig(): void {
     const isWatched = this.#served?.loaded.config.watch_config === true && this.#options.load !== null;
-    // What is under way reads the file itself, and the look after it goes by what it has read.
+    // The reload under way reads the file itself, and the next poll compares with what it has read.
     if (!isWatched || this.#isEnding || this.#onHold || this.#reloading > 0) return;
     const sight = this.#source.look();
     if (sight === "still") void this.#ask({ isRetry: false });

@@ -1,4 +1,4 @@
-// Which certificates are served or trusted, by whom, and until when: for whoever has to renew them in time. One that is used twice by the same listener is one.
+// Which certificates are served or trusted, by what, and until when, so that they can be renewed in time. One that the same listener uses twice is listed once.
 
 import type { Config } from "../config/schema.ts";
 import type { Expiring } from "./findings.ts";
@@ -18,7 +18,7 @@ export interface ExpiringAt {
   readonly expiring: Expiring;
 }
 
-/** Of the authorities and lists of one user so many are kept, those that end first: a bundle may hold hundreds. */
+/** For each listener or backend, at most so many CAs and CRLs are kept, those that expire first: a bundle may hold hundreds. */
 const MOST_FOR_EACH = 10;
 
 /** All of them, those of one user together. Of several of one name in one file, the one that lasts longest: it is there to replace the others. */

@@ -1,4 +1,4 @@
-// What the service manager is told of us (sd_notify(3)): that we serve, that we reload, that we end, one line on how we are, and, where it
+// What we report to the service manager (sd_notify(3)): that we serve, reload or end, one status line, and, where it
 // watches over us, that we are well. Without a manager every call here does nothing.
 
 import type { ServiceManager } from "../runtime/runtime.ts";
@@ -20,7 +20,7 @@ const LONGEST_REASON = 500;
 export interface ServiceNoticesOptions {
   readonly manager: ServiceManager | null;
   readonly log: Log;
-  /** Asked before each sign of life: without one for long enough the manager ends us and starts us anew. */
+  /** Asked before each sign of life: without one for long enough the manager restarts us. */
   isHealthy(): boolean;
 }
 

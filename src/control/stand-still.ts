@@ -1,28 +1,28 @@
-// Tells when files have changed and then stood still. A file may be written in place, and a key and its certificate one after the other, so what
-// has changed is not to be read before two looks in a row have seen the same. Goes by stamps alone, and reads nothing.
+// Detects when files have changed and then stayed the same. A file may be written in place, and a key and its certificate one after the other, so
+// changed files are read only after two polls in a row have found the same. Compares stamps only, and reads no file.
 
-/** What a look shows: `same` as when they were read, `changing`, or `still` with a change that can be read now. */
+/** What a poll finds: `same` as when the files were read, `changing`, or `still`: changed, and the same as at the last poll. */
 export type Sight = "same" | "changing" | "still";
 
 /** A set of files, and what they were like when they were read last. */
 export class StandStill {
   readonly #stamp: (path: string) => string;
-  /** Stamps as the files were read last, whether what was in them is served or was refused. */
+  /** Stamps of the files as they were last read, whether their content is in use or was refused. */
   #read: ReadonlyMap<string, string> = new Map();
-  /** Stamps that differ from those, as of the last look. */
+  /** Stamps at the last poll, when they differed from those. */
   #changed: ReadonlyMap<string, string> | null = null;
 
-  /** `stamp`: of a file as it is now (runtime/files.ts). */
+  /** `stamp` gives the current stamp of a file (runtime/files.ts). */
   constructor(stamp: (path: string) => string) {
     this.#stamp = stamp;
   }
 
-  /** These files were read, and had these stamps just before. From now on they are the ones that are looked at. */
+  /** These files were read, with the stamps that they had just before. From now on these files are polled. */
   wasRead(stamps: ReadonlyMap<string, string>): void {
     this.#read = stamps;
   }
 
-  /** Looks. After `still` it is for the caller to read the files, and to say so. */
+  /** Polls the files. After `still` the caller has to read them and to call `wasRead`. */
   look(): Sight {
     const now = new Map([...this.#read.keys()].map((path) => [path, this.#stamp(path)]));
     if (sameStamps(now, this.#read)) {

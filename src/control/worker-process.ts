@@ -7,32 +7,32 @@ import type { Question } from "../snapshot/inspection.ts";
 import { type FromWorker, type PassedQueue, type ToWorker, takeApart } from "../snapshot/messages.ts";
 import type { Snapshot } from "../snapshot/snapshot.ts";
 
-/** How long a worker is waited for. One that is waited for longer hangs, and is ended. */
+/** How long to wait for a worker. One that takes longer is considered hung, and is killed. */
 export interface WorkerPatience {
-  /** It is asked this often whether it is there. */
+  /** Between two pings. */
   readonly pingMs: number;
-  /** So many questions may be without an answer. Not a time: when this process itself was stopped, nobody has hung. */
+  /** Pings that may be unanswered. Not a time: if this process itself was stopped for a while, no worker has hung. */
   readonly silentPings: number;
-  /** Until the answer to a snapshot. */
+  /** For the answer to a snapshot. */
   readonly answerMs: number;
-  /** Until the answer to a question about its connections. Without it, the worker is not ended. */
+  /** For the answer to a question about its connections. A worker that does not answer one is not killed. */
   readonly questionMs: number;
 }
 
 const PATIENCE: WorkerPatience = { pingMs: 1000, silentPings: 30, answerMs: 20_000, questionMs: 5000 };
 
-/** A worker that has left so many pings unanswered is said not to answer. One may be under way at any moment. */
+/** A worker with more unanswered pings than this is shown as `not answering`. One may be under way at any moment. */
 const TELLING_PINGS = 3;
 
 /** How a worker ended. */
 export interface WorkerEnd {
   /** For people: `killed by SIGKILL`, `exit code 1`. */
   readonly how: string;
-  /** It had been asked to end, and said that it was done. */
+  /** Whether it was told to drain and ended with exit code 0. */
   readonly inOrder: boolean;
 }
 
-/** What it was asked for. */
+/** The answer to a question; `answer` is of the type that belongs to the question. */
 export interface WorkerAnswer {
   readonly answer: unknown;
 }
@@ -59,23 +59,23 @@ export class WorkerProcess {
   readonly pid: number;
   readonly startedMs = Date.now();
   state: WorkerState = "starting";
-  /** Of the snapshot that it goes by. */
+  /** Of the snapshot that it uses; 0 before the first. */
   generation = 0;
   /** Connections that it had to abort when it drained. */
   aborted = 0;
   readonly #child: ChildProcess;
   readonly #ready = Promise.withResolvers<void>();
   readonly #stopped = Promise.withResolvers<void>();
-  /** Who waits for the answer to `prepare`: "" is yes. */
+  /** Resolves the pending `prepare`; "" means prepared. */
   #answer: ((problem: string | null) => void) | null = null;
-  /** Who waits for the answers to questions, by their number. */
+  /** Resolves pending questions, by their number. */
   readonly #asked = new Map<number, (answered: WorkerAnswer | null) => void>();
   #questions = 0;
   readonly #patience: WorkerPatience;
   readonly #ping: ReturnType<typeof setInterval>;
   /** Pings since it was last heard. */
   #silentPings = 0;
-  /** Why it does not start, or was ended by us. */
+  /** Why it does not start, or was killed by us; "" otherwise. */
   #reason = "";
 
   constructor(options: WorkerProcessOptions) {
@@ -83,11 +83,11 @@ export class WorkerProcess {
     this.#patience = patience;
     this.#child = processes.start(["worker"]);
     this.pid = this.#child.pid;
-    // Nobody may wait for it.
+    // Perhaps nobody awaits it, and that is no unhandled rejection.
     this.#ready.promise.catch(() => {});
     this.#child.channel.listen({
       message: (message) => this.#receive(message as FromWorker, options),
-      // Nobody could tell it anything any more.
+      // Without its channel it could not be controlled any more.
       end: () => this.kill(),
     });
     const snapshot = this.#sendAhead(start.snapshot);
@@ -111,17 +111,17 @@ export class WorkerProcess {
     return this.#ready.promise;
   }
 
-  /** Resolves once it accepts from no place any more that others accept from: when it drains, or has ended. */
+  /** Resolves once it no longer accepts from sockets that others accept from: when it drains, or has ended. */
   get stopped(): Promise<void> {
     return this.#stopped.promise;
   }
 
-  /** As it is shown to operators. */
+  /** Its state as shown to operators. */
   get shownState(): WorkerState | "not answering" {
     return this.state === "serving" && this.#silentPings > TELLING_PINGS ? "not answering" : this.state;
   }
 
-  /** Has it build a snapshot. "" or why it cannot; null when it ends without an answer. */
+  /** Has it build a snapshot without using it yet. Resolves with "", or with why it cannot; with null when it ends without an answer. */
   prepare(snapshot: Snapshot, queues: ReadonlyMap<string, BoundSocket>): Promise<string | null> {
     const rest = this.#sendAhead(snapshot);
     this.#send({ kind: "prepare", snapshot: rest, queues: described(queues) }, [...queues.values()]);
@@ -134,7 +134,7 @@ export class WorkerProcess {
     });
   }
 
-  /** Asks about its connections; null when it ends, or does not answer in time. */
+  /** Asks about its connections. Resolves with null when it ends, or does not answer in time. */
   ask(question: Question): Promise<WorkerAnswer | null> {
     const number = ++this.#questions;
     this.#send({ kind: "ask", number, question });
@@ -160,7 +160,7 @@ export class WorkerProcess {
     this.#send({ kind: "share", shared });
   }
 
-  /** `others`: the places that somebody else accepts from. */
+  /** `others`: the addresses whose sockets another process accepts from. */
   drain(others: readonly string[]): void {
     this.state = "draining";
     this.#send({ kind: "drain", others });
@@ -179,7 +179,7 @@ export class WorkerProcess {
     this.#child.kill("SIGKILL");
   }
 
-  /** Most of a snapshot, and gives back the rest of it for a message of its own. */
+  /** Sends most of a snapshot ahead, and returns the rest for the caller's message. */
   #sendAhead(snapshot: Snapshot): Snapshot {
     const { ahead, rest } = takeApart(snapshot);
     for (const message of ahead) this.#send(message);
@@ -202,7 +202,7 @@ export class WorkerProcess {
         this.#answered("");
         break;
       case "refused":
-        // What does not start ends by itself, and is no word against a snapshot.
+        // A worker that cannot start ends by itself; that does not speak against a new snapshot.
         if (this.generation === 0) this.#reason = message.problem;
         else this.#answered(message.problem);
         break;

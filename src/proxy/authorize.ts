@@ -34,7 +34,7 @@ export interface CompiledRule {
   readonly source: CidrSet | null;
 }
 
-/** A verdict that ends a connection, for people, as the detail of its record. Programs go by the names of the policy and of the rule. */
+/** The detail of the close record of a denied connection, for people. Programs use the record's fields for policy and rule. */
 export function denialOf(policy: string, { rule }: Verdict): string {
   return `policy ${policy}: ${rule === "default" ? "no rule matches" : `rule ${rule} denies it`}`;
 }

@@ -42,7 +42,7 @@ export class Backend {
   readonly spec: BackendSpec;
   /** Null where no TLS is spoken to them. */
   readonly origination: Origination | null;
-  /** What is told how a connection goes to the endpoint that was acquired last; null where nothing is made of that. */
+  /** Records how the connection to the endpoint acquired last turns out; null where no outlier detection wants it. */
   attempt: Attempt | null = null;
   /** From 0 up to 1. */
   readonly random: () => number;
@@ -177,7 +177,7 @@ export class Backend {
     if (knownUs === 0 || tookMs * 1000 > knownUs) this.#addLatency(endpoint, tookMs);
   }
 
-  /** In so many milliseconds an endpoint was connected to and said its first byte, or all that it would ever say. */
+  /** Records the time from the dial to an endpoint's first byte, or to its end without one, in ms. */
   answered(endpoint: EndpointSpec, tookMs: number): void {
     this.#addLatency(endpoint, tookMs);
   }
@@ -191,7 +191,7 @@ export class Backend {
     this.release(endpoint);
   }
 
-  /** Counts a connection that is to try an endpoint again, if so many more may. */
+  /** Counts a connection that retries, if the retry budget allows another one. */
   beginRetry(): boolean {
     const { endpoints, retryBudget, retriesSlot } = this.spec;
     const active = endpoints.reduce((sum, endpoint) => sum + this.activeOf(endpoint), 0);

@@ -1,4 +1,4 @@
-// Adds to the metrics, once a second, what connections have relayed meanwhile: who looks at throughput does not have to wait for their ends. They are gone
+// Adds to the metrics, once a second, what open connections have relayed since, so that throughput shows before they end. They are gone
 // through in slices, so that the relay of the others hardly waits.
 
 import { type Clock, Timer } from "../base/clock.ts";

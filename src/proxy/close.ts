@@ -33,7 +33,7 @@ export function close(connection: Connection, ending: Ending): void {
   connection.onHeld?.();
 }
 
-/** What is told of a connection that ends so. */
+/** The close record of a connection that ends in this way. */
 export function recordOf(connection: Connection, ending: Ending): CloseRecord {
   const { listener, secured, identity, downstream, upstream, phase } = connection;
   const { runtime } = listener.worker;

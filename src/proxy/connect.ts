@@ -20,7 +20,7 @@ const NO_HEADER = new Uint8Array(0);
 /** What a dial fails with when this process or this host has too little of something. */
 const OUT_OF_RESOURCES: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 
-/** And when there is no port left on this side for connections to that endpoint. */
+/** What a dial fails with when this host has no ephemeral port left for that endpoint. */
 const NO_PORT = "EADDRNOTAVAIL";
 
 /** The endpoint that took the connection, which counts there until `close`. */
@@ -131,7 +131,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   let nowMs = runtime.preciseNowMs();
   connection.connectMs = nowMs - startedMs;
   if (!result.ok && OUT_OF_RESOURCES.has(result.code)) {
-    // It says nothing of this endpoint, and another one could not be dialled either. A connection that has ended has given it back.
+    // This says nothing about the endpoint, and another one could not be dialled either. If the connection has ended, `close` has released the endpoint.
     if (!connection.ended) {
       connection.acquired = null;
       attempt?.abandoned();
@@ -175,11 +175,11 @@ function overBudget({ reason, detail, error }: Ending): Ending {
 interface Target {
   readonly backend: Backend;
   readonly endpoint: EndpointSpec;
-  /** What it has to be told before anything else. */
+  /** The PROXY header, sent before anything else; empty when there is none. */
   readonly header: Uint8Array;
 }
 
-/** Tells a connected endpoint what it has to know, then secures the leg. On an Ending the socket has been aborted. */
+/** Sends the PROXY header to a connected endpoint, then secures the leg. On an Ending the socket has been aborted. */
 async function prepare(
   connection: Connection,
   { backend, endpoint, header }: Target,

@@ -1,18 +1,18 @@
-// The connections of a worker, in the order in which they came, as they come and go. A Set would do, but for the garbage collector: each time that a Set whose members
+// The connections of a worker, oldest first. A Set would do, but for the garbage collector: each time that a Set whose members
 // change makes itself a new table, the old one points to it and still to the members that it had. Once such a table has grown old, all that came after it is kept until the
 // next full collection.
 
 import type { Connection } from "./connection.ts";
 
-/** From so many on it is worth while to move up. */
+/** The number of free places from which on compacting is worthwhile. */
 const LEAST_MOVED = 64;
 
-/** Those that are open. May be gone through while connections come and go: whoever stays is met once. */
+/** The open connections. May be iterated while connections come and go: one that stays is visited exactly once. */
 export class ConnectionList implements Iterable<Connection> {
   /** By `Connection.place`, and so by id; null where one has gone. */
   readonly #places: (Connection | null)[] = [];
   #size = 0;
-  /** How often places have changed. */
+  /** How many times the list was compacted. */
   #moves = 0;
 
   get size(): number {

@@ -1,5 +1,5 @@
-// The life of a connection, from accept to its one close record, in one function to be read from top to bottom: `serve`. Each step stands in a
-// file of its own and gives back its value, or the Ending that it calls for; only this file acts on either.
+// The life of a connection, from accept to its one close record, in one function to be read from top to bottom: `serve`. Each step is a
+// file of its own and returns its value, or the Ending that it calls for; only this file acts on either.
 //
 // Whatever else can end a connection (a reset while it is being dialled, a drain, a deadline) calls `end`, which may be called
 // at any time and acts once. A step that is being awaited then fails in its own way, and `serve` finds the connection ended.
@@ -38,7 +38,7 @@ export async function serve(connection: Connection): Promise<void> {
   const refused = listener.admitDirect(connection);
   if (refused !== null) return connection.end(refused);
 
-  // 2. Peek: first the header that says whom a trusted proxy speaks for.
+  // 2. Peek: first the PROXY header, in which a trusted proxy names the true client.
   if (listener.spec.acceptProxyProtocol) {
     connection.phase = "peek";
     listener.awaitsClient(connection);
@@ -107,7 +107,7 @@ export async function serve(connection: Connection): Promise<void> {
   if (connection.ended) return;
   if (endpoint instanceof Ending) return connection.end(endpoint);
 
-  // What was true when it was accepted may have been changed since, and nobody could end it for that before now.
+  // A new snapshot may have come since the accept; enforce.ts checks only connections that are being relayed.
   if (connection.generation !== listener.worker.generation) {
     const revoked = refusalNow(connection);
     if (revoked !== null) return connection.end(revoked);
@@ -123,7 +123,7 @@ const NOTHING_OFFERED: readonly string[] = [];
 /** What is known of a connection so far, and the two legs that it owns. */
 export class Connection {
   readonly id: number;
-  /** In the worker's list. */
+  /** Its index in the worker's list. */
   place = -1;
   readonly listener: Listener;
   readonly clock: Clock;
@@ -131,11 +131,11 @@ export class Connection {
   readonly upstream: Leg;
   /** The one deadline: of the peek, then of the relay. The steps between have their own, in the runtime. */
   readonly timer: Timer;
-  /** Number of the snapshot that it was accepted under. */
+  /** Number of the snapshot in force when it was accepted. */
   readonly generation: number;
-  /** Coarse, for deadlines: when it was let in. */
+  /** When it was admitted, by the coarse clock in ms; for deadlines. */
   acceptedMs: number;
-  /** Monotonic with a fraction, and the wall clock: for the record. */
+  /** For the record: monotonic with a fraction, and wall clock; both in ms. */
   readonly acceptedPreciseMs: number;
   readonly startedAt: number;
   lastActivityMs: number;
@@ -148,11 +148,11 @@ export class Connection {
   /** The dial that is under way. */
   dial: Dial<Leg> | null = null;
 
-  /** Who connected to us, and for whom: another address only behind a PROXY header. */
+  /** The peer's address, and the true client's: another one only behind a PROXY header. */
   readonly direct: SourceAddress;
   source: SourceAddress;
   readonly local: string;
-  /** The listener's spec when it was let in: where it counts. */
+  /** The listener's spec when it was admitted: its counts are the ones to decrement. */
   countedBy: ListenerSpec;
   /** Whether it counts for its source. */
   countedSource = false;
@@ -163,9 +163,9 @@ export class Connection {
   /** What its ClientHello offers; kept only where a route asks for it. */
   offeredAlpn: readonly string[] = NOTHING_OFFERED;
   route: RouteSpec | null = null;
-  /** The route by which a later snapshot let it go on; null while there was none. */
+  /** The route of the latest snapshot that has re-authorised it; null until there was one. */
   judgedBy: RouteSpec | null = null;
-  /** What a trusted proxy's header said beside the source. */
+  /** What a trusted proxy's header said besides the source. */
   received: { readonly destination: ProxyAddress | null; readonly tlvs: readonly Tlv[] } | null = null;
   secured: Secured | null = null;
   /** The TLS that we speak to the endpoint. */
@@ -182,7 +182,7 @@ export class Connection {
   acquired: EndpointSpec | null = null;
   /** Whether it counts at its backend. */
   hasEntered = false;
-  /** What is to be told how it goes there; null where nothing is made of that. */
+  /** Records how the connection to that endpoint turns out; null without outlier detection. */
   attempt: Attempt | null = null;
   /** Endpoints that were dialled. */
   attempts = 0;
@@ -238,7 +238,7 @@ export class Connection {
     this.downstream.socket?.resume();
   }
 
-  /** Tells it from every other, also of other processes: in the access log, in the admin API, and to endpoints as UNIQUE_ID. */
+  /** Unique among all processes of the daemon: in the access log, in the admin API, and sent to endpoints as UNIQUE_ID. */
   get uniqueId(): string {
     return `${this.listener.worker.instanceId}-${this.id}`;
   }

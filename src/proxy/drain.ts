@@ -1,23 +1,23 @@
-// How connections are given up in the time that they have left: those that nothing moves on first, little by little, so that their clients do not all
-// come back elsewhere in one moment; those that are in use not before the deadline.
+// Closing connections during a drain: idle ones early and spread over the window, so that their clients do not all reconnect elsewhere in one
+// moment; those in use not before the deadline.
 //
-// Which connections are in use cannot be known, only which have moved bytes. A connection is taken for unused when no byte has moved on it since
-// the drain began and for some seconds at least: it may be a request that is still being worked on. One that is half closed is
-// most likely that, as nobody ends his direction and keeps the connection for later.
+// Which connections are in use cannot be known, only which have moved bytes. A connection counts as idle when no byte has moved on it since
+// the drain began and for at least some seconds, as a request may still be being worked on. On a half-closed one that is
+// likely, as nobody ends their direction to keep the connection for later; so it has longer.
 
 import { type Clock, TICK_MS, Timer } from "../base/clock.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import { hasMovedSince } from "./relay.ts";
 
-/** Nobody is ended early in the first part of the window: most requests that are under way are answered by then. */
+/** No connection is ended in this first part of the window: most requests under way are answered by then. */
 const UNTOUCHED_SHARE = 1 / 4;
-/** The last of the silent ones goes a little before the deadline. */
+/** The last of the idle ones is ended a little before the deadline. */
 const SPREAD_SHARE = 0.95;
-/** How long a connection must have been silent at least; and one that is half closed. */
+/** How long a connection must have been idle at least; and one that is half closed. */
 const SILENT_MS = 5000;
 const HALF_CLOSED_SILENT_MS = 30_000;
-/** Of the silent ones, no more than one in so many is ended in one moment. */
+/** The idle connections are ended in at least so many portions. */
 const LEAST_MOMENTS = 32;
 
 export interface DrainOptions {

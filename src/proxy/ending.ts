@@ -1,4 +1,4 @@
-// How the cold path says that a connection ends here: a step of its life gives back either its value or an Ending.
+// How the cold path says that a connection ends here: a step of its life returns either its value or an Ending.
 
 import type { CloseReason } from "../telemetry/close-reason.ts";
 

@@ -25,7 +25,7 @@ export class Enforcement {
     this.#clock = clock;
   }
 
-  /** Starts over with all of them: what is not looked at yet from an earlier change is looked at by the rules of now. */
+  /** Starts over with all connections: those that are not checked yet for an earlier change are checked against the current rules. */
   start(connections: Iterable<Connection>): void {
     this.#left = [...connections];
     this.#slice();
@@ -33,7 +33,7 @@ export class Enforcement {
 
   #slice(): void {
     for (const connection of this.#left.splice(-SLICE)) {
-      // Until it has been authorised there is nothing to be taken back; what was so by then is looked at again before the relay.
+      // Before authorisation there is nothing to revoke; what is authorised meanwhile is checked again before its relay.
       if (connection.ended || (connection.phase !== "relay" && connection.phase !== "connect")) continue;
       const ending = refusalNow(connection);
       if (ending !== null) connection.end(ending);

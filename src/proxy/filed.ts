@@ -67,7 +67,7 @@ export class CidrIndex {
   }
 }
 
-/** The address with all behind the prefix cleared: IPv4 as a number, IPv6 as text of one character for each byte. So the two are told apart. */
+/** The address with all behind the prefix cleared: IPv4 as a number, IPv6 as text of one character for each byte. So the two families cannot be confused. */
 function addressKey(ip: IpBytes, prefix: number): string | number {
   if (ip.length === 4) {
     const number = ((ip[0] as number) << 24) | ((ip[1] as number) << 16) | ((ip[2] as number) << 8) | (ip[3] as number);

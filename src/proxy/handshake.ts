@@ -1,4 +1,4 @@
-// Terminating TLS on the downstream leg: picks the certificate for the SNI, hands over what was peeked, and gives back what was negotiated.
+// Terminating TLS on the downstream leg: picks the certificate for the SNI, hands over what was peeked, and returns what was negotiated.
 
 import { assert } from "../base/assert.ts";
 import { type CertificateDetails, readCertificateDetails } from "../protocol/certificate-details.ts";
@@ -12,7 +12,7 @@ import { Ending } from "./ending.ts";
 import { Identities } from "./identity.ts";
 import { legHandlers } from "./relay.ts";
 
-/** What a finished handshake tells. */
+/** What a finished handshake has negotiated. */
 export interface Secured {
   readonly version: string;
   readonly cipher: string;
@@ -23,7 +23,7 @@ export interface Secured {
   readonly shown: ShownCertificate;
 }
 
-/** What an endpoint may want to know of a certificate of ours. */
+/** What the PROXY header tells endpoints about the certificate that we showed. */
 export type ShownCertificate = Pick<CertificateDetails, "signatureAlgorithm" | "keyAlgorithm">;
 
 interface CertificateContext {
@@ -74,7 +74,7 @@ export async function handshake(connection: Connection, termination: Termination
   const { runtime } = listener.worker;
   const startedMs = runtime.preciseNowMs();
   const initialData = downstream.joinPending();
-  // What is read from now on is plaintext, counted from nought.
+  // What is read from now on is plaintext, counted from zero.
   downstream.consume(initialData.length);
   const plain = downstream.socket;
   assert(plain !== null, "an accepted leg has its socket");

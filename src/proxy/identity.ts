@@ -22,7 +22,7 @@ const KNOWN_AT_MOST = 1024;
 export const KNOWN_BYTES = 8192;
 
 /**
- * Who the clients of one terminating route are. The same few come again and again, so what was read of the last certificates is kept, by their
+ * Who the clients of one terminating route are. The same few clients connect again and again, so what was read from the last certificates is kept, by their
  * digest: it depends on nothing else. Whether a certificate is good is for each handshake to verify, and is not remembered.
  */
 export class Identities {

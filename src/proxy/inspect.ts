@@ -18,11 +18,11 @@ import { Ending } from "./ending.ts";
 import { detailOf, firstName, rowOf } from "./inspect-rows.ts";
 import type { Worker } from "./worker.ts";
 
-/** Looked at in one turn of the loop, unless time is over before. */
+/** Connections that are looked at in one turn of the event loop, unless its time is over before. */
 const SLICE = 1000;
-/** How long a turn may take. */
+/** How long such a turn may take. */
 const SLICE_MS = 1;
-/** The clock is read once for so many. */
+/** Connections between two readings of the clock. */
 const LOOKS_A_READING = 16;
 
 /** Answers for one process. */
@@ -41,7 +41,7 @@ export class Inspector {
   /** As `Answers` has it for the question. */
   answer(question: Question): Promise<Answers[Question["ask"]]> {
     const answer = this.#before.then(() => this.#answer(question));
-    // Whoever asked it is told of it.
+    // The error goes to whoever asked.
     this.#before = answer.catch(() => {});
     return answer;
   }
@@ -157,7 +157,7 @@ export class Inspector {
   async #walk(look: (connection: Connection) => boolean): Promise<void> {
     const { connections, connectionCount, runtime } = this.#worker;
     const turn = new Turn(runtime);
-    // Newcomers join at the end, and there the walk would never come to its own.
+    // New connections are appended: without this count the walk might never end.
     let left = connectionCount;
     for (const connection of connections) {
       if (left-- <= 0) return;

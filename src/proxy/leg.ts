@@ -13,7 +13,7 @@ export const RELAYING = 1;
 export const DISCARDING = 2;
 /** As RELAYING, and they are counted against a limit of bandwidth (rate-limit-bandwidth.ts). */
 export const METERED = 3;
-/** As RELAYING, and nothing has come yet: the first chunk is waited for (first-byte.ts). */
+/** As RELAYING, before the first chunk, which first-byte.ts waits for. */
 export const SILENT = 4;
 
 /** What most legs have pending most of the time; one for all, and never added to. */
@@ -57,7 +57,7 @@ export class Leg {
     this.pendingBytes += bytes.length;
   }
 
-  /** All that is pending as one array; it stays pending. Doubles its room, so that bytes which come one by one do not cost their square. */
+  /** All that is pending as one array; it stays pending. Doubles its room, so that appending single bytes stays linear. */
   joinPending(): Uint8Array {
     const [first, ...others] = this.pending;
     assert(first !== undefined, "there is something pending");

@@ -1,6 +1,6 @@
-// A bound address: admits connections, counts them, and stops accepting while a limit or its rate is reached, so that newcomers wait in the
-// kernel's queue instead of being turned away. Limits are those of the daemon: another process may fill the last place between our look and our
-// accept. Who was accepted then waits here as in the queue, unread.
+// A bound address: admits connections, counts them, and stops accepting while a limit or rate is reached, so that new connections wait in the
+// accept queue instead of being refused. Limits hold for the whole daemon: another process may fill the last place between our check and our
+// accept. A connection that was accepted then waits here, unread, as it would in the accept queue.
 
 import { formatAddress } from "../base/address.ts";
 import { Timer } from "../base/clock.ts";
@@ -25,11 +25,11 @@ import type { Worker } from "./worker.ts";
 
 /** How long to wait for a descriptor when accepting could not be resumed. */
 const RESUME_RETRY_MS = 1000;
-/** Accepting goes on only with so many descriptors to spare: a connection takes two, and a log file may have to be opened. */
+/** Accepting resumes only with so many descriptors to spare: a connection takes two, and a log file may have to be opened. */
 const SPARE_DESCRIPTORS = 4;
-/** How often is looked whether other processes of the daemon have made room. */
+/** How often to check whether other processes of the daemon have made room. */
 const ROOM_LOOK_MS = 20;
-/** A retired queue is looked at this often, and first after so long: handshakes that were under way are in it by then. */
+/** How often a retired listener's accept queue is checked. The first check is as late: TCP handshakes that were under way have reached the queue by then. */
 const QUEUE_LOOK_MS = 100;
 
 /** A route with what it needs at run time. */
@@ -40,18 +40,18 @@ export interface ActiveRoute {
   readonly backend: Backend;
 }
 
-/** All that a listener goes by and that a new snapshot may change. */
+/** What a new snapshot may change about a listener. */
 export interface ListenerRules {
   readonly spec: ListenerSpec;
   readonly router: Router;
   readonly routes: readonly ActiveRoute[];
   readonly allowed: CidrSet | null;
   readonly trusted: CidrSet;
-  /** Whether there are clients whose first bytes are waited for. */
+  /** Whether any route, or a PROXY header, makes us wait for the client's first bytes. */
   readonly asksClients: boolean;
 }
 
-/** Builds what a listener goes by. Throws ProxyError `BAD_TLS_MATERIAL`. */
+/** Builds the rules of a listener. Throws ProxyError `BAD_TLS_MATERIAL`. */
 export function listenerRules(
   parts: Parts,
   spec: ListenerSpec,
@@ -86,21 +86,21 @@ export class Listener {
   readonly #boundAddress: string | null;
   /** Known from the socket only: a listener's own address may be `systemd:NAME`. */
   readonly #isUnix: boolean;
-  /** Accepted, but beyond a limit. */
+  /** Accepted although a limit was reached: they wait unread. */
   readonly #waiting = new Set<Connection>();
-  /** Waiting for their clients. */
+  /** Connections that wait for their clients. */
   readonly #pending: Pending;
   #paused = true;
   #closed = false;
-  /** When a retired listener closes, whoever waits; 0 while it is not retired. */
+  /** When a retired listener closes even if clients still wait; 0 while it is not retired. */
   #closesAtMs = 0;
   readonly #recheck = new Timer(() => {
     this.#makeRoom();
     this.updateAccepting();
   });
-  /** Only to see whether it can be held once more. */
+  /** Duplicated to find out whether descriptors are left. */
   readonly #bound: BoundSocket;
-  /** Whether descriptors had run out when that was looked at last. */
+  /** Whether descriptors had run out at the last check. */
   #isStarved = false;
   readonly #emptying = new Timer(() => this.#closeWhenEmpty());
 
@@ -130,7 +130,7 @@ export class Listener {
     return this.#rules.router;
   }
 
-  /** Goes by other rules from the next connection on. */
+  /** Replaces the rules, from the next connection on. */
   replaceRules(rules: ListenerRules): void {
     this.#rules = rules;
     this.updateAccepting();
@@ -181,20 +181,20 @@ export class Listener {
     return null;
   }
 
-  /** The next word is the client's. */
+  /** The next step needs bytes from the client. */
   awaitsClient(connection: Connection): void {
     this.#pending.add(connection);
     this.worker.pending.add(connection);
   }
 
-  /** The client has said all that was waited for. */
+  /** The client has sent all that was needed. */
   heardClient(connection: Connection): void {
     this.#pending.delete(connection);
     this.worker.pending.delete(connection);
     if (this.#paused) this.updateAccepting();
   }
 
-  /** Gives back what the connection was counted for. */
+  /** Uncounts an ended connection. */
   release(connection: Connection): void {
     this.#pending.delete(connection);
     const isCounted = !this.#waiting.delete(connection);
@@ -255,7 +255,7 @@ export class Listener {
     }
   }
 
-  /** Throws the ProxyError that tells of it when there are too few descriptors. */
+  /** Throws a ProxyError when fewer than SPARE_DESCRIPTORS are left. */
   #probeDescriptors(): void {
     const held: BoundSocket[] = [];
     try {
@@ -265,7 +265,7 @@ export class Listener {
     }
   }
 
-  /** Closes once nobody waits in the queue any more, or at the latest after so long. Newcomers have been turned away already. */
+  /** Closes once the accept queue is empty, or after `withinMs` at the latest. New SYNs are dropped already. */
   retire(withinMs: number): void {
     if (this.#closed || this.#closesAtMs > 0) return;
     const { clock } = this.worker.runtime;
@@ -273,7 +273,7 @@ export class Listener {
     clock.arm(this.#emptying, QUEUE_LOOK_MS);
   }
 
-  /** Accepts no more; whoever waits in the queue is reset, unless another process accepts from it. */
+  /** Stops accepting. Connections in the accept queue are reset, unless another process accepts from it. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -305,7 +305,7 @@ export class Listener {
     return maxConnections > 0 && this.worker.counts.total(slot) >= maxConnections;
   }
 
-  /** Whether the next newcomer has to wait although there is room. */
+  /** Whether the rate is used up, so that the next connection has to wait although there is room. */
   #isTooFast(): boolean {
     const { maxConnectionsPerSecond } = this.spec;
     if (maxConnectionsPerSecond === 0) return false;
@@ -318,7 +318,7 @@ export class Listener {
     return maxConnections === 0 ? Number.POSITIVE_INFINITY : pendingBudget(this.worker.shareOf(maxConnections));
   }
 
-  /** Where newcomers wait for a place, those that only wait for their client make it. */
+  /** Ends connections that only wait for their client where others wait for a place. */
   #makeRoom(): void {
     if (this.#waiting.size === 0 && !(this.#paused && this.#socket.hasWaiting())) return;
     const budget = this.#pendingBudget();

@@ -1,4 +1,4 @@
-// What becomes of open connections when their endpoint goes down by its probes, where the backend says `on_down: close`. The states lie in shared memory
+// What becomes of open connections when their endpoint goes down by its probes, where the backend says `on_down: close`. The states are in shared memory
 // (snapshot/endpoint-states.ts), so nobody tells a worker of a change: it looks.
 
 import { type Clock, Timer } from "../base/clock.ts";
@@ -7,7 +7,7 @@ import type { BackendSpec } from "../snapshot/snapshot.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 
-/** Connections are ended within so long of the change. */
+/** How often the states are checked: connections end within this time of the change. */
 const LOOK_MS = 500;
 
 export interface OnDownParts {

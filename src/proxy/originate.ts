@@ -30,7 +30,7 @@ export class Origination {
   readonly context: ClientContext;
   readonly #verifier: ServerVerifier;
   readonly #sha256: Runtime["sha256"];
-  /** What the last certificates of endpoints say, by their digest: the same few are shown again and again. */
+  /** What the last certificates of endpoints say, by their digest: endpoints present the same few again and again. */
   readonly #leaves = new Recent<CertificateDetails>(LEAVES_AT_MOST);
 
   constructor(runtime: Pick<Runtime, "clientContext" | "sha256">, spec: OriginationSpec) {

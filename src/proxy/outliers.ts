@@ -1,4 +1,4 @@
-// Endpoints that are ejected for what connections to them meet with. What is seen lies in the memory that all processes share (snapshot/endpoint-states.ts), so
+// Endpoints that are ejected because connections to them fail. Failures are counted in the memory that all processes share (snapshot/endpoint-states.ts), so
 // failures are counted together, and whoever picks an endpoint looks there.
 //
 // An ejection is followed by trials: one connection at a time goes there until one succeeds, which is when the endpoint has sent a byte or has at least kept the
@@ -10,13 +10,13 @@ import type { EndpointSpec, OutlierSpec } from "../snapshot/snapshot.ts";
 import type { CloseReason } from "../telemetry/close-reason.ts";
 import type { Leg } from "./leg.ts";
 
-/** An endpoint that is silent but has kept a connection for so long has taken it: many wait for the client's first word. */
+/** An endpoint that has kept a connection open for this long without a byte has taken it: in many protocols the client speaks first. */
 const PROBATION_MS = 1000;
-/** How often is looked for its first byte meanwhile. */
+/** How often to look for its first byte meanwhile. */
 const PROBATION_LOOK_MS = 100;
 /** Longer than a trial may take beyond connecting and its handshake: then another one is let go, whatever has become of it. */
 const TRIAL_SPARE_MS = 2 * PROBATION_MS;
-/** An ejection grows no further than by so many doublings, whatever its longest is. */
+/** An ejection's duration doubles at most so many times, whatever its configured maximum. */
 const MOST_DOUBLINGS = 20;
 /** Upstream endings after its first byte that say nothing for the endpoint, nor enough against it. */
 const NO_VERDICT: ReadonlySet<CloseReason> = new Set(["upstream_reset", "upstream_truncated", "endpoint_down"]);

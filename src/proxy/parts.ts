@@ -1,6 +1,6 @@
 // What is costly to build for a snapshot: TLS contexts, compiled policies and routers. What the snapshot before it has in the same words is taken over as
 // it is. That makes a reload cheap, and it keeps sessions: the tickets of a TLS context are worth nothing to the next one, so a context that
-// is built anew for no reason costs every client that comes back a full handshake.
+// is rebuilt for no reason costs every client that comes back a full handshake.
 
 import type { Runtime } from "../runtime/runtime.ts";
 import type { OriginationSpec, PolicySpec, RouteSpec, TerminationSpec } from "../snapshot/snapshot.ts";

@@ -1,5 +1,5 @@
-// Seeing the first bytes without taking them: they stay pending on the leg, and whoever comes next (the TLS handshake, the upstream) gets them
-// from the first one on. Only a PROXY header is taken away, because it is meant for us.
+// Seeing the first bytes without taking them: they stay pending on the leg, and the next step (the TLS handshake, the upstream) gets all
+// of them. Only a PROXY header is taken away, because it is meant for us.
 
 import { parseClientHello } from "../protocol/client-hello.ts";
 import { type ProxyHeader, parseProxyHeader } from "../protocol/proxy-protocol.ts";
@@ -44,8 +44,8 @@ export function peekHello(connection: Connection): Promise<PeekedHello | Ending>
 }
 
 /**
- * Calls `decide` with all bytes that are pending until it answers, and not before there are as many as it last said it needs: bytes that come
- * one by one must not cost their square. An Ending when the client leaves or `peek_timeout` passes first. How many
+ * Calls `decide` with all bytes that are pending until it answers, and not before there are as many as it last said it needs: parsing a
+ * stream of single bytes must not take quadratic time. An Ending when the client leaves or `peek_timeout` passes first. How many
  * bytes there can be is the matter of `decide`: a parser has a limit of its own.
  */
 function firstBytes<T extends object>(

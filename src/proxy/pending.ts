@@ -1,23 +1,23 @@
-// Connections that wait for their client: for its first bytes, or for its part of the TLS handshake. They cost an attacker nothing and have a place
-// like any other, so they have a budget of their own: when it is used up, newcomers wait in the queue, and those that have kept their place the
-// longest are ended for them. A client that means it needs milliseconds, and is gone from here long before its turn would come.
+// Connections that wait for their client: for its first bytes, or for its part of the TLS handshake. They cost an attacker nothing but count
+// like any other connection, so they have a budget of their own: when it is used up, new connections wait in the accept queue, and the oldest pending
+// ones are ended to make room. An honest client needs milliseconds, and has left this list long before its turn would come.
 
 import type { Clock } from "../base/clock.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 
-/** Everybody has this long, however many there are: a burst of good clients waits in the queue, and is not taken for a flood. */
+/** Every client has at least this long, so that a burst of honest clients waits in the accept queue and is not taken for a flood. */
 const BUDGET_GRACE_MS = 100;
-/** And so long while there is budget left, but no place for another connection. */
+/** The same while there is budget left, but no room for another connection. */
 const LIMIT_GRACE_MS = 1000;
-/** At the budget, one in so many makes room in one go: it is looked again 20 ms later. */
+/** At the budget, at most this share of the pending connections is ended at a time; the next check is 20 ms later. */
 const ROOM_SHARE = 1 / 5;
-/** Of all connections that there is room for, by default. */
+/** The default budget, as a share of all connections that there is room for. */
 const BUDGET_SHARE = 1 / 4;
-/** By default never fewer, as far as there is room for so many. */
+/** The least default budget, unless there is room for fewer connections in all. */
 const LEAST_BUDGET = 16;
 
-/** Those of one process, or of one listener. */
+/** The pending connections of one process, or of one listener. */
 export class Pending {
   readonly #clock: Clock;
   /** In order of arrival. */

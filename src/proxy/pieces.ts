@@ -6,7 +6,7 @@ export interface MadeInPieces {
   makeSome(): boolean;
 }
 
-/** How long a turn of ours may be, but for the piece that is begun by then. */
+/** How long to work before yielding to the event loop; a piece that has begun is finished. */
 const TURN_MS = 0.5;
 /** Where the others are so busy that our turns come seldom, each may be this part of what they took: whoever waits for the snapshot ends a worker that seems to hang. */
 const SHARE = 0.2;

@@ -7,7 +7,7 @@ import { TokenBucket } from "../base/token-bucket.ts";
 import type { BackendSpec } from "../snapshot/snapshot.ts";
 import { type Leg, METERED, RELAYING } from "./leg.ts";
 
-/** What was not used may be made up for in so long. Longer than a timer is late, or the rate would not be reached. */
+/** For how long unused bandwidth may be made up for. Longer than a timer is late, or the rate would not be reached. */
 const BURST_MS = 100;
 
 /** One direction of all connections of a backend. */

@@ -1,4 +1,4 @@
-// How fast a listener may be connected to: in all, where newcomers then wait in the queue, and by one source, which is then reset. The rate of a listener
+// How fast a listener may be connected to: in all, where new connections then wait in the queue, and by one source, which is then reset. The rate of a listener
 // holds for the daemon: each process has an equal part of it. Sources are known to each process for itself.
 
 import { TokenBucket } from "../base/token-bucket.ts";

@@ -129,8 +129,8 @@ export function hasMovedSince(connection: Connection, sinceMs: number): boolean 
 }
 
 /**
- * Bytes that wait in the kernel for a slow reader are on their way: while their number changes, the connection is not idle. Neither is it while it is
- * held by a limit of its bandwidth, when nobody can tell what waits.
+ * Bytes in the kernel's send buffer for a slow reader count as traffic: while their number changes, the connection is not idle. Neither is it while
+ * a bandwidth limit holds it.
  */
 function noteUnsent(connection: Connection): void {
   const { downstream, upstream, listener } = connection;
@@ -151,7 +151,7 @@ function armRelayDeadline(connection: Connection): void {
   let dueMs = Number.POSITIVE_INFINITY;
   if (idle > 0) dueMs = connection.lastActivityMs + idle;
   if (maxLifetimeMs > 0) dueMs = Math.min(dueMs, connection.acceptedMs + maxLifetimeMs);
-  // By the wall clock, which may be set: so it is looked at again at least every day.
+  // By the wall clock, which may be changed: so it is checked at least once a day.
   if (connection.expiresAtMs !== Number.POSITIVE_INFINITY)
     dueMs = Math.min(dueMs, clock.nowMs + Math.min(Math.max(connection.expiresAtMs - Date.now(), 0), DAY_MS));
   if (dueMs !== Number.POSITIVE_INFINITY) clock.arm(connection.timer, Math.max(0, dueMs - clock.nowMs));
@@ -294,7 +294,7 @@ function transferMore(leg: Leg): void {
   if (leg.flow === METERED) meterOf(leg).count(rest === null ? movedBytes : movedBytes + rest.length);
   if (rest !== null) {
     leg.bytesRead += rest.length;
-    // Refused a moment ago, and yet to be written: that is how the socket learns that a drain is waited for.
+    // The kernel has just refused it, but a short write is what makes the socket report a drain.
     const taken = broken === "to" ? -1 : to.write(rest);
     if (taken < rest.length) notTaken(leg, rest, taken);
   }
@@ -327,7 +327,7 @@ function closedInOrder(leg: Leg): void {
     return;
   }
   if (!leg.readEnded) {
-    // After our own FIN the peer's FIN is told by `close` alone.
+    // After our own FIN the peer's FIN is reported by `close` alone.
     markEnded(leg);
     if (leg.pendingBytes === 0) passEnd(leg);
   }
@@ -346,7 +346,7 @@ function breakLeg(leg: Leg, code: CloseCode): void {
   }
   connection.ending = ending;
   connection.broken = leg;
-  // To be asked now: after a write that failed Bun reports an `end` that is none.
+  // Read it now: after a failed write Bun reports an `end` that the peer did not send.
   connection.brokenAfterEnd = leg.readEnded;
   stopMeter(leg);
   stopMeter(other);
@@ -360,7 +360,7 @@ function breakLeg(leg: Leg, code: CloseCode): void {
   settle(connection);
 }
 
-/** Ends a broken connection as soon as the other leg has got all that it can get. */
+/** Ends a broken connection as soon as the other leg has received all that it can receive. */
 function settle(connection: Connection): void {
   const leg = connection.broken as Leg;
   const other = connection.other(leg);

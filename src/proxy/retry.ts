@@ -1,11 +1,11 @@
-// When a connection may try an endpoint that has just failed it once more. Going on to another endpoint is no retry in this sense: it goes at once, and asks nobody.
+// When a connection may try all endpoints once more after each has failed. Going on to another endpoint is no retry in this sense: that happens at once and needs no budget.
 
 import type { Ending } from "./ending.ts";
 
 /** The first wait is at most this long, and each one after it may be twice as long as the one before. */
 const FIRST_BACK_OFF_MS = 50;
 const LONGEST_BACK_OFF_MS = 1000;
-/** Where there are few connections, so many may retry whatever their share. */
+/** This many may retry in any case, however few connections there are. */
 const LEAST_RETRIES = 3;
 
 /** How long to wait before all endpoints are tried again, for the `round`th time (from 1): full jitter, so that those that failed together do not come together. */
@@ -13,7 +13,7 @@ export function backOffMs(round: number, random: () => number): number {
   return random() * Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** (round - 1));
 }
 
-/** How many may retry at once where there are so many connections. */
+/** How many connections may retry at once, of so many in all. */
 export function retriesWithin(budget: number, connections: number): number {
   return Math.max(LEAST_RETRIES, Math.floor(connections * budget));
 }

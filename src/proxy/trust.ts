@@ -136,7 +136,7 @@ export class Trust {
   }
 }
 
-/** Whether the key identifiers allow it (RFC 5280, 4.2.1.1); authorities of one name are told apart by them. */
+/** Whether the key identifiers allow it (RFC 5280, 4.2.1.1); they distinguish CAs of the same name. */
 function mayHaveSigned({ details: { subjectKeyId } }: Anchor, { authorityKeyId }: CertificateDetails): boolean {
   return subjectKeyId === "" || authorityKeyId === "" || subjectKeyId === authorityKeyId;
 }

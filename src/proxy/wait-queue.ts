@@ -1,10 +1,10 @@
-// Connections of one process that wait for room at a backend, in order of arrival: at most so many, and each for at most so long. Room that this process makes is
+// Connections of one process that wait for room at a backend, in order of arrival; their number and their waiting time are limited. Room that this process makes is
 // given away at once; that of other processes is seen a moment later.
 
 import { type Clock, Timer } from "../base/clock.ts";
 import type { Connection } from "./connection.ts";
 
-/** How often is looked whether other processes have made room. */
+/** How often to check whether other processes have made room. */
 const ROOM_LOOK_MS = 20;
 
 /** How a wait ended. `ended`: the connection did. */
@@ -61,7 +61,7 @@ export class WaitQueue {
     return promise;
   }
 
-  /** There may be room: lets in whom there is room for. */
+  /** There may be room: lets in as many as there is room for. */
   serve(): void {
     // What is being tried gives back what it cannot use, and that is no news.
     if (this.#waiting.size === 0 || this.#isServing) return;

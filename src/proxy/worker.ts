@@ -30,10 +30,10 @@ import { BackendBandwidth } from "./rate-limit-bandwidth.ts";
 
 /** A proxied connection has two descriptors. At EMFILE Bun's accept loop spins, so the limit is kept well away. */
 const DESCRIPTORS_PER_CONNECTION = 2;
-/** Left for log files, timers, the listeners themselves and sockets on their way out. */
+/** Descriptors reserved for log files, timers, listening sockets and sockets that are being closed. */
 const RESERVED_DESCRIPTORS = 256;
 
-/** How often is looked whether descriptors have run out: then the platform's accept loop would spin, without telling anybody. */
+/** How often to check whether descriptors have run out: the platform's accept loop would then spin without reporting it. */
 const DESCRIPTORS_LOOK_MS = 500;
 /** How long the number of processes is taken for what it was. */
 const PROCESSES_LOOK_MS = 1000;
@@ -50,7 +50,7 @@ export interface WorkerOptions {
   readonly accessLog: AccessLog | null;
   /** From 0 up to 1, for balancing. Default `Math.random`. */
   readonly random?: () => number;
-  /** Default: nothing is told. */
+  /** Default: nothing is logged. */
   readonly log?: Pick<Log, "info" | "warn"> | null;
 }
 
@@ -69,13 +69,13 @@ export class Worker {
   readonly accessLog: AccessLog | null;
   /** Where records go beside the access log; null when nowhere. */
   spans: SpanSink | null = null;
-  /** Tells this process's connections from those of others, in what is told to endpoints. */
+  /** Makes the ids of this process's connections differ from those of other processes. */
   readonly instanceId: string;
   readonly counts: CountRow;
   readonly recorder = new FlightRecorder();
   /** What happened, for metrics. */
   readonly meters: Meters;
-  /** Those that wait for their client. */
+  /** Connections that wait for their client: for its first bytes or its part of the handshake. */
   readonly pending: Pending;
   /** Limits of bandwidth that the connections of a backend share. */
   readonly bandwidth = new BackendBandwidth((rate) => this.partOf(rate));
@@ -127,7 +127,7 @@ export class Worker {
     return this.#listeners;
   }
 
-  /** Number of the snapshot that new connections go by. */
+  /** Number of the snapshot that new connections use. */
   get generation(): number {
     return this.#built.snapshot.generation;
   }
@@ -142,7 +142,7 @@ export class Worker {
     return this.#connections.size;
   }
 
-  /** Whether so many wait for their clients that no other one may. */
+  /** Whether as many connections wait for their clients as may. */
   get isPendingFull(): boolean {
     return this.pending.size >= this.#pendingBudget;
   }
@@ -154,7 +154,7 @@ export class Worker {
     return maxConnections > 0 && this.counts.total(DAEMON_SLOT) >= maxConnections;
   }
 
-  /** How many of this process may wait for their clients. */
+  /** How many connections of this process may wait for their clients. */
   get #pendingBudget(): number {
     const { maxConnections, maxPendingHandshakes } = this.#built.snapshot;
     const possible = possibleConnections(this.#descriptorLimit);
@@ -195,7 +195,7 @@ export class Worker {
     return false;
   }
 
-  /** What a listener goes by now; undefined when no listener has its name any more. */
+  /** The current rules of a listener; undefined when no listener has its name any more. */
   rulesOf({ spec: { name } }: Listener): ListenerRules | undefined {
     return this.#built.rules.find(({ spec }) => spec.name === name);
   }
@@ -272,7 +272,7 @@ export class Worker {
     if (this.#connections.size > 0) this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
   }
 
-  /** Forgets an ended connection, and gives back its count if it was counted. Called by its listener. */
+  /** Forgets an ended connection, and uncounts it if it was counted. Called by its listener. */
   released(connection: Connection, isCounted: boolean): void {
     const wasFull = this.isFull || this.isPendingFull;
     if (isCounted) this.#countOut(connection.countedBy);
@@ -291,7 +291,7 @@ export class Worker {
   /**
    * Stops accepting and lets connections finish, until the drain time-out aborts those that remain; silent ones are ended before that, a few at
    * a time. Resolves with how many were aborted. Somebody else accepts from the places in `others`; whoever waits in another queue is still served, and
-   * who let that form must have turned newcomers away. To be called once.
+   * who let that form must have turned new connections away. To be called once.
    */
   drain(others: readonly string[]): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
@@ -329,7 +329,7 @@ export class Worker {
     this.#drained?.();
   }
 
-  /** Lets what stays go by its new rules, accepts on what is new, and retires the rest. */
+  /** Gives the listeners that stay their new rules, accepts on new ones, and retires the rest. */
   #listenAs({ snapshot, rules }: Prepared, sockets: Sockets): void {
     const kept = new Map(this.#listeners.map((listener) => [placeOf(listener.spec), listener]));
     this.#listeners = rules.map((each) => {
@@ -357,7 +357,7 @@ export class Worker {
     });
   }
 
-  /** Gives back what `countIn` has counted. */
+  /** Undoes `countIn`. */
   #countOut({ slot }: ListenerSpec): void {
     this.counts.subtract(slot);
     this.counts.subtract(DAEMON_SLOT);

@@ -78,7 +78,7 @@ export interface BoundSocket {
   /** Another hold on the same queue. Throws ProxyError (EMFILE …). */
   share(): BoundSocket;
   /**
-   * Lets nobody join the queue any more; who is in it, or completing a handshake, can still be accepted. A newcomer gets no answer until the
+   * Lets nobody join the queue any more; who is in it, or completing a handshake, can still be accepted. A new connection gets no answer until the
    * last hold is given up, and is refused then. A socket file is removed, unless another one has taken its place.
    */
   turnAway(): void;
@@ -97,7 +97,7 @@ export interface ListenOptions<S> {
 /** Accepts from a bound socket. */
 export interface ListeningSocket {
   readonly address: Address;
-  /** Stops accepting; newcomers wait in the kernel's queue. May be called from `accept`. */
+  /** Stops accepting; new connections wait in the kernel's queue. May be called from `accept`. */
   pause(): void;
   /** Accepts again. Throws ProxyError (EMFILE …) when the platform has no descriptor for it; it stays paused then. */
   resume(): void;

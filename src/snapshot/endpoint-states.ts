@@ -158,7 +158,7 @@ export class EndpointStates {
     Atomics.store(this.#cells, slot * STATE_CELLS + cell, value);
   }
 
-  /** Sets what `changes` tells of. */
+  /** Increments `changes`. */
   #change(slot: number, cell: number, value: number): void {
     if (this.#get(slot, cell) === value) return;
     this.#set(slot, cell, value);

@@ -16,7 +16,7 @@ export interface ConnectionFilter {
 
 /** A live connection, in a table. */
 export interface ConnectionRow {
-  /** The same as in the access log, and as endpoints are told as UNIQUE_ID. */
+  /** The same as in the access log and in the UNIQUE_ID that endpoints get. */
   readonly id: string;
   /** Which process relays it; 0: there is one. */
   readonly worker: number;
@@ -104,7 +104,7 @@ export interface CloseFilter {
   readonly failed: boolean | null;
 }
 
-/** Who talks to whom: live connections of one client name to one backend. */
+/** The live connections of one client name to one backend. */
 export interface PeerRow {
   /** The first name of the verified certificate; of clients without one, "". */
   readonly identity: string;

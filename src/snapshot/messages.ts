@@ -61,7 +61,7 @@ export type ToWorker =
   | { readonly kind: "ask"; readonly number: number; readonly question: Question };
 
 export type FromWorker =
-  /** It accepts, or goes by another snapshot from now on. */
+  /** It accepts, or uses a new snapshot from now on. */
   | { readonly kind: "serving"; readonly generation: number }
   | { readonly kind: "prepared" }
   /** What was to be started or prepared cannot be. */

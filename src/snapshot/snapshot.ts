@@ -10,7 +10,7 @@ export interface Snapshot {
   readonly generation: number;
   /** Connections held at once by the process; 0 = what the descriptor limit allows. */
   readonly maxConnections: number;
-  /** Connections of one process that may wait for their clients, in peek and handshake, before the oldest make room; 0 = a part of all. */
+  /** How many connections of one process may wait for their clients, in peek and handshake, before the oldest are ended; 0 = a share of all. */
   readonly maxPendingHandshakes: number;
   readonly drainTimeoutMs: number;
   readonly listeners: readonly ListenerSpec[];
@@ -61,7 +61,7 @@ export interface ListenerSpec {
   readonly routes: readonly RouteSpec[];
 }
 
-/** Where a listener listens: one that has the same place in the next snapshot is not bound anew. With port 0 each has a port of its own. */
+/** Where a listener listens: one that has the same place in the next snapshot keeps its socket. With port 0 each has a port of its own. */
 export function placeOf({ name, address }: ListenerSpec): string {
   const text = formatAddress(address);
   return address.kind === "tcp" && address.port === 0 ? `${name} ${text}` : text;

@@ -20,7 +20,7 @@ export interface Status {
   readonly access_log: AccessLogStatus;
   readonly telemetry: TelemetryStatus;
   readonly workers: readonly WorkerStatus[];
-  /** Workers that died and were started anew, since the start. */
+  /** Workers that died and were restarted, since the start. */
   readonly worker_restarts: number;
   /** How long the event loop of the supervisor was held up at most, in the last 10 to 20 seconds. */
   readonly event_loop_lag_ms: number;
@@ -70,10 +70,10 @@ export interface WorkerStatus {
   readonly pid: number;
   /** `not answering`: it serves, but has not been heard for some seconds; one that stays so is ended and replaced. */
   readonly state: "starting" | "serving" | "not answering" | "draining" | "waiting to restart";
-  /** Number of the snapshot that it goes by; 0 before the first. */
+  /** Number of the snapshot that it uses; 0 before the first. */
   readonly generation: number;
   readonly uptime_s: number;
-  /** How often the process in this place was started anew. */
+  /** How often the process in this place was restarted. */
   readonly restarts: number;
   readonly connections: number;
   /** As that of the supervisor; the same where there is one process. */

@@ -17,7 +17,7 @@ export interface TriedEndpoint {
 export interface CloseRecord {
   /** Wall clock at accept, in ms since 1970. */
   readonly timeMs: number;
-  /** The same everywhere: in the admin API, and as endpoints are told it (UNIQUE_ID). */
+  /** The same as in the admin API and in the UNIQUE_ID that endpoints get. */
   readonly id: string;
   readonly listener: string;
   readonly route: string;

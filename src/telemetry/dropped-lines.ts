@@ -5,12 +5,12 @@ import type { Log } from "./log.ts";
 
 const LOOK_MS = 1000;
 
-/** Who is told of lines that were dropped. */
+/** Called about dropped lines. */
 export interface DroppedLinesListener {
   readonly log: Pick<Log, "warn" | "info">;
   /** So many more. */
   dropped(lines: number): void;
-  /** How often is looked. Default: each second. */
+  /** How often to check. Default: each second. */
   readonly lookMs?: number;
 }
 

@@ -1,9 +1,9 @@
-// How long the event loop of this process is held up: whatever waits for its turn waits for so long. A timer that should fire every now and then tells by how much
+// How long the event loop of this process is held up: everything that waits for its turn is delayed by that. A timer that should fire every now and then tells by how much
 // it was late.
 
-/** How often is looked. A hold-up that is shorter may be missed, or seen in part. */
+/** How often to check. A hold-up that is shorter may be missed, or seen in part. */
 const LOOK_MS = 100;
-/** The longest delay is told of this time and of the one before. */
+/** The reported maximum is that of the current and the previous period of this length. */
 const WINDOW_MS = 10_000;
 
 /**

@@ -20,10 +20,10 @@ export interface SpanSettings {
   readonly keyPem: string;
 }
 
-/** What the export is told of itself and of the process. */
+/** Where spans go, and the process that they come from. */
 export interface SpanExportParts {
   readonly version: string;
-  /** Tells this process from every other. */
+  /** Unique to this process. */
   readonly instance: string;
   /** 0 = there is one. */
   readonly worker: number;
@@ -45,7 +45,7 @@ export interface SpanExports {
   follow(settings: SpanSettings | null): SpanSink | null;
 }
 
-/** Called when so many spans have arrived, or will not: then `problem` says why. */
+/** Called when `spans` spans have arrived, or have failed to: then `problem` says why. */
 export type Settled = (spans: number, problem: string) => void;
 
 /** Sends spans, in batches. */
@@ -70,7 +70,7 @@ export class SpanExport implements SpanSink {
   #waiting: CloseRecord[] = [];
   #unsettled = 0;
   #isFailing = false;
-  /** All has been counted: what is told of a collector that was given up is too late. */
+  /** Everything has been counted: a late result of a collector that was given up is ignored. */
   #isOver = false;
 
   constructor(settings: SpanSettings, parts: SpanExportParts) {

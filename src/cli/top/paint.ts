@@ -1,4 +1,4 @@
-// From lines to what a terminal is told (ECMA-48, xterm's private modes): only what has changed is drawn, so that nothing flickers.
+// From lines to terminal control sequences (ECMA-48, xterm's private modes): only what has changed is drawn, so that nothing flickers.
 
 import { columnsOf } from "../printable.ts";
 import type { TerminalSize } from "../terminal.ts";

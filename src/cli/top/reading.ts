@@ -67,7 +67,7 @@ export function flowsBetween(before: Reading | null, now: Reading): Flows {
 
 function flowOf(was: Totals | undefined, is: Totals, seconds: number): Flow {
   if (was === undefined || seconds <= 0) return NO_FLOW;
-  // What has become less was counted anew.
+  // A counter that has decreased was restarted.
   const rate = (field: keyof Flow): number | null =>
     is[field] < was[field] ? null : (is[field] - was[field]) / seconds;
   return { opened: rate("opened"), failed: rate("failed"), up: rate("up"), down: rate("down") };

@@ -1,4 +1,4 @@
-// The picture of `bunnel top`: lines for what was read, in so many columns and rows. Nothing here knows of a terminal.
+// What `bunnel top` draws: lines of text for a reading, fitted to columns and rows. Nothing here knows of a terminal.
 
 import type { Status } from "../../snapshot/status.ts";
 import { clipped, columnsOf, folded, printable } from "../printable.ts";

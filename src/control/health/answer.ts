@@ -4,7 +4,7 @@
 import { latin1 } from "../../base/bytes.ts";
 import type { HttpProbeSpec } from "../../snapshot/snapshot.ts";
 
-/** What is looked at of an answer: all of one to `expect`, the head of one by HTTP. */
+/** How much of an answer is looked at: of all of it for `expect`, of its head for HTTP. */
 const LOOKED_AT_BYTES = 8 * 1024;
 /** An answer by HTTP that is longer is no answer to a probe. */
 const MOST_HTTP_BYTES = 1024 * 1024;

@@ -7,7 +7,7 @@ import { Tally } from "./tally.ts";
 import type { ProbeTarget } from "./target.ts";
 import { nextTurnMs, placeInInterval } from "./turns.ts";
 
-/** Whoever new is probed so soon, where that is waited for. */
+/** A new endpoint is probed within this time where its first result decides whether it is used. */
 const FIRST_WITHIN_MS = 1000;
 
 /** What all of them share. */

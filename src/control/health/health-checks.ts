@@ -1,4 +1,4 @@
-// Probes of all endpoints of the backends that ask for them. They are made by the control plane, once for the whole daemon; what they find lies in the
+// Probes of all endpoints of the backends that ask for them. They are made by the control plane, once for the whole daemon; what they find is in the
 // memory that all processes share (snapshot/endpoint-states.ts), where it outlives reloads, workers, and by an upgrade this process.
 
 import type { EndpointStates } from "../../snapshot/endpoint-states.ts";
@@ -12,9 +12,9 @@ import { type BackendTls, backendTls, probeTarget } from "./target.ts";
 
 /** Probes under way at once, where there are descriptors for them. More would be of use only where thousands of endpoints do not answer. */
 const MOST_AT_ONCE = 2000;
-/** Of the descriptors of a process that may also relay, probes take at most one part in so many. */
+/** Probes take at most this fraction of the descriptors of a process that may also relay. */
 const DESCRIPTOR_PART = 8;
-/** How often is told that probes cannot be made. */
+/** How often to log that probes cannot be made. */
 const TELL_MS = 60_000;
 
 export interface HealthChecksOptions {
@@ -187,7 +187,7 @@ export class HealthChecks implements CheckedOwner {
     if (this.#states.health(slot) !== "unknown") this.#states.setHealth(slot, "unknown");
   }
 
-  /** Built anew only where it has changed. */
+  /** Rebuilt only where it has changed. */
   #tlsOf(name: string, spec: OriginationSpec | null, all: Map<string, BackendTls>): BackendTls | null {
     if (spec === null) return null;
     const before = this.#tls.get(name);

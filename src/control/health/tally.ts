@@ -1,4 +1,4 @@
-// From single probes to a state: an endpoint goes down after so many failures in a row, and comes up after so many successes in a row.
+// From single probes to a state: an endpoint goes down after `fall` failures in a row, and comes up after `rise` successes in a row.
 
 /** What probes in a row have made of one endpoint. */
 export class Tally {

@@ -20,7 +20,7 @@ export interface ProbeTarget {
   readonly tls: ProbeTls | null;
   /** What is asked; empty for nothing. */
   readonly request: Uint8Array;
-  /** What an answer is judged by; null when none is waited for. */
+  /** Judges the answer; null when the probe expects none. */
   readonly answer: (() => Answer) | null;
 }
 

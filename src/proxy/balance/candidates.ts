@@ -1,7 +1,7 @@
 // The endpoints of a backend as a balancer reads them: numbers in arrays side by side, so that one pass over a thousand takes a microsecond or two. A
 // place in the arrays is not an index of the backend: endpoints are in the order of their groups, those to be preferred first.
 //
-// What seldom changes (health, ejection, slow start) is worked into limits and weights. It is looked at anew when the shared table says that something
+// What seldom changes (health, ejection, slow start) is worked into limits and weights. It is recomputed when the shared table says that something
 // has changed, and now and then. The counts of connections are read from the table at every choice.
 
 import type { CountTable } from "../../snapshot/counts.ts";
@@ -78,7 +78,7 @@ export class Candidates {
     // A wall clock may be set back.
     const isEarly = nowMs < this.#nextLookMs && this.#nextLookMs - nowMs <= LONGEST_LOOK_MS;
     if (changes === this.#seen && isEarly) return;
-    // The number was read before what it tells of: what changes meanwhile is seen the next time.
+    // The change count was read before the states: a change in between is seen the next time.
     this.#seen = changes;
     this.#nextLookMs = nowMs + LONGEST_LOOK_MS;
     const least = this.#leastStanding(nowMs);

@@ -44,7 +44,7 @@ export class LeastLatency implements Balancer {
     this.#places = new Map([...slots.entries()].map(([place, slot]) => [slot, place]));
   }
 
-  /** A connection to a slot took this long to be made and answered, or to fail. This process goes by it at once, the others within a moment. */
+  /** Notes how long a connection to a slot took to be made and answered, or to fail. This process uses it at once, the others soon after. */
   took({ turns }: Candidates, slot: number, sample: LatencySample): void {
     addLatency(this.#states, slot, sample);
     const place = this.#places.get(slot);

@@ -32,7 +32,7 @@ const NEWLINE = 10;
 const PARENT_VARIABLE = "BUNNEL_PARENT";
 /** The same for an orphan, whose parent is another one: the inode of the first of these. */
 const CHANNEL_VARIABLE = "BUNNEL_CHANNEL";
-/** How often is looked whether a process is still there that is not our child. */
+/** How often to check whether a process is still there that is not our child. */
 const LOOK_MS = 50;
 /** Starts a program in the background, says its process id and ends. Its standard output is then the shell's descriptor 5. */
 const LEAVE = '"$@" >&5 5>&- & echo $!';
