@@ -29,6 +29,19 @@ const MAX_VALUES = 500_000;
 /** Levels of lists and maps. The deepest field of the schema is at 7. */
 const MAX_DEPTH = 32;
 
+/** What reading a file leaves in place of bytes that are no UTF-8. */
+const NOT_UTF8 = "\ufffd";
+/** How much of a message of the parser is shown. */
+const MAX_QUOTED = 120;
+/** In the parser's words, and the slip that is mostly behind it. */
+const ADVICE: readonly (readonly [says: string, advice: string])[] = [
+  ["keys need to be on a single line", "is there no colon after this key?"],
+  ["be followed by map values", "is there no colon and blank after this key?"],
+  ["compact mappings", "a line that is indented too far, or a text with a colon and a blank in it, which needs quotes"],
+  ["start at the same column", "are the lines around it indented alike?"],
+  ["without - indicator", "is this line indented too little?"],
+];
+
 export interface YamlRead {
   /** Null when the text is no YAML at all, or too much of it. */
   readonly value: PlainValue | null;
@@ -102,6 +115,8 @@ export function readYaml(text: string, file: string, environment: Environment): 
 
 /** The same without the quick way, which is for plain files only and gives up on the others. */
 export function readAnyYaml(text: string, file: string, environment: Environment): YamlRead {
+  const strange = text.indexOf(NOT_UTF8);
+  if (strange >= 0) return notUtf8(text, file, strange);
   let parsed: Parsed & { readonly document: Document.Parsed };
   try {
     parsed = parse(text);
@@ -111,11 +126,15 @@ export function readAnyYaml(text: string, file: string, environment: Environment
   }
   const { document } = parsed;
   const places = new Places(file, () => parsed);
-  const problems = [...document.errors, ...document.warnings].map((error) =>
-    places.at(error.pos[0], { path: [], message: explain(error) }),
+  // The first only: what the parser says after it has lost its way is not so, and hides the cause.
+  const first = document.errors[0];
+  if (first !== undefined) {
+    const problem = places.at(first.pos[0], { path: [], message: explain(first) });
+    return { value: null, problems: [problem], places };
+  }
+  const problems = document.warnings.map((warning) =>
+    places.at(warning.pos[0], { path: [], message: explain(warning) }),
   );
-  // A repeated key leaves the structure readable, so that what else is wrong can be said too; other errors do not.
-  if (document.errors.some((error) => error.code !== "DUPLICATE_KEY")) return { value: null, problems, places };
   const reader = new PlainReader(document, places, environment);
   const value = reader.read(document.contents, [], 0);
   problems.push(...reader.problems);
@@ -124,7 +143,9 @@ export function readAnyYaml(text: string, file: string, environment: Environment
 
 function parse(text: string): Parsed & { readonly document: Document.Parsed } {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, version: "1.2" });
+  // Keys that are written twice are found by the reader, which goes on after them.
+  const options = { prettyErrors: false, strict: true, uniqueKeys: false, version: "1.2" } as const;
+  const document = parseDocument(text, { lineCounter: lines, ...options });
   return { document, lines };
 }
 
@@ -151,7 +172,11 @@ class PlainReader {
     if (isAlias(node)) {
       const target = node.resolve(this.#document);
       if (target !== undefined) return this.read(target, path, depth + 1);
-      this.#report(path, `there is no anchor &${node.source} before this alias`, node.range?.[0]);
+      this.#report(
+        path,
+        `*${node.source} is an alias in YAML, and no anchor &${node.source} is before it; for a text that begins with * write "*${node.source}"`,
+        node.range?.[0],
+      );
       return null;
     }
     if (isScalar(node)) return this.#readScalar(node, path);
@@ -165,7 +190,12 @@ class PlainReader {
       else if (key === "__proto__") this.#report(path, 'nothing can be called "__proto__"', startOf(pair.key));
       else if (key === "<<")
         this.#report([...path, key], "YAML 1.2 has no merge keys: write the fields out", startOf(pair.key));
-      else map[key] = this.read(pair.value, [...path, key], depth + 1);
+      else {
+        const value = this.read(pair.value, [...path, key], depth + 1);
+        if (Object.hasOwn(map, key))
+          this.#report([...path, key], "is written a second time in the same map", startOf(pair.key));
+        map[key] = bothMaps(map[key], value);
+      }
     }
     return map;
   }
@@ -197,8 +227,24 @@ function nowhere(file: string): Places {
   return new Places(file, () => ({ document: null, lines: new LineCounter() }));
 }
 
+function notUtf8(text: string, file: string, at: number): YamlRead {
+  const before = text.slice(0, at);
+  const place = { file, line: before.split("\n").length, column: at - before.lastIndexOf("\n") };
+  const message = "this is not UTF-8, which a config has to be written in";
+  return { value: null, problems: [{ ...place, path: [], message }], places: nowhere(file) };
+}
+
 function refusal(places: Places, message: string): YamlRead {
   return { value: null, problems: [places.at(0, { path: [], message })], places };
+}
+
+/** Of a key that was written twice: what refers to an entry of the first map is not wrong as well. */
+function bothMaps(first: PlainValue | undefined, second: PlainValue): PlainValue {
+  return isPlainMap(first) && isPlainMap(second) ? { ...first, ...second } : second;
+}
+
+function isPlainMap(value: PlainValue | undefined): value is { [key: string]: PlainValue } {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function keyOf(key: unknown): string | null {
@@ -223,9 +269,11 @@ function startOf(value: unknown): number | undefined {
   return asNode(value)?.range?.[0];
 }
 
-/** The parser's messages begin with a capital; ours are clauses. */
+/** The parser's messages begin with a capital; ours are clauses, and say what was probably meant. */
 function explain(error: YAMLError): string {
-  if (error.code === "DUPLICATE_KEY") return "this key is written a second time in the same map";
   if (error.code === "MULTIPLE_DOCS") return "a config is one YAML document, and here a second one begins";
-  return error.message.charAt(0).toLowerCase() + error.message.slice(1);
+  // The parser quotes a token as a whole, which may be the rest of the file.
+  const text = error.message.length > MAX_QUOTED ? `${error.message.slice(0, MAX_QUOTED)}…` : error.message;
+  const [, advice] = ADVICE.find(([says]) => error.message.includes(says)) ?? [];
+  return text.charAt(0).toLowerCase() + text.slice(1) + (advice === undefined ? "" : `; ${advice}`);
 }

@@ -57,7 +57,7 @@ describe("check", () => {
   test("a file that is not there: 78", async () => {
     const io = await recordingIo();
     expect(await check(io, { config: "/nowhere/x.yaml" })).toBe(EXIT_BAD_CONFIG);
-    expect(io.output.err).toEqual(["/nowhere/x.yaml: cannot read /nowhere/x.yaml: no such file or directory"]);
+    expect(io.output.err).toEqual(["/nowhere/x.yaml: cannot be read: no such file or directory"]);
   });
   test("without a config: the embedded default, or 1 when it cannot be set up", async () => {
     const io = await recordingIo();

@@ -75,6 +75,34 @@ describe("limits", () => {
   });
 });
 
+describe("what is no YAML", () => {
+  const problemsOf = (text: string): string[] => read(text).problems.map(formatProblem);
+  test("only the first error is told, with what is mostly behind it: the others follow from it", () => {
+    expect(problemsOf("a:\n  - x: 1\n    y\n  - z: 2\nb: c: d\n")).toEqual([
+      "f.yaml:3:5: implicit map keys need to be followed by map values; is there no colon and blank after this key?",
+    ]);
+  });
+  test("a name pattern without quotes is told as one", () => {
+    expect(problemsOf("sni: [*.db.internal]\n")).toEqual([
+      'f.yaml:1:7: sni[0]: *.db.internal is an alias in YAML, and no anchor &.db.internal is before it; for a text that begins with * write "*.db.internal"',
+    ]);
+  });
+  test("another encoding is told as one, where it begins", () => {
+    expect(problemsOf("a: 1\nb: Gr\ufffd\ufffde\n")).toEqual([
+      "f.yaml:2:6: this is not UTF-8, which a config has to be written in",
+    ]);
+  });
+  test("a long token is not quoted as a whole", () => {
+    expect(problemsOf(`a: b\n]${"x".repeat(5000)}\n`).join("").length).toBeLessThan(300);
+  });
+});
+
+test("a key that is written twice is named; what refers into either map is not wrong as well", () => {
+  const { value, problems } = read("a: { x: 1 }\nb: 2\na: { y: 3 }\n");
+  expect(problems.map(formatProblem)).toEqual(["f.yaml:3:1: a: is written a second time in the same map"]);
+  expect(value).toEqual({ a: { x: 1, y: 3 }, b: 2 });
+});
+
 test("no text makes the reader throw", () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(..."ab:-[]{}&*!|>'\"#\n\t $%@`,?<") }), (text) => void read(text)),
