@@ -53,7 +53,9 @@ export function loadConfigFile(path: string, files: ConfigFiles, environment: En
   try {
     text = files.readText(path);
   } catch (error) {
-    const problem = { file: path, line: 0, column: 0, path: [], message: messageOf(error) };
+    // The place of a problem is the file already.
+    const message = messageOf(error).replace(`cannot read ${path}:`, "cannot be read:");
+    const problem = { file: path, line: 0, column: 0, path: [], message };
     return { ok: false, problems: [problem], stamp };
   }
   return loadConfig(text, { file: path, environment, stamp });
@@ -150,7 +152,7 @@ function withPaths(config: Config, file: string): Config {
     ...config,
     admin: withAdminPaths(config.admin, file),
     ...(config.pid_file !== undefined && { pid_file: beside(config.pid_file) }),
-    access_log: { ...config.access_log, output: output.includes("/") ? beside(output) : output },
+    access_log: { ...config.access_log, output: output.includes("/") ? withSlash(beside(output)) : output },
     listeners: config.listeners.map((listener) => ({
       ...listener,
       ...(listener.tls && { tls: withTlsPaths(listener.tls) }),
@@ -168,6 +170,11 @@ function withPaths(config: Config, file: string): Config {
       ]),
     ),
   };
+}
+
+/** The slash tells a path from `stdout` and the like, also beside a config that was named without a directory. */
+function withSlash(path: string): string {
+  return path.includes("/") ? path : `./${path}`;
 }
 
 function writtenNames(value: PlainValue): WrittenNames {

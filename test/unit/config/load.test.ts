@@ -40,6 +40,12 @@ describe("what a config comes to", () => {
     if (!loaded.ok) throw new Error("the config is good");
     expect(loaded.config.access_log.output).toBe("etc/access.log");
   });
+  test("the path of a log stays one beside a config that was named without a directory", () => {
+    for (const output of ["./access.log", "./stdout"]) {
+      const loaded = loadConfig(`${MINIMAL}access_log: { output: ${output} }\n`, { file: "e.yaml", environment: {} });
+      expect(loaded).toMatchObject({ ok: true, config: { access_log: { output } } });
+    }
+  });
 });
 
 describe("problems", () => {
@@ -52,7 +58,7 @@ describe("problems", () => {
     };
     const loaded = loadConfigFile("gone.yaml", files, {});
     expect(loaded.ok ? [] : loaded.problems.map(formatProblem)).toEqual([
-      "gone.yaml: cannot read gone.yaml: no such file or directory",
+      "gone.yaml: cannot be read: no such file or directory",
     ]);
   });
   test("shape and reference are both reported, in the order of the file", () => {
