@@ -6,7 +6,7 @@ import type { AdminConfig } from "../config/schema-admin.ts";
 import { readCertificateDetails } from "../protocol/certificate-details.ts";
 import type { HttpServerTls } from "../runtime/http.ts";
 import { decodePem } from "../tls-tools/pem.ts";
-import { titleOf } from "./findings.ts";
+import { misuseOf, titleOf } from "./findings.ts";
 import type { MaterialOptions, MaterialReader } from "./material.ts";
 
 /** What whoever asks has to know or show. It holds secrets. */
@@ -51,21 +51,10 @@ export function readAdminAccess(
         findings.error(path, `${file}: certificate ${index + 1} cannot be read`);
         return false;
       }
-      const { notBeforeMs, notAfterMs, uris, dnsNames, ips } = details;
       const isShown = role === "certificate" && index === 0;
-      findings.noteValidity(
-        path,
-        {
-          what: "a certificate",
-          role: role === "certificate" && index > 0 ? "intermediate" : role,
-          file,
-          subject: titleOf(details),
-          names: isShown ? [...uris, ...dnsNames, ...ips] : [],
-          notBeforeMs,
-          notAfterMs,
-        },
-        { endIsFatal: role === "certificate" },
-      );
+      findings.noteCertificate(path, details, { file, role: isShown || role === "authority" ? role : "intermediate" });
+      const misuse = isShown ? misuseOf(details, "SERVER_AUTH") : "";
+      if (misuse !== "") findings.warn(path, `${file}: ${titleOf(details)}: ${misuse}`);
       if (role === "authority" && !details.isCa)
         findings.suspect(path, [file], `${file}: certificate ${index + 1} is no authority: it vouches for nobody`);
       return true;

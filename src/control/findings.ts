@@ -3,8 +3,11 @@
 
 import type { Path, PlacedProblem } from "../config/problems.ts";
 import type { Places } from "../config/yaml.ts";
-import type { CertificateDetails } from "../protocol/certificate-details.ts";
+import { type CertificateDetails, EXTENDED_KEY_USAGE } from "../protocol/certificate-details.ts";
 import type { ExpiringAt } from "./served-certificates.ts";
+
+/** anyExtendedKeyUsage (RFC 5280, 4.2.1.12). */
+const ANY_USE = "2.5.29.37.0";
 
 /** Something in a file that has an end, as an operator knows it. */
 export interface Expiring {
@@ -62,6 +65,14 @@ export class Findings {
     else this.error(path, message);
   }
 
+  /** Judges the dates of a certificate. Of an authority, an end deserves no more than a warning. */
+  noteCertificate(path: Path, details: CertificateDetails, { file, role }: Pick<Expiring, "file" | "role">): void {
+    const { notBeforeMs, notAfterMs, uris, dnsNames, ips } = details;
+    const names = role === "certificate" ? [...uris, ...dnsNames, ...ips] : [];
+    const expiring = { file, role, names, subject: titleOf(details), notBeforeMs, notAfterMs };
+    this.noteValidity(path, { what: "a certificate", ...expiring }, { endIsFatal: role !== "authority" });
+  }
+
   /** Judges dates. `endIsFatal`: whether what has ended is suspect, or deserves no more than a warning. */
   noteValidity(path: Path, expiring: Expiring, { endIsFatal }: { readonly endIsFatal: boolean }): void {
     const { nowMs } = this.#options;
@@ -83,4 +94,15 @@ export class Findings {
 /** What to call a certificate, whose subject may be empty. */
 export function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails): string {
   return subject || uris[0] || dnsNames[0] || `serial ${serial}`;
+}
+
+/** What a certificate is shown as. */
+export type Use = keyof typeof EXTENDED_KEY_USAGE;
+
+/** Says why those that it is shown to will refuse a certificate, which is for another use; "" when it is for this one. */
+export function misuseOf({ extendedKeyUsages: uses }: CertificateDetails, use: Use): string {
+  if (uses.length === 0 || uses.includes(EXTENDED_KEY_USAGE[use]) || uses.includes(ANY_USE)) return "";
+  return use === "SERVER_AUTH"
+    ? "is not for servers by its extended key usage, so clients will refuse it"
+    : "is not for clients by its extended key usage, so servers will refuse it";
 }

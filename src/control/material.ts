@@ -15,7 +15,7 @@ import type { Files } from "../runtime/files.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CertificateSpec, CollectorSpec, OriginationSpec, TerminationSpec } from "../snapshot/snapshot.ts";
 import { decodePem, encodePem } from "../tls-tools/pem.ts";
-import { type Expiring, Findings, titleOf } from "./findings.ts";
+import { Findings, misuseOf, titleOf, type Use } from "./findings.ts";
 import { PemFiles } from "./pem-files.ts";
 import { readRevocationLists } from "./revocation-lists.ts";
 
@@ -33,6 +33,7 @@ export interface MaterialOptions {
 }
 
 const CERTIFICATE = "CERTIFICATE";
+const CHAIN_ORDER = "the order is leaf first, then each one's issuer";
 
 /** Ends of the names of files in a SPIFFE folder. */
 const CREDENTIAL_SUFFIX = ".private-key.pem";
@@ -59,6 +60,13 @@ interface Trust {
 }
 
 const NO_TRUST: Trust = { authorities: [], anchorsPem: [], domains: [] };
+
+/** Where a certificate is shown: as which of several, and to whom; null where it is for both. */
+interface ShownAs {
+  readonly path: Path;
+  readonly index: number;
+  readonly use: Use | null;
+}
 
 interface SpiffeFolder {
   readonly path: string;
@@ -105,7 +113,11 @@ export class MaterialReader {
     const certificates: CertificateSpec[] = [];
     const presented = tls.certificates.map((files, index) => {
       const path: Path = [...at("certificates"), index];
-      return { path, certificate: this.#readCertificate(files, path, index), which: `${files.cert} with ${files.key}` };
+      return {
+        path,
+        certificate: this.#readCertificate(files, { path, index, use: "SERVER_AUTH" }),
+        which: `${files.cert} with ${files.key}`,
+      };
     });
     if (folder !== null)
       presented.push({ path: at("spiffe_folder"), certificate: folder.certificate, which: folder.path });
@@ -130,7 +142,7 @@ export class MaterialReader {
     const serverCrlPem = this.#readRevocationLists(tls.crl, at("crl"), trust);
     let shown: CertificateSpec | null = folder?.certificate ?? null;
     if (tls.cert !== undefined && tls.key !== undefined)
-      shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, path, 0);
+      shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, { path, index: 0, use: "CLIENT_AUTH" });
     const identity = {
       chainPem: shown?.chainPem ?? "",
       keyPem: shown?.keyPem ?? "",
@@ -162,7 +174,7 @@ export class MaterialReader {
     const caPem = this.#readAuthorities(tls?.ca ?? [], [...path, "ca"]).map(({ pem }) => pem);
     let shown: CertificateSpec | null = null;
     if (tls?.cert !== undefined && tls.key !== undefined)
-      shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, path, 0);
+      shown = this.#readCertificate({ cert: tls.cert, key: tls.key }, { path, index: 0, use: "CLIENT_AUTH" });
     const { chainPem, keyPem } = shown ?? { chainPem: "", keyPem: "" };
     if (shown !== null && this.findings.problems.length === 0)
       // As a server's, for a client's is not made without authorities of its own.
@@ -175,18 +187,18 @@ export class MaterialReader {
     return { endpoint, headers, sample, caPem, chainPem, keyPem };
   }
 
-  #readCertificate(files: TlsConfig["certificates"][number], path: Path, index: number): CertificateSpec | null {
+  #readCertificate(files: TlsConfig["certificates"][number], { path, index, use }: ShownAs): CertificateSpec | null {
     const chain = this.files.blocks(files.cert, CERTIFICATE, [...path, "cert"]);
     const keyPem = this.files.key(files.key, [...path, "key"]);
     const leafPem = chain[0];
     if (leafPem === undefined || keyPem === null) return null;
-    return this.#judgeChain(chain, keyPem, { path: [...path, "cert"], file: files.cert, index });
+    return this.#judgeChain(chain, keyPem, { path: [...path, "cert"], file: files.cert, index, use });
   }
 
   #judgeChain(
     chain: readonly string[],
     keyPem: string,
-    { path, file, index }: { path: Path; file: string; index: number },
+    { path, file, index, use }: ShownAs & { readonly file: string },
   ): CertificateSpec | null {
     const certificates: { der: Uint8Array; details: CertificateDetails }[] = [];
     for (const pem of chain) {
@@ -197,18 +209,24 @@ export class MaterialReader {
         return null;
       }
       const role = certificates.length === 0 ? "certificate" : "intermediate";
-      this.#noteValidity(details, path, file, { role, endIsFatal: true });
+      this.findings.noteCertificate(path, details, { file, role });
       const below = certificates.at(-1);
+      if (certificates.length === 1 && below?.details.isCa && this.#options.runtime?.isSignedBy(der, below.der)) {
+        this.findings.error(path, `${file}: certificate 1 signed certificate 2; ${CHAIN_ORDER}`);
+        return null;
+      }
       if (below !== undefined && this.#options.runtime?.isSignedBy(below.der, der) === false)
         this.findings.suspect(
           path,
           [file],
-          `${file}: certificate ${certificates.length + 1} did not sign the one before it; the order is leaf first, then each one's issuer`,
+          `${file}: certificate ${certificates.length + 1} did not sign the one before it; ${CHAIN_ORDER}`,
         );
       certificates.push({ der, details });
     }
     const leaf = certificates[0]?.details;
     if (leaf === undefined) return null;
+    const misuse = use === null ? "" : misuseOf(leaf, use);
+    if (misuse !== "") this.findings.warn(path, `${file}: ${titleOf(leaf)}: ${misuse}`);
     if (index > 0 && leaf.dnsNames.length === 0)
       this.findings.warn(
         path,
@@ -298,7 +316,7 @@ export class MaterialReader {
     const chain = this.files.blocks(file, CERTIFICATE, path);
     const keyPem = this.files.key(file, path);
     if (chain[0] === undefined || keyPem === null) return { path: folder, certificate: null, trust };
-    const certificate = this.#judgeChain(chain, keyPem, { path, file, index: 0 });
+    const certificate = this.#judgeChain(chain, keyPem, { path, file, index: 0, use: null });
     const leaf = readCertificateDetails(decodePem(chain[0], CERTIFICATE));
     const problem = leaf === null ? "" : svidProblem(leaf);
     if (problem !== "") this.findings.error(path, `${file}: the first certificate is no X.509-SVID: ${problem}`);
@@ -360,7 +378,7 @@ export class MaterialReader {
       if (!details.isCa)
         this.findings.suspect(path, [file], `${which} (${titleOf(details)}) is no authority: it vouches for nobody`);
       // One of several that has had its time is no reason to refuse the others, and those it vouched for are refused by that.
-      this.#noteValidity(details, path, file, { role: "authority", endIsFatal: false });
+      this.findings.noteCertificate(path, details, { file, role: "authority" });
       return [{ pem, details }];
     });
   }
@@ -378,19 +396,5 @@ export class MaterialReader {
     } catch (error) {
       this.findings.error(path, `${which}: ${messageOf(error)}`);
     }
-  }
-
-  #noteValidity(
-    details: CertificateDetails,
-    path: Path,
-    file: string,
-    options: { readonly role: Expiring["role"]; readonly endIsFatal: boolean },
-  ): void {
-    const { notBeforeMs, notAfterMs, uris, dnsNames, ips } = details;
-    const { role } = options;
-    const subject = titleOf(details);
-    const names = role === "certificate" ? [...uris, ...dnsNames, ...ips] : [];
-    const expiring: Expiring = { what: "a certificate", role, file, subject, names, notBeforeMs, notAfterMs };
-    this.findings.noteValidity(path, expiring, options);
   }
 }

@@ -46,6 +46,7 @@ async function make(): Promise<Map<string, string>> {
     await createRevocationList(authority, { revokedSerials: ["0a"], nextUpdate: new Date(Date.now() + DAY_MS) }),
   );
   await issue("edge", { commonName: "edge", dns: ["edge.internal"] });
+  files.set("authority-first.pem", `${authority.certificatePem}${files.get("edge.pem")}`);
   await issue("db", { dns: ["db.internal", "*.db.internal"] });
   await issue("public", { dns: ["www.example.org"] });
   await issue("nameless", { commonName: "nameless", ip: ["127.0.0.1"] });

@@ -20,7 +20,13 @@ const SSL_OP_NO_TICKET = 0x4000;
 const SSL_OP_CIPHER_SERVER_PREFERENCE = 0x400000;
 /** Of a server that lets nobody resume a session. */
 export const SERVER_OPTIONS = SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET;
-const KEY_MISMATCH: readonly string[] = ["KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"];
+const KEY_MISMATCH = "the private key is not the certificate's";
+/** By BoringSSL's reason. */
+const WHAT_IS_WRONG: Readonly<Record<string, string>> = {
+  KEY_VALUES_MISMATCH: KEY_MISMATCH,
+  KEY_TYPE_MISMATCH: KEY_MISMATCH,
+  KEY_USAGE_BIT_INCORRECT: "the first certificate may not sign handshakes by its key usage: is it an authority's?",
+};
 
 /** A context with Bun's own handle to the built SSL_CTX. */
 export interface BunServerContext extends ServerContext {
@@ -96,8 +102,9 @@ function build(options: SecureContextOptions): unknown {
   try {
     return createSecureContext({ ...options, ciphers: TLS12_AEAD_SUITES }).context;
   } catch (thrown) {
+    const reason = reasonOf(thrown);
     throw badMaterial(
-      KEY_MISMATCH.includes(reasonOf(thrown)) ? "the private key is not the certificate's" : messageOf(thrown),
+      WHAT_IS_WRONG[reason] ?? `it cannot be used, and may be damaged (${reason || messageOf(thrown)})`,
     );
   }
 }

@@ -59,7 +59,7 @@ describe("a reload answers", () => {
     fixture.publishFails = new TypeError("x is not a function");
     expect(await live.reload()).toEqual(["a defect in bunnel; please report it: x is not a function"]);
     fixture.files.remove("f.yaml");
-    expect(await live.reload()).toEqual(["f.yaml: cannot read f.yaml: no such file or directory"]);
+    expect(await live.reload()).toEqual(["f.yaml: cannot be read: no such file or directory"]);
     fixture.publishFails = null;
     fixture.write(CONFIG);
     expect(await live.reload()).toEqual([]);

@@ -73,7 +73,7 @@ describe("a config file that is watched", () => {
     fixture.files.remove(CONFIG_FILE);
     await fixture.looks(3 + 2 * RETRY_LOOKS);
     expect(fixture.said).toEqual([RELOAD_REFUSED, RELOAD_REFUSED]);
-    expect(fixture.lines[1]?.problem).toBe("f.yaml: cannot read f.yaml: no such file or directory");
+    expect(fixture.lines[1]?.problem).toBe("f.yaml: cannot be read: no such file or directory");
     expect(fixture.published).toEqual([]);
     fixture.write(RENAMED);
     await fixture.looks(2);
