@@ -16,6 +16,8 @@ export interface SystemdAddress {
 /** Where a listener's connections come from. */
 export type ListenAddress = Address | SystemdAddress;
 
+/** How other proxies write that all addresses are listened on. */
+const EVERY_ADDRESS = /^\*?:(\d{1,5})$/;
 const SYSTEMD_PREFIX = "systemd:";
 /** What systemd takes for FileDescriptorName= (systemd.socket(5)), without the blank, which nobody means. */
 const SYSTEMD_NAME = /^[\x21-\x39\x3b-\x7e]{1,255}$/;
@@ -28,6 +30,7 @@ const HOST_NAME =
 export function parseAddress(text: string): Address | string {
   if (text.startsWith("unix:")) return parseUnix(text.slice(5));
   if (text.startsWith(SYSTEMD_PREFIX)) return `"${text}" can only be the address of a listener`;
+  if (/^[a-z]+:\/\//i.test(text)) return `"${text}" is a URL: write host:port, [v6]:port or unix:/path`;
   const colon = text.lastIndexOf(":");
   if (colon < 0) return `"${text}" has no port: write host:port, [v6]:port or unix:/path`;
   const portText = text.slice(colon + 1);
@@ -39,6 +42,7 @@ export function parseAddress(text: string): Address | string {
     return bytes === null ? `"${host}" is not an IPv6 address` : { kind: "tcp", host: formatIp(bytes), port };
   }
   if (host.includes(":")) return `an IPv6 address needs brackets: [${host}]:${portText}`;
+  if (host === "") return `"${text}" has no host: write host:port, [v6]:port or unix:/path`;
   const bytes = parseIp(host);
   if (bytes !== null) return { kind: "tcp", host: formatIp(bytes), port };
   if (/^[\d.]+$/.test(host)) return `"${host}" is not an IPv4 address`;
@@ -48,6 +52,9 @@ export function parseAddress(text: string): Address | string {
 
 /** As `parseAddress`, for a listener: `systemd:NAME` is one as well. */
 export function parseListenAddress(text: string): ListenAddress | string {
+  const [, port] = EVERY_ADDRESS.exec(text) ?? [];
+  if (port !== undefined)
+    return `"${text}" names no address: write 0.0.0.0:${port} for all of IPv4, [::]:${port} for all of IPv6 and IPv4`;
   if (!text.startsWith(SYSTEMD_PREFIX)) return parseAddress(text);
   const name = text.slice(SYSTEMD_PREFIX.length);
   if (SYSTEMD_NAME.test(name)) return { kind: "systemd", name };

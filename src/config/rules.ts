@@ -57,6 +57,11 @@ function checkListener({ config, names, report }: Context, listener: ListenerCon
     const by = `${formatPath(place)} ("${taker.name}", ${formatAddress(taker.address)})`;
     report.error([...path, "address"], `${formatAddress(listener.address)} is taken by ${by}`, place);
   }
+  const { address: admin } = config.admin;
+  if (admin !== null && addressesClash(admin, listener.address)) {
+    const by = `admin.address (${formatAddress(admin)})`;
+    report.error([...path, "address"], `${formatAddress(listener.address)} is taken by ${by}`, ["admin"]);
+  }
   checkProxyProtocol(report, listener, path);
   checkConnectionRates(report, path, listener);
   if (listener.routes !== undefined && listener.backend !== undefined)
