@@ -1,7 +1,7 @@
 // How commands ask the daemon that runs: where its admin API is by the config, and what to tell when nobody answers there.
 
 import type { Command } from "commander";
-import { type Address, formatAddress, isOnHost } from "../base/address.ts";
+import { type Address, formatAddress, isOnHost, parseAddress } from "../base/address.ts";
 import { codeOf, messageOf } from "../base/errors.ts";
 import { withAdminPaths } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
@@ -178,6 +178,9 @@ function read(io: AskIo, path: string): string {
 }
 
 function addressOfOption(written: string): Address {
+  const told = parseAddress(written);
+  // What the config says of it as a whole is not for an option: it cannot be off.
+  if (typeof told === "string") throw new Refusal(`--admin: ${told}`, 2);
   const parsed = adminAddress.safeParse(written);
   if (parsed.success && parsed.data !== null) return parsed.data;
   throw new Refusal(

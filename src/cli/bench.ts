@@ -46,6 +46,5 @@ export function registerBench(program: Command, io: BenchIo, finish: (exitCode: 
     )
     .argument("[options...]", "options of the lab instead of the quick look; see bench/README.md")
     .allowUnknownOption()
-    .helpOption(false)
     .action(async (args: readonly string[]) => finish(await bench(args, io)));
 }

@@ -30,10 +30,17 @@ export async function start(io: ProgramIo): Promise<number> {
   if (io.args[0] !== "run") (await import("./commands.ts")).registerCommands(program, io, finish);
 
   try {
+    const [first, asked] = io.args;
+    // The help of everything would answer what nobody has asked.
+    if (first === "help" && asked !== undefined && !program.commands.some((command) => command.name() === asked))
+      program.error(`error: unknown command '${asked}'`);
     await program.parseAsync(io.args, { from: "user" });
   } catch (thrown) {
-    if (thrown instanceof CommanderError) exitCode = thrown.exitCode === 0 ? 0 : EXIT_USAGE;
-    else {
+    if (thrown instanceof CommanderError) {
+      if (thrown.code === "commander.excessArguments" && /\.ya?ml\b/.test(thrown.message))
+        io.err("(a config is named with -c FILE)");
+      exitCode = thrown.exitCode === 0 ? 0 : EXIT_USAGE;
+    } else {
       io.err(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
       exitCode = EXIT_FAILED;
     }

@@ -252,7 +252,11 @@ async function start(io: RunIo, options: RunOptions, { inheritance, relaying }: 
     io.onDefect(onDefect);
     const { address } = config.admin;
     if (address !== null)
-      admin = await startAdmin({ address, access, control: daemon, runtime, takeOver: isHeir, onDefect });
+      admin = await startAdmin({ address, access, control: daemon, runtime, takeOver: isHeir, onDefect }).catch(
+        (thrown) => {
+          throw thrown instanceof ProxyError ? new ProxyError(thrown.code, `the admin API ${thrown.message}`) : thrown;
+        },
+      );
     const rest = { daemon, plane, health, liveConfig, pid, log, pidFile, admin, reopenAdmin, embedded };
     return { ...shared, ...rest, accessLog: () => accessLog, spans: () => spans };
   } catch (thrown) {

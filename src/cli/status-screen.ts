@@ -47,7 +47,8 @@ function droppedRows({ access_log, telemetry }: Status): readonly string[] {
 }
 
 function stateOf({ state, workers, generation, worker_restarts }: Status): string {
-  const good = workers.filter((worker) => worker.state === "serving" && worker.generation === generation).length;
+  const isGood = (worker: WorkerStatus): boolean => state !== "serving" || worker.state === "serving";
+  const good = workers.filter((worker) => isGood(worker) && worker.generation === generation).length;
   const all = workers.length === 1 ? "1 worker" : `${workers.length} workers`;
   const share =
     good === workers.length

@@ -140,3 +140,35 @@ backends: { echo: { endpoints: ["${endpoint.address}"] } }
   client.socket.end("still there?");
   expect((await first.record()).bytes_down).toBe(12);
 });
+
+test.each([
+  [["check", "edge.yaml"], "(a config is named with -c FILE)"],
+  [["help", "walk"], "error: unknown command 'walk'"],
+])("%p: usage, with what was probably meant", async (args, hint) => {
+  const { exitCode, stdout, stderr } = await run(bunnel(...args));
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr.split("\n")).toContain(hint);
+});
+
+test("`bench --help` is help, too", async () => {
+  const { exitCode, stdout } = await run(bunnel("bench", "--help"));
+  expect(exitCode).toBe(0);
+  expect(stdout).toStartWith("Usage: bunnel bench");
+});
+
+test("an admin address that is taken is told as that, and a log without a directory once", async () => {
+  using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
+  const rest =
+    'listeners: [{ name: a, address: 127.0.0.1:0, backend: b }]\nbackends: { b: { endpoints: ["[::1]:1"] } }\n';
+  const busy = await runWith(`workers: 0\nadmin: { address: "127.0.0.1:${taken.port}" }\n${rest}`);
+  expect(busy).toMatchObject({
+    exitCode: 1,
+    stderr: `the admin API cannot listen on 127.0.0.1:${taken.port}: EADDRINUSE: another program listens there: stop it or choose another address\n`,
+  });
+  const log = join(directory, "absent/a.log");
+  const logless = await runWith(`workers: 0\nadmin: { address: off }\naccess_log: { output: ${log} }\n${rest}`);
+  expect(logless).toMatchObject({
+    exitCode: 1,
+    stderr: `cannot open the log file ${log}: ENOENT: its directory does not exist\n`,
+  });
+});

@@ -68,6 +68,9 @@ async function resolve(name: string): Promise<string> {
     const { address } = await lookup(name, { order: "ipv4first" });
     return address;
   } catch (thrown) {
-    throw new ProxyError(codeOf(thrown), `the host name ${name} has no address: ${codeOf(thrown)}`);
+    throw new ProxyError(
+      codeOf(thrown),
+      `${codeOf(thrown) === "ENOTFOUND" ? "it has no address" : "the name server does not tell"} (${codeOf(thrown)})`,
+    );
   }
 }

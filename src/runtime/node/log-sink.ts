@@ -202,8 +202,15 @@ export function openLogFile(path: string): DescriptorFile {
   try {
     return new DescriptorFile(openSync(path, APPENDING, 0o640));
   } catch (thrown) {
-    throw new ProxyError(codeOf(thrown), `cannot open the log file ${path}: ${messageOf(thrown)}`);
+    throw new ProxyError(codeOf(thrown), `cannot open the log file ${path}: ${why(thrown)}`);
   }
+}
+
+/** Node's own words repeat the path. */
+function why(thrown: unknown): string {
+  const code = codeOf(thrown);
+  if (code === "ENOENT") return "ENOENT: its directory does not exist";
+  return messageOf(thrown).replace(/, open '.*'$/, "");
 }
 
 /** The end of the last whole line that begins at `offset` or later and lies within so many bytes; of the first line, when that is longer. */

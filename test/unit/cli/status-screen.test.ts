@@ -133,6 +133,11 @@ connections`);
   expect(text).toContain("\n         1 TIME NO ENDPOINT\n         1,200 TIMES NO ROOM\n");
 });
 
+test("workers that drain are not missing", () => {
+  const workers = sampleStatus().workers.map((worker) => ({ ...worker, state: "draining" as const }));
+  expect(screen({ state: "draining", workers })).toContain("state         DRAINING, 2 workers by generation 3\n");
+});
+
 test("what probes and certificates say does not reach the terminal as it is", () => {
   const { backends, certificates, config } = sampleStatus();
   const [backend] = backends as [Status["backends"][number]];
