@@ -113,11 +113,8 @@ export class MaterialReader {
     const certificates: CertificateSpec[] = [];
     const presented = tls.certificates.map((files, index) => {
       const path: Path = [...at("certificates"), index];
-      return {
-        path,
-        certificate: this.#readCertificate(files, { path, index, use: "SERVER_AUTH" }),
-        which: `${files.cert} with ${files.key}`,
-      };
+      const certificate = this.#readCertificate(files, { path, index, use: "SERVER_AUTH" });
+      return { path, certificate, which: `${files.cert} with ${files.key}` };
     });
     if (folder !== null)
       presented.push({ path: at("spiffe_folder"), certificate: folder.certificate, which: folder.path });

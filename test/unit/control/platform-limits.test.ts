@@ -17,7 +17,7 @@ test("each option that the platform cannot honour is refused at its place", () =
   const all = `workers: 2
 user: nobody
 pid_file: ./x.pid
-admin: { address: '127.0.0.1:1', tls: { cert: a, key: b } }
+admin: { address: '127.0.0.1:3', tls: { cert: a, key: b } }
 telemetry: { otlp: { endpoint: 'http://127.0.0.1:1/v1/traces' } }
 listeners:
   - { name: a, address: 'systemd:web', allow_plaintext: true, backend: b }
