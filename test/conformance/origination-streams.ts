@@ -2,7 +2,6 @@
 // in every corner by tls-streams.ts; here is what could differ: who dialled, and how the twin of a dialled socket follows the ciphertext.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { afterEach, before, describe } from "node:test";
 import type { ClientContext, Runtime, TransferOutcome } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
@@ -18,10 +17,9 @@ import {
   type Version,
 } from "./origination-peers.ts";
 import { checkRecordings, dialRecorded, listenAsPeer, orderly, quiet, type Recording } from "./peers.ts";
-import { writeBulk } from "./streams.ts";
+import { halfOpenTests } from "./tls-half-open.ts";
 import { accepted, openWire, type WireLink } from "./tls-peers.ts";
 
-const BULK_BYTES = 32 * 1024 * 1024 + 7;
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
 /** Length of an encrypted close_notify (AES-GCM) without its record header. */
 const CLOSE_NOTIFY_BYTES = { "TLSv1.2": 8 + 2 + 16, "TLSv1.3": 2 + 1 + 16 } as const;
@@ -69,91 +67,9 @@ export function originationStreamConformance(runtime: Runtime): void {
 
   for (const version of VERSIONS) {
     describe(`2 and 3 on an originated ${version} socket: counted writes and half-open streams`, () => {
-      afterEach(checkRecordings);
-
-      test("32 MiB out of the seam arrive whole, with backpressure", { timeout: 60_000 }, async () => {
+      halfOpenTests(runtime, async () => {
         const { server, link, secured, close } = await secure(version);
-        server.socket.removeAllListeners("data");
-        const hash = createHash("sha256");
-        let received = 0;
-        let nextPause = 1_000_000;
-        server.socket.on("data", (bytes: Buffer) => {
-          hash.update(bytes);
-          received += bytes.length;
-          if (received < nextPause) return;
-          nextPause += 5_000_000;
-          // The wire, since not every runtime's TLS server may be paused.
-          link.client.pause();
-          setTimeout(() => link.client.resume(), 2);
-        });
-        const { sha256, shortWrites } = await writeBulk(runtime, secured, BULK_BYTES);
-        await eventually("the server saw the end", () => server.ended, 30_000);
-        assert.equal(received, BULK_BYTES);
-        assert.equal(hash.digest("hex"), sha256);
-        assert(shortWrites > 0, "backpressure was felt");
-        close();
-      });
-
-      test("32 MiB into the seam, which pauses now and then, arrive whole", { timeout: 60_000 }, async () => {
-        const { server, secured, close } = await secure(version);
-        const hash = createHash("sha256");
-        let nextPause = 1_000_000;
-        secured.onData = (bytes) => {
-          hash.update(bytes);
-          if (secured.receivedBytes < nextPause) return;
-          nextPause += 5_000_000;
-          secured.live.pause();
-          setTimeout(() => secured.live.resume(), 2);
-        };
-        const block = Buffer.alloc(1_048_576, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
-        const sent = createHash("sha256");
-        for (let round = 0; round < 32; round++) {
-          sent.update(block);
-          if (!server.socket.write(block)) await new Promise((resolve) => server.socket.once("drain", resolve));
-        }
-        server.socket.end();
-        await eventually("the end arrived", () => secured.ends === 1, 30_000);
-        assert.equal(secured.receivedBytes, 5 + 32 * block.length);
-        assert.equal(hash.digest("hex"), sent.digest("hex"));
-        close();
-      });
-
-      test("after the server's close_notify and FIN we still write, megabytes of it", async () => {
-        const { server, secured, close } = await secure(version);
-        server.socket.end("answer");
-        await eventually("the end arrived", () => secured.ends === 1);
-        assert.equal(secured.text, "helloanswer");
-        await quiet(20);
-        assert.deepEqual(secured.closes, []);
-        await writeBulk(runtime, secured, 4_000_000);
-        await eventually("the server heard it all", () => Buffer.concat(server.chunks).length === 4_000_000);
-        await eventually("it closed", () => secured.closes.length === 1);
-        assert.deepEqual(secured.closes, ["clean"]);
-        close();
-      });
-
-      test("after our shutdown we still read, and the close is clean", async () => {
-        const { server, secured, close } = await secure(version);
-        orderly(runtime, secured.live).shutdown();
-        await eventually("the server saw the end", () => server.ended);
-        assert.equal(secured.live.write(Buffer.from("late")), -1);
-        server.socket.end(Buffer.alloc(1_000_000, "b"));
-        await eventually("it closed", () => secured.closes.length === 1);
-        assert.equal(secured.receivedBytes, 5 + 1_000_000);
-        assert.deepEqual(secured.closes, ["clean"]);
-        close();
-      });
-
-      test("pause stops data and end, resume continues", async () => {
-        const { server, secured, close } = await secure(version);
-        secured.live.pause();
-        server.socket.end("waits");
-        await quiet(100);
-        assert.deepEqual([secured.text, secured.ends, secured.closes], ["hello", 0, []]);
-        secured.live.resume();
-        await eventually("the end arrived", () => secured.ends === 1);
-        assert.equal(secured.text, "hellowaits");
-        close();
+        return { secured, peer: server, wire: link.client, close };
       });
 
       test("what the server sends glued to the end of its handshake reaches data", async () => {

@@ -1,14 +1,13 @@
 // Conformance of TLS sockets as streams: lines 2, 3, 4 and 6 of the contract after `terminateTls`.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { afterEach, before, describe } from "node:test";
 import type { Runtime, ServerContext } from "../../src/runtime/runtime.ts";
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { test } from "./lines.ts";
 import { checkRecordings, orderly, type Peer, quiet, type Recording } from "./peers.ts";
-import { writeBulk } from "./streams.ts";
+import { halfOpenTests } from "./tls-half-open.ts";
 import {
   accepted,
   identityOf,
@@ -20,7 +19,6 @@ import {
   type WireLink,
 } from "./tls-peers.ts";
 
-const BULK_BYTES = 64 * 1024 * 1024 + 7;
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
 /** Handshakes at the same time in the test that cuts a hello at every byte. */
 const PARALLEL_CUTS = 32;
@@ -182,91 +180,9 @@ export function tlsStreamConformance(runtime: Runtime): void {
 
   for (const version of VERSIONS) {
     describe(`2 and 3 on ${version}: counted writes and half-open streams`, () => {
-      afterEach(checkRecordings);
-
-      test("64 MiB out of the seam arrive whole, with backpressure", { timeout: 60_000 }, async () => {
+      halfOpenTests(runtime, async () => {
         const { client, link, secured, close } = await secure(version);
-        client.socket.removeAllListeners("data");
-        const hash = createHash("sha256");
-        let received = 0;
-        let nextPause = 1_000_000;
-        client.socket.on("data", (bytes: Buffer) => {
-          hash.update(bytes);
-          received += bytes.length;
-          if (received < nextPause) return;
-          nextPause += 5_000_000;
-          // The wire, since not every runtime's TLS client may be paused.
-          link.server.pause();
-          setTimeout(() => link.server.resume(), 2);
-        });
-        const { sha256, shortWrites } = await writeBulk(runtime, secured, BULK_BYTES);
-        await eventually("the client saw the end", () => client.ended, 30_000);
-        assert.equal(received, BULK_BYTES);
-        assert.equal(hash.digest("hex"), sha256);
-        assert(shortWrites > 0, "backpressure was felt");
-        close();
-      });
-
-      test("64 MiB into the seam, which pauses now and then, arrive whole", { timeout: 60_000 }, async () => {
-        const { client, secured, close } = await secure(version);
-        const hash = createHash("sha256");
-        let nextPause = 1_000_000;
-        secured.onData = (bytes) => {
-          hash.update(bytes);
-          if (secured.receivedBytes < nextPause) return;
-          nextPause += 5_000_000;
-          secured.live.pause();
-          setTimeout(() => secured.live.resume(), 2);
-        };
-        const block = Buffer.alloc(1_048_576, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
-        const sent = createHash("sha256");
-        for (let round = 0; round < 64; round++) {
-          sent.update(block);
-          if (!client.socket.write(block)) await new Promise((resolve) => client.socket.once("drain", resolve));
-        }
-        client.socket.end();
-        await eventually("the end arrived", () => secured.ends === 1, 30_000);
-        assert.equal(secured.receivedBytes, 5 + 64 * block.length);
-        assert.equal(hash.digest("hex"), sent.digest("hex"));
-        close();
-      });
-
-      test("after the peer's close_notify and FIN we still write, megabytes of it", async () => {
-        const { client, secured, close } = await secure(version);
-        client.socket.end("request");
-        await eventually("the end arrived", () => secured.ends === 1);
-        assert.equal(secured.text, "hellorequest");
-        await quiet(20);
-        assert.deepEqual(secured.closes, []);
-        await writeBulk(runtime, secured, 4_000_000);
-        await eventually("the client heard it all", () => Buffer.concat(client.chunks).length === 4_000_000);
-        await eventually("it closed", () => secured.closes.length === 1);
-        assert.deepEqual(secured.closes, ["clean"]);
-        close();
-      });
-
-      test("after our shutdown we still read, and the close is clean", async () => {
-        const { client, secured, close } = await secure(version);
-        orderly(runtime, secured.live).shutdown();
-        await eventually("the client saw the end", () => client.ended);
-        assert.equal(secured.live.write(Buffer.from("late")), -1);
-        client.socket.end(Buffer.alloc(1_000_000, "b"));
-        await eventually("it closed", () => secured.closes.length === 1);
-        assert.equal(secured.receivedBytes, 5 + 1_000_000);
-        assert.deepEqual(secured.closes, ["clean"]);
-        close();
-      });
-
-      test("pause stops data and end, resume continues", async () => {
-        const { client, secured, close } = await secure(version);
-        secured.live.pause();
-        client.socket.end("waits");
-        await quiet(100);
-        assert.deepEqual([secured.text, secured.ends, secured.closes], ["hello", 0, []]);
-        secured.live.resume();
-        await eventually("the end arrived", () => secured.ends === 1);
-        assert.equal(secured.text, "hellowaits");
-        close();
+        return { secured, peer: client, wire: link.server, close };
       });
     });
 
