@@ -5,16 +5,16 @@ import { adminAddress, filePath } from "./values.ts";
 
 const adminTls = z
   .strictObject({
-    cert: filePath.describe("PEM file with the certificate that is shown, then its intermediates."),
+    cert: filePath.describe("PEM file with the server certificate, then its intermediates."),
     key: filePath.describe("PEM file with its private key, not encrypted."),
     client_ca: z
       .array(filePath)
       .prefault([])
       .describe(
-        "PEM files with the authorities that vouch for clients. When there are any, only who shows a certificate of theirs is answered.",
+        "PEM files with the CAs of client certificates. When there are any, a client has to present a certificate that one of them has issued.",
       ),
   })
-  .describe("Serves the API over TLS, 1.2 or later. The files are followed.");
+  .describe("Serves the API over TLS, 1.2 or later. Changes of the files are picked up.");
 
 /** `admin`. */
 export const admin = z
@@ -25,7 +25,7 @@ export const admin = z
     token_file: filePath
       .optional()
       .describe(
-        "A file with a token of at least 16 characters, which who asks has to know: as `Authorization: Bearer TOKEN`, or as the password of any user. Read with the config.",
+        "A file with a token of at least 16 characters that every request has to carry: as `Authorization: Bearer TOKEN`, or as the password of any user. Read with the config.",
       ),
     tls: adminTls.optional(),
     allow_plaintext: z

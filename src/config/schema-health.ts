@@ -35,7 +35,7 @@ export const health = z
       .enum(["tcp", "tls", "http"])
       .default("tcp")
       .describe(
-        "`tcp`: it takes a connection; where nothing is sent or expected, that is taken back before the endpoint's program sees it. `tls`: also a TLS handshake by the backend's `tls`, and no refusal of our certificate after it. `http`: also a request, over TLS where the backend has `tls`.",
+        "`tcp`: it accepts a connection; where nothing is sent or expected, the connection is withdrawn before the endpoint's program sees it. `tls`: also a TLS handshake by the backend's `tls`, and no refusal of our certificate after it. `http`: also a request, over TLS where the backend has `tls`.",
       ),
     interval: duration({ minMs: 100, maxMs: HOUR })
       .prefault("5s")
@@ -58,7 +58,7 @@ export const health = z
       .enum(["up", "down", "check"])
       .default("up")
       .describe(
-        "How an endpoint begins that was not served before. `up`: it is used, and its first probe decides. `check`: it is not used before its first probe, which comes within a second, has succeeded. `down`: it is not used before `rise` successes.",
+        "The state of an endpoint that is new. `up`: it is used, and its first probe decides. `check`: it is not used before its first probe, which comes within a second, has succeeded. `down`: it is not used before `rise` successes.",
       ),
     port: integer({ min: 1, max: 65_535 })
       .optional()

@@ -16,7 +16,7 @@ export const connectionRates = {
   max_connections_per_second: rate
     .default(0)
     .describe(
-      "New connections in a second, of the whole program: each worker accepts an equal part of them. A second's worth may come at once; more wait in the kernel's queue.",
+      "New connections in a second, of the whole program: each worker accepts an equal part of them. A second's worth may come at once; more wait in the accept queue.",
     ),
   max_connections_per_second_per_source: rate
     .default(0)
@@ -30,7 +30,7 @@ export const bandwidthLimits = {
   max_bandwidth: bandwidth
     .prefault("0B")
     .describe(
-      "Bytes per second of each connection, each way. Beyond it nothing is read for a while, so that the sender has to wait. A reload changes it for new connections.",
+      "Bytes per second of each connection, each way. Beyond it reading pauses, so that TCP slows the sender down. A reload changes it for new connections.",
     ),
   max_backend_bandwidth: bandwidth
     .prefault("0B")

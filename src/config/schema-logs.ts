@@ -6,7 +6,10 @@ import { percent } from "./values.ts";
 /** `log`. */
 export const log = z
   .strictObject({
-    level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("The least severe that is written."),
+    level: z
+      .enum(["debug", "info", "warn", "error"])
+      .default("info")
+      .describe("The least severe level that is written."),
     format: z.enum(["json", "pretty"]).default("json").describe("`pretty` is for people."),
   })
   .describe("What the process says about itself, on standard error.");
@@ -23,7 +26,7 @@ const accessLogOutput = z
 export const accessLog = z
   .strictObject({
     output: accessLogOutput.default("stdout").describe("Where it goes. A path is relative to this file."),
-    format: z.enum(["json", "text"]).default("json").describe("`text` is a line in the manner of HAProxy's tcplog."),
+    format: z.enum(["json", "text"]).default("json").describe("`text` is a line in the style of HAProxy's tcplog."),
     level: z
       .enum(["info", "warn"])
       .default("info")

@@ -29,9 +29,7 @@ export const outliers = z
     max_ejection_percent: integer({ min: 1, max: 100 })
       .default(50)
       .describe(
-        "Of the endpoints of the backend, how many may be ejected at a time. Of several, one may be in any case; an only one never is.",
+        "Of the endpoints of the backend, how many may be ejected at a time. One of several may be in any case; the only one never is.",
       ),
   })
-  .describe(
-    "Ejects endpoints for what connections to them meet with. Without it, none is ejected: write `{}` for the defaults.",
-  );
+  .describe("Ejects endpoints that connections fail at. Without it, none is ejected: write `{}` for the defaults.");

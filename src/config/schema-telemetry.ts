@@ -36,11 +36,11 @@ const tls = z
       .array(filePath)
       .prefault([])
       .describe(
-        "PEM files with the authorities that vouch for the collector. Default: the public ones that the program brings along.",
+        "PEM files with the CAs that the collector's certificate is verified with. Default: the public ones that come with the program.",
       ),
     cert: filePath
       .optional()
-      .describe("PEM file with the certificate that we show, then its intermediates. None: we show none."),
+      .describe("PEM file with our client certificate, then its intermediates. Without it, we present none."),
     key: filePath.optional().describe("PEM file with its private key, not encrypted. May be the same file."),
   })
   .describe("For a collector with https. Its certificate must be for the host in `endpoint`.");
@@ -48,7 +48,7 @@ const tls = z
 const otlp = z
   .strictObject({
     endpoint: endpoint.describe(
-      "Where the collector takes traces by OTLP/HTTP, as JSON: with the path, as a rule `/v1/traces`.",
+      "Where the collector takes traces by OTLP/HTTP, as JSON: with the path, usually `/v1/traces`.",
     ),
     headers: z
       .record(headerName, headerValue)
@@ -63,7 +63,7 @@ const otlp = z
     allow_plaintext: z
       .boolean()
       .default(false)
-      .describe("Sends spans, and headers, unencrypted to another host. They tell who talks to whom."),
+      .describe("Sends spans, and headers, unencrypted to another host. Spans show who connects to what."),
   })
   .superRefine(({ endpoint: written, allow_plaintext }, context) => {
     if (allow_plaintext || endpointProblem(written) !== "" || !written.startsWith("http:")) return;
@@ -83,4 +83,4 @@ export type OtlpConfig = z.infer<typeof otlp>;
 /** `telemetry`. */
 export const telemetry = z
   .strictObject({ otlp: otlp.optional() })
-  .describe("What is sent to others about connections.");
+  .describe("Data about connections that is exported to other systems.");

@@ -32,20 +32,22 @@ export const listenerTls = z
       ),
     client_ca: clientCa
       .prefault([])
-      .describe("PEM files with the authorities that vouch for clients. Needed unless `client_auth` is `none`."),
+      .describe(
+        "PEM files with the CAs that client certificates are verified with. Needed unless `client_auth` is `none`.",
+      ),
     client_crl: clientCrl
       .prefault([])
       .describe(
-        "PEM files with revocation lists. When there is one, every authority in a client's chain needs one, or the client is refused.",
+        "PEM files with revocation lists. When there is one, every CA in a client's chain needs one, or the client is refused.",
       ),
     min_version: minVersion.default("1.2").describe("The lowest TLS version. With 1.2 only AEAD suites are offered."),
     alpn: alpn
       .prefault([])
-      .describe("Protocols that are offered by ALPN, the preferred first. Empty: ALPN is not answered."),
+      .describe("Protocols to select from by ALPN, the preferred first. Empty: ALPN is not answered."),
     session_tickets: sessionTickets
       .default(false)
       .describe(
-        "Whether clients may resume sessions. Of the client's certificate only the dates are looked at again then. A client whose certificate has expired is refused until it drops its ticket, also when it has a new certificate by then.",
+        "Whether clients may resume sessions. Of the certificate in a resumed session only the dates are checked again. A client whose certificate has expired is refused until it discards its ticket, even if it has a new certificate.",
       ),
     trust_domains: trustDomains
       .prefault({})
@@ -84,17 +86,17 @@ export const backendTls = z
   .strictObject({
     cert: filePath
       .optional()
-      .describe("PEM file with the certificate that we show, then its intermediates. None: we show none."),
+      .describe("PEM file with our client certificate, then its intermediates. Without it, we present none."),
     key: filePath.optional().describe("PEM file with its private key, not encrypted. May be the same file."),
     ca: z
       .array(filePath)
       .prefault([])
-      .describe("PEM files with the authorities that vouch for the endpoints. The system's are never used."),
+      .describe("PEM files with the CAs that endpoints are verified with. The system's are never used."),
     crl: z
       .array(filePath)
       .prefault([])
       .describe(
-        "PEM files with revocation lists. When there is one, every authority in an endpoint's chain needs one, or the endpoint is refused.",
+        "PEM files with revocation lists. When there is one, every CA in an endpoint's chain needs one, or the endpoint is refused.",
       ),
     trust_domains: trustDomains
       .prefault({})
@@ -107,7 +109,7 @@ export const backendTls = z
     server_name: serverName
       .optional()
       .describe(
-        "The host name that is asked for (SNI) and that the endpoint's certificate must be for. Default: the host in the endpoint's address. A common name is never looked at.",
+        "The host name that is sent as SNI and that the endpoint's certificate must be for. Default: the host in the endpoint's address. Common names are ignored.",
       ),
     verify: z
       .strictObject({
@@ -124,7 +126,7 @@ export const backendTls = z
       .describe("Who the endpoint must be, instead of the host name. When both fields are given, both must hold."),
     min_version: minVersion
       .default("1.3")
-      .describe("The lowest TLS version. With 1.2 our certificate has been shown by the time an endpoint is refused."),
+      .describe("The lowest TLS version. With 1.2 our certificate is sent before the endpoint's is verified."),
     alpn: alpn
       .prefault([])
       .describe("Protocols that we offer by ALPN. When there are any, the endpoint must choose one."),
@@ -132,4 +134,4 @@ export const backendTls = z
       .default("keep")
       .describe("What happens to a connection whose endpoint's certificate expires while it is open."),
   })
-  .describe("TLS towards the endpoints. Without it they are sent what the route sees.");
+  .describe("TLS towards the endpoints. Without it they get the bytes as the route sees them.");

@@ -87,14 +87,14 @@ const listener = z.strictObject({
   trusted_sources: z
     .array(cidr)
     .prefault([])
-    .describe("The load balancers whose PROXY headers are believed. Needed by `accept_proxy_protocol`."),
+    .describe("The load balancers whose PROXY headers are trusted. Needed by `accept_proxy_protocol`."),
   allow_sources: z
     .array(cidr)
     .prefault([])
     .describe("Where clients may come from, after any PROXY header. Empty: anywhere."),
   max_connections: connectionLimit("no limit of its own")
     .default(0)
-    .describe("Connections held at once. At the limit new ones wait in the kernel's queue."),
+    .describe("Connections held at once. At the limit new ones wait in the accept queue."),
   max_connections_per_source: connectionLimit("no limit")
     .default(0)
     .describe(
@@ -138,12 +138,12 @@ const policy = z
       .enum(["enforce", "shadow"])
       .default("enforce")
       .describe(
-        "`shadow` lets everyone through, and logs whom `enforce` would refuse (`policy_rule` begins with `shadow:`).",
+        "`shadow` lets everyone through, and logs which connections `enforce` would refuse (`policy_rule` begins with `shadow:`).",
       ),
     rules: z
       .array(rule)
       .min(1, { error: "a policy needs a rule; to refuse everyone write [{ action: deny }]" })
-      .describe("In order; the first that matches decides. When none matches, the answer is no."),
+      .describe("In order; the first that matches decides. When none matches, the connection is denied."),
   })
   .describe("Who may use a route. In a rule, fields are AND-ed, the values of one field OR-ed.");
 
@@ -187,17 +187,17 @@ const backend = z
       .enum(["least_connections", "round_robin", "random", "power_of_two", "least_latency", "source_hash"])
       .default("least_connections")
       .describe(
-        "How the endpoint is chosen; all of them honour weights. `power_of_two`: the less loaded of two drawn by chance. `least_latency`: the least time to connect and to say a first byte × connections, which fades, so that a slow endpoint is tried again. `source_hash`: the same one for the same source address, as long as it can take the connection.",
+        "How the endpoint is chosen; all of them honour weights. `power_of_two`: the less loaded of two random ones. `least_latency`: the least product of latency (until connected and until the first byte) and connections; old latencies decay, so that a slow endpoint is tried again. `source_hash`: the same endpoint for the same source address, as long as it can take the connection.",
       ),
     panic_threshold: integer({ min: 0, max: 100, zero: "never" })
       .default(0)
       .describe(
-        "When fewer than this percentage of the endpoints are neither down nor ejected, all that do not drain are used as if they were well. At 0 an endpoint that is down is given no connection; one that is only ejected is, when there is no other.",
+        "When fewer than this percentage of the endpoints are neither down nor ejected, all that do not drain are used as if they were up. At 0 an endpoint that is down is never used; one that is only ejected is used when there is no other.",
       ),
     slow_start: longTimeout("at once")
       .prefault("0s")
       .describe(
-        "How long the weight of an endpoint that comes back takes to grow to its full value, from a tenth of it. No effect on `source_hash`.",
+        "How long the weight of an endpoint that comes back takes to grow from a tenth to its full value. No effect on `source_hash`.",
       ),
     endpoints: z
       .array(endpointOrAddress)
@@ -234,12 +234,12 @@ const backend = z
     connect_attempts: integer({ min: 1, max: 32 })
       .default(3)
       .describe(
-        "Attempts for one connection, the first included, while no byte of the client's has been sent. Each goes to another endpoint, at once, as long as there is one; then all may be tried again, after a random time that grows from 50ms to 1s, unless the last one failed in its TLS handshake otherwise than by its time.",
+        "Attempts for one connection, the first included, while no byte of the client's has been sent. Each goes to another endpoint, at once, as long as there is one. Then all may be tried again, after a random delay of at most 50ms, which grows to 1s; but not if the last attempt failed in its TLS handshake for another reason than a timeout.",
       ),
     retry_budget: percent(100)
       .prefault("20%")
       .describe(
-        "How many connections may try an endpoint again that has failed them, as a share of the backend's connections at that time, of all workers; 3 may in any case. Going on to another endpoint does not count.",
+        "How many connections may try all endpoints again at a time, as a share of the backend's connections in all workers; 3 may in any case. Going on to another endpoint does not count.",
       ),
     idle_timeout: longTimeout("never")
       .prefault("1h")
@@ -308,7 +308,7 @@ export const configSchema = z
       ),
     max_connections: connectionLimit("what the descriptor limit allows")
       .default(0)
-      .describe("Connections held at once by the whole program. At the limit new ones wait in the kernel's queue."),
+      .describe("Connections held at once by the whole program. At the limit new ones wait in the accept queue."),
     max_pending_handshakes: connectionLimit("a quarter of the connections that there is room for")
       .default(0)
       .describe(
