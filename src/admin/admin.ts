@@ -13,7 +13,7 @@ export interface AdminOptions {
   readonly runtime: Pick<Runtime, "http" | "files" | "sha256">;
   /** Whether a process that has the address is about to leave it to us. Default false. */
   readonly takeOver?: boolean;
-  /** Tells of defects. */
+  /** Called with what a handler has thrown: a defect. */
   onDefect(thrown: unknown): void;
 }
 
@@ -21,7 +21,7 @@ export interface AdminOptions {
 export interface Admin {
   /** As bound. */
   readonly address: Address;
-  /** Serves it anew at the same address, to those whom this access is for; whoever is being answered has a second. Rejects as `startAdmin` does. Harmless once closed. */
+  /** Reopens it at the same address with other access rules; requests under way have a second to finish. Rejects as `startAdmin` does. Does nothing once closed. */
   reopen(access: AdminAccess): Promise<void>;
   /** Takes no more requests, and gives those that are being answered a second. */
   close(): Promise<void>;
@@ -69,7 +69,7 @@ async function serve(options: AdminOptions): Promise<Pick<Admin, "address" | "cl
     address,
     takeOver,
     tls: access.tls,
-    // The app tells of it in words; this is for what it does not look at.
+    // The app answers with a clear error; this limit is for requests whose body it does not read.
     maxBodyBytes: 4 * MAX_BODY_BYTES,
     handle: (request) => app.fetch(request),
   });

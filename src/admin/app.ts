@@ -1,4 +1,4 @@
-// The admin API: who is let in, what every answer has, and what is answered to everything else. What the paths answer is in routes-*.ts.
+// The admin API: access, what all answers have in common, and the answers to unknown paths and methods. What the paths answer is in routes-*.ts.
 
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -21,7 +21,7 @@ export interface AppOptions {
   readonly runtime: DashboardRuntime;
   readonly gate: Gate;
   readonly streams: EventStreams;
-  /** Tells of a defect. The client learns nothing of it. */
+  /** Called with a defect. The client gets no details of it. */
   onDefect(thrown: unknown): void;
 }
 

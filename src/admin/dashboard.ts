@@ -67,7 +67,7 @@ function assetOf(runtime: DashboardRuntime, name: string): Asset {
   return { type: name.slice(name.lastIndexOf(".") + 1), text: read(runtime, path) };
 }
 
-/** Compressed for whoever takes it, and with a tag by which a browser that has it already is told so. */
+/** Compressed for clients that accept it, with an ETag, so that a browser that has the file gets a 304. */
 async function fileAnswer(request: Request, { sha256 }: DashboardRuntime, { type, text }: Asset): Promise<Response> {
   const bytes = new TextEncoder().encode(text);
   const tag = `W/"${sha256(bytes).slice(0, 16)}"`;

@@ -1,5 +1,5 @@
-// GET /api/v1/events: what happens, told as it happens (server-sent events). One timer serves all who watch, each event is written once for all of them,
-// and while nobody watches there is neither. Who does not read what is sent is let go, so that nothing piles up here.
+// GET /api/v1/events: what happens, as it happens (server-sent events). One timer serves all streams, each event is serialised once for all of them,
+// and without a stream there is no timer. A client that does not read is disconnected, so that nothing piles up here.
 
 import type { Control } from "../control/control.ts";
 import type { CloseFilter } from "../snapshot/inspection.ts";
@@ -8,7 +8,7 @@ import { Problem } from "./problem.ts";
 import { isOtherService, tickBetween } from "./tick.ts";
 
 const TICK_MS = 1000;
-/** A comment comes after so many ticks, for whatever stands in between and ends silent connections. */
+/** Ticks between two comments, which keep proxies in between from closing a silent connection. */
 const TICKS_A_COMMENT = 15;
 const MOST_STREAMS = 64;
 /** Bytes that may wait for a reader. */
@@ -110,7 +110,7 @@ export class EventStreams {
     }
   }
 
-  /** Those that failed since they were told last, up to so many of each process. */
+  /** The connections that have failed since the last tick, up to a limit for each process. */
   async #tellCloses(limit: number): Promise<void> {
     if (this.#asking) return;
     this.#asking = true;

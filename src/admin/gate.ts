@@ -1,5 +1,5 @@
-// Who may ask at all. A browser of this host runs the scripts of strangers, who must not reach the API: neither by a name that they made lead to 127.0.0.1
-// (DNS rebinding), nor by a request sent blindly from their pages (CSRF). Programs of other hosts have to prove that they are meant.
+// Which requests are accepted at all. A browser on this host runs scripts of foreign pages, which must not reach the API: neither by a host name that
+// resolves to 127.0.0.1 (DNS rebinding), nor by a request sent blindly (CSRF). Clients on other hosts have to authenticate.
 
 import { type Address, isOnHost } from "../base/address.ts";
 import { isLoopbackIp, parseIp } from "../base/ip.ts";

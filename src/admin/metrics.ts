@@ -6,7 +6,7 @@ import { CATALOGUE, type MetricsSource, PREFIX, type Sample } from "./metrics-ca
 /** What the text is to be served as. */
 export const METRICS_CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 
-/** Others have their turn after so long. */
+/** How long to write before yielding to the event loop. */
 const SLICE_MS = 2;
 /** Lines that are written between two looks at the time. */
 const PIECE_SAMPLES = 100;

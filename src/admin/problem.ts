@@ -1,4 +1,4 @@
-// What is answered when something is not as it should be: RFC 9457, problem details for HTTP APIs.
+// Error answers: RFC 9457, problem details for HTTP APIs.
 
 /** The media type of an error. */
 export const PROBLEM_TYPE = "application/problem+json";
@@ -26,12 +26,12 @@ export interface ProblemExtras {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Thrown by whoever cannot answer a request. */
+/** Thrown by a handler that cannot answer a request. */
 export class Problem extends Error {
   readonly status: ProblemStatus;
   readonly #extras: ProblemExtras;
 
-  /** `detail` is for whoever asked: what is wrong, and what to do. */
+  /** `detail` is for the client: what is wrong, and what to do. */
   constructor(status: ProblemStatus, detail: string, extras: ProblemExtras = {}) {
     super(detail);
     this.status = status;

@@ -1,4 +1,4 @@
-// GET /readyz: whether a connection that came now would be served by the config of now.
+// GET /readyz: whether a connection that came now would be served by the current config.
 
 import type { Status } from "../snapshot/status.ts";
 

@@ -1,4 +1,4 @@
-// The paths that tell of single connections. The processes that relay are asked, each for as much as is wanted, and what they say is put together.
+// The paths about single connections. Every process that relays is asked, and the answers are merged.
 
 import type { Control } from "../control/control.ts";
 import type { Heard, PeerRow, Question } from "../snapshot/inspection.ts";
@@ -9,7 +9,7 @@ import { type Route, route } from "./route.ts";
 
 /** Rows of one answer. */
 const MOST_ROWS = 1000;
-/** Questions that may wait for their answers at once. */
+/** How many questions to the workers may be pending at once. */
 const MOST_QUESTIONS = 16;
 
 const limit = { kind: "integer", min: 1, max: MOST_ROWS, default: 100, about: "Rows at most." } as const;
@@ -35,7 +35,7 @@ const CLOSE_FIELDS = {
   limit,
 } as const satisfies QueryFields;
 
-/** Live connections, one of them, its end, the last closes, and who talks to whom. */
+/** Routes for the live connections, one of them, closing it, the last closes, and who is connected to what. */
 export function connectionRoutes(control: Pick<Control, "ask" | "connectionsElsewhere">): readonly Route[] {
   const ask = bounded(control);
   return [
@@ -116,7 +116,7 @@ export function connectionRoutes(control: Pick<Control, "ask" | "connectionsElse
   ];
 }
 
-/** Asks, but not more than so many questions at once. */
+/** Asks, with a limit on the questions pending at once. */
 function bounded(control: Pick<Control, "ask">): Control["ask"] {
   let waiting = 0;
   return async <Q extends Question>(question: Q): Promise<Heard<Q>> => {

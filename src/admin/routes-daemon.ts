@@ -1,4 +1,4 @@
-// The paths that tell of the daemon as a whole, and that command it.
+// The paths about the daemon as a whole: its state, reload and drain.
 
 import type { Control } from "../control/control.ts";
 import { METRICS_CONTENT_TYPE, metricsText } from "./metrics.ts";

@@ -6,7 +6,7 @@ import type { Snapshot } from "../snapshot/snapshot.ts";
 /** What stands for a secret. */
 export const MASK = "(masked)";
 
-/** Fields that hold secrets, or may: a probe, or whoever sends spans, may have to log in. */
+/** Fields that hold secrets, or may: probes and the span exporter may send credentials. */
 const SECRET_FIELDS: ReadonlySet<string> = new Set(["keyPem", "send", "headers"]);
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 

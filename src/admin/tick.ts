@@ -1,4 +1,4 @@
-// What is told each second to those who watch: the rows of the status that have changed since the last time. Whoever has the status lays them over it
+// What streams get each second: the rows of the status that have changed since the last time. A client merges them into the status that it has,
 // by their names.
 
 import type { BackendStatus, Status } from "../snapshot/status.ts";
@@ -40,7 +40,7 @@ export function tickBetween(before: Status, now: Status, time: string): Tick {
   };
 }
 
-/** Whether there is more to tell than a tick can: then the whole status is told. */
+/** Whether more has changed than a tick can express: then the whole status is sent. */
 export function isOtherService(before: Status, now: Status): boolean {
   return JSON.stringify(essence(before)) !== JSON.stringify(essence(now));
 }

@@ -1,6 +1,6 @@
 // A quick reader for the YAML that configs are written in: block lists and maps, lists and maps in braces on one line, scalars on one line,
-// comments. What is anything else (anchors, tags, escapes, text over several lines, a repeated key, a tab …), or is wrong in any way, it gives up as a whole, and yaml.ts
-// reads the file with the real parser. It knows no messages and no places: those come from there too. test/unit/config/plain-yaml.test.ts holds it to the real one.
+// comments. If there is anything else in the file (anchors, tags, escapes, multi-line text, a repeated key, a tab …), or anything wrong, it gives up, and yaml.ts
+// reads the file with the real parser, which also makes the messages and positions. test/unit/config/plain-yaml.test.ts compares the two.
 
 import { asIfWritten, type Environment, substitute } from "./substitute.ts";
 import type { PlainValue } from "./yaml.ts";

@@ -1,4 +1,4 @@
-// Who may reach the admin API: from other hosts, only who can prove to be meant.
+// Rules for the admin API: clients on other hosts have to authenticate.
 
 import { formatAddress, isOnHost } from "../base/address.ts";
 import type { Path } from "./problems.ts";

@@ -1,4 +1,4 @@
-// What the fields that say who is given a connection must be to one another.
+// Rules that concern several of the fields for balancing.
 
 import { formatDuration } from "../base/units.ts";
 import type { Path } from "./problems.ts";

@@ -1,4 +1,4 @@
-// What the fields that limit how fast must be to one another.
+// Rules that concern several of the fields for rates and bandwidth.
 
 import type { Path } from "./problems.ts";
 import type { Report } from "./report.ts";

@@ -1,6 +1,6 @@
-// What several fields of a config must be to one another: names that refer, TLS that is complete, plaintext that is
-// said aloud, routes that can be reached. Each rule is a function that reports; what one field must be by itself is
-// in schema.ts.
+// Rules that concern several fields of a config: references to names, complete TLS settings, explicitly allowed
+// plaintext, reachable routes. Each rule is a function that reports problems; rules for a single field are in
+// schema.ts.
 
 import { formatAddress, isOnHost } from "../base/address.ts";
 import { ANYONE, routesOf, terminationOf } from "./effective.ts";

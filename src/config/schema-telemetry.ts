@@ -1,4 +1,4 @@
-// The fields of what is told to others about connections as they end: spans of OpenTelemetry.
+// The fields for exporting connections to other systems as they end: spans of OpenTelemetry.
 
 import { z } from "zod";
 import { isOnHost, parseAddress } from "../base/address.ts";

@@ -1,6 +1,6 @@
 // THE definition of every field of the config: its type, its default, what is allowed and what it means. Types,
 // validation, `bunnel schema` and config/reference.md all come from here, so a field is added here and nowhere else.
-// What several fields must be to one another is in rules.ts.
+// Rules that concern several fields are in rules.ts.
 
 import { z } from "zod";
 import { admin } from "./schema-admin.ts";

@@ -9,7 +9,7 @@ import { latin1, Reader } from "../base/bytes.ts";
 import { isIp } from "../base/ip.ts";
 import { hostNameProblem } from "./host-name.ts";
 
-/** A hello that is not complete within so many bytes, record headers included, is refused. The largest in use are near 2 kB. */
+/** A hello that is not complete within this many bytes, record headers included, is refused. The largest in use are near 2 kB. */
 export const CLIENT_HELLO_LIMIT_BYTES = 16_384;
 
 /** The answer to "what is this?" about the first bytes of a connection. */
@@ -24,7 +24,7 @@ export type ClientHello =
   | {
       /** So far it may become a hello. */
       readonly kind: "incomplete";
-      /** No answer but this one, or "malformed", before so many bytes are there: no need to ask again earlier. */
+      /** The answer stays this, or becomes "malformed", until so many bytes are there: no need to parse again earlier. */
       readonly atLeastBytes: number;
     }
   | { readonly kind: "not_tls" }

@@ -1,4 +1,4 @@
-// The extensions of certificates and of revocation lists (RFC 5280, 4.1.2.9 and 5.1.2.7): one after the other, for whoever knows what they mean.
+// The extensions of certificates and of revocation lists (RFC 5280, 4.1.2.9 and 5.1.2.7): one after the other, for callers that interpret them.
 
 import { type DerReader, TAG } from "./der.ts";
 
@@ -35,7 +35,7 @@ export function eachInSequence(reader: DerReader, show: (head: ExtensionHead) =>
   reader.close(sequence);
 }
 
-/** Whether whoever does not understand it must refuse. Anything but zero is true in BER, and there are readers of BER. */
+/** Whether it is critical. Anything but zero is true in BER, and there are readers of BER. */
 export function isCritical({ critical }: ExtensionHead): boolean {
   return critical !== null && critical[0] !== 0;
 }

@@ -66,7 +66,7 @@ function quoted(name: string): string {
   return /^[!#-+\--~]+$/.test(name) ? name : JSON.stringify(name);
 }
 
-/** Text for a log, whoever wrote it. */
+/** Text from a peer, made safe for a log. */
 export function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, "?").slice(0, 512);
 }

@@ -1,5 +1,6 @@
-// Patterns for names, as routes and policies have them: server names, DNS and URI SANs. They are deliberately weaker than regular expressions: a wildcard stands for whole labels or whole path segments, none matches
-// everything by accident, and matching is one pass over the name.
+// Patterns for names, as routes and policies have them: server names, DNS and URI SANs. They are deliberately weaker than
+// regular expressions: a wildcard stands for whole labels or whole path segments, none matches everything by accident, and
+// matching is one pass over the name.
 //
 // The wildcards are ghostunnel's, with one difference: its `spiffe://prod/**` also matches `spiffe://production/x`, since it
 // takes the slash before `**` for optional. Here a wildcard begins after its slash and stands for at least one segment.

@@ -3,7 +3,7 @@
 // authority is handed to it in a copy that may vouch for URIs of its own trust domain only. The signature of the copy no longer fits, which
 // nobody looks at: a trusted root is trusted for being in the list, not for having signed itself. The test shows that BoringSSL obeys it.
 //
-// A certificate without any URI name passes name constraints: whoever relies on this must demand an X.509-SVID too (spiffe-id.ts).
+// A certificate without any URI name passes name constraints: callers that rely on this must require an X.509-SVID, too (spiffe-id.ts).
 
 import { hex, isAscii, latin1 } from "../base/bytes.ts";
 import { readCertificateDetails } from "./certificate-details.ts";

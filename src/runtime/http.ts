@@ -23,15 +23,15 @@ export interface ServeHttpOptions {
   /** A "tcp" host must be an IP literal; port 0 takes a free one. */
   readonly address: Address;
   /**
-   * Whether another process of this user that serves the address by `serveHttp` is about to leave it to us: then both have it until the other
-   * closes. Whoever else is there stands in the way all the same, except at a socket file, which is taken. Default false.
+   * Whether to share the address with a process of this user that serves it by `serveHttp` and is about to close: both have it until then. Any
+   * other owner of the address is still an error, except of a socket file, which is replaced. Default false.
    */
   readonly takeOver?: boolean;
   /** Null: plain. Not on a unix socket. Default null. */
   readonly tls?: HttpServerTls | null;
   /** A request body that is longer is refused (413). */
   readonly maxBodyBytes: number;
-  /** A client of a "tcp" address is cut that asks nothing for so long, whatever it was answered before, or does not read its answer. Default 30. */
+  /** A client of a "tcp" address is closed when it sends no request, or does not read its answer, for this long. Default 30. */
   readonly idleTimeoutSeconds?: number;
   /** Answers a request. One that throws or rejects is answered with an empty 500. */
   handle(request: Request): Response | Promise<Response>;

@@ -3,8 +3,8 @@
 //
 // Contract (test/conformance has a test for each line):
 //  1. Handlers are one shared object for many sockets; what belongs to one socket hangs on `socket.data`.
-//  2. `write(bytes)` returns the count taken, 0..n, or -1 when the socket is broken. Fewer than n means that the rest is the
-//     caller's, and a `drain` follows. After -1 the code of `close` is not to be trusted: the caller knows better.
+//  2. `write(bytes)` returns the count taken, 0..n, or -1 when the socket is broken. Fewer than n means that the caller keeps
+//     the rest, and a `drain` follows. After -1 the code of `close` may be wrong: the caller should treat it as a reset.
 //  3. Half-open always: the peer's end never closes our write side.
 //  4. Bytes that were peeked and handed to `terminateTls` are delivered again.
 //  5. `terminateTls` and `originateTls` answer once: secured, with a verified certificate or (`terminateTls`) with none if none was asked
@@ -69,13 +69,13 @@ export interface SocketHandlers<S> {
 }
 
 /**
- * An address that is ours, with the queue of those who have connected to it. It may be held several times, by several processes: the queue lives
- * until the last of them has given it up, and then whoever still waits in it is reset.
+ * A listening socket with its accept queue. Several descriptors, in several processes, may refer to it: it lives until the last of them is closed,
+ * and then the connections that still wait in it are reset.
  */
 export interface BoundSocket {
   /** As bound: the port is the true one when 0 was asked for. */
   readonly address: Address;
-  /** Another hold on the same queue. Throws ProxyError (EMFILE …). */
+  /** Another descriptor for the same socket. Throws ProxyError (EMFILE …). */
   share(): BoundSocket;
   /**
    * Lets nobody join the queue any more; who is in it, or completing a handshake, can still be accepted. A new connection gets no answer until the
@@ -255,9 +255,9 @@ export interface ChannelHandlers {
 
 /** Messages between a process and one that it started, in order, each arriving once or never because the other has ended. */
 export interface Channel {
-  /** Never waits: what the other does not read is kept. */
+  /** Never blocks: messages that the other side has not read are buffered. */
   send(message: object, passes?: readonly Passable[]): void;
-  /** What has come before is kept for the handlers. To be called once. */
+  /** Delivers messages to the handlers, those that have arrived before included. To be called once. */
   listen(handlers: ChannelHandlers): void;
   close(): void;
 }
@@ -275,11 +275,11 @@ export interface Processes {
   readonly pid: number;
   /** Processors that this process may use. */
   readonly processors: number;
-  /** Starts the program as it lies on the disk now, with these arguments. It shares our standard output and error, and our environment with `more`. */
+  /** Starts the program that is on the disk now, with these arguments. It inherits standard output and error, and the environment with `more` added. */
   start(args: readonly string[], more?: Readonly<Record<string, string>>): ChildProcess;
   /**
-   * The same for a process that is not to be our child but that of whoever takes in orphans, as a service manager does: it watches over its own
-   * children only. How it ends cannot be known then: code and signal are null.
+   * The same, but the process is orphaned, so that a service manager, which watches its own children only, adopts it. Its exit cannot be known
+   * then: code and signal are null.
    */
   startOrphan(args: readonly string[], more: Readonly<Record<string, string>>): ChildProcess;
   /** Whether this process was started by one of these. */
@@ -293,15 +293,15 @@ export interface Processes {
   signal(pid: number, name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1" | "SIGUSR2"): boolean;
 }
 
-/** The program that started us and watches over us, as systemd does. */
+/** The service manager that has started and supervises us, such as systemd. */
 export interface ServiceManager {
-  /** Ours, which the manager is told. */
+  /** Our PID, to be sent as MAINPID. */
   readonly pid: number;
-  /** Without a WATCHDOG=1 for so long we are taken for dead; 0 = nobody watches. */
+  /** Without a WATCHDOG=1 for this long the manager considers us dead; 0 = there is no watchdog. */
   readonly watchdogMs: number;
   /** The variables by which a successor that this process starts finds the manager. They are no longer in the environment. */
   readonly environment: Readonly<Record<string, string>>;
-  /** Tells it something (sd_notify(3)): lines of NAME=value. Waits a second at most. "", or the errno's name when it could not be told. */
+  /** Sends lines of NAME=value (sd_notify(3)). Blocks for a second at most. Returns "", or the errno's name when sending failed. */
   notify(state: string): string;
   /** CLOCK_MONOTONIC, for MONOTONIC_USEC. */
   monotonicMicroseconds(): bigint;
@@ -316,7 +316,7 @@ export interface Runtime {
   readonly http: Http;
   /** Coarse time, advanced by the runtime while timers are armed or sockets are open. */
   readonly clock: Clock;
-  /** Gives back memory that starting has taken and that is not used any more. Stops everything for some milliseconds. */
+  /** Returns memory that only the start has needed to the system. Blocks the event loop for some milliseconds. */
   giveBackMemory(): void;
   /** Milliseconds with a fraction, monotonic: for measuring, not for deadlines. */
   preciseNowMs(): number;
@@ -325,8 +325,8 @@ export interface Runtime {
   /** Descriptors that this process may have open. */
   descriptorLimit(): number;
   /**
-   * Binds an address and opens its queue. `ours` are held by this program already: one of them that stands in the way, because it takes all
-   * addresses of the host or one of those that are wanted now, does not. Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a
+   * Binds an address and listens. `ours` are sockets that this program holds already: they cause no EADDRINUSE, even where one is bound to all
+   * addresses of the host and the other to one of them. Throws ProxyError (EADDRINUSE, EACCES, EADDRNOTAVAIL …) with a
    * message that names the address. Of `systemd:NAME` it gives another hold on what was passed; throws ENOTPASSED when nothing of that name was.
    */
   bind(address: ListenAddress, ours?: readonly BoundSocket[]): BoundSocket;
@@ -368,7 +368,7 @@ export interface Runtime {
     | null;
   /** What the kernel says of a TCP connection; null for a unix socket and for one that is closed. Null where the platform cannot ask it. */
   readonly socketState: ((socket: StreamSocket<unknown>) => SocketState | null) | null;
-  /** Null when nobody wants to be told. The variables that say so are taken out of the environment at the first look. */
+  /** Null when there is none. Its variables are removed from the environment at the first access. */
   readonly serviceManager: ServiceManager | null;
   /**
    * The listening sockets that the service manager has opened for us, by name; it goes on listening there when we end, so `turnAway` is not for
@@ -379,14 +379,14 @@ export interface Runtime {
   /** Whether the host has a user of that name. */
   userExists(user: string): boolean;
   /**
-   * Goes on as that user with its groups, all threads of this process, for good, and without ever gaining privileges by what it executes. What is
-   * open stays open. Throws ProxyError when there is no such user (EUSER) or we may not become it (EPERM): then this process is not to go on. Not
-   * being root, and that user already, is fine.
+   * Switches all threads of this process to that user and its groups, irreversibly, and sets no_new_privs. Open descriptors stay open. Throws
+   * ProxyError when there is no such user (EUSER) or we may not become it (EPERM): the process must then exit. Where it already
+   * runs as that user, only no_new_privs is set.
    */
   dropPrivileges(user: string): void;
   /** The command line of a living process, with its arguments apart; empty when there is none of that id, or it may not be seen. */
   commandLine(pid: number): readonly string[];
-  /** Null where processes cannot share queues and memory. */
+  /** Null where processes cannot share listening sockets and memory. */
   readonly processes: Processes | null;
   /** The address of a host name, IPv4 where there is one. Throws ProxyError (ENOTFOUND, EAI_AGAIN …) when it has none. */
   resolve(name: string): Promise<string>;

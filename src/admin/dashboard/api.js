@@ -1,4 +1,4 @@
-// Questions to the API. A failure is told in the words of the API.
+// Requests to the API. A failure carries the message of the API.
 
 /** What the API, or the browser, said was wrong. `status` is 0 when nobody answered. */
 export class ApiError extends Error {
@@ -12,7 +12,7 @@ export class ApiError extends Error {
   }
 }
 
-/** An answer may take so long. */
+/** How long an answer may take. */
 const PATIENCE_MS = 10_000;
 
 /**

@@ -17,7 +17,7 @@ import { RENEWAL_LEVELS } from "./node-tables.js";
  * @property {readonly string[]} [lines]
  */
 
-/** An event loop that was held up for so long was felt by everybody whom it relays. */
+/** An event-loop delay of this length is noticed by every connection that is relayed. */
 const LATE_MS = 200;
 /** More problems of a config are counted only. */
 const MOST_LINES = 20;

@@ -16,7 +16,7 @@ const LONGEST_S = 600;
 const LOWEST_TOP = { bytes: 1000, rates: 5 };
 
 /**
- * A chart of some series in that place. Gives back what renders it.
+ * A chart of some series in that place. Returns the function that renders it.
  * @param {HTMLElement} place
  * @param {"bytes" | "rates"} kind
  * @param {readonly Series[]} series

@@ -15,7 +15,7 @@ import { Table } from "./table.js";
 
 /** So many are shown; a filter finds the others. */
 const MOST_ROWS = 25;
-/** So long after the last key the daemon is asked for older ones that fit. */
+/** How long after the last key press the daemon is asked for older matching closes. */
 const PATIENCE_MS = 300;
 
 /** Text by which a record is found, made once. @type {WeakMap<CloseLine, string>} */

@@ -105,7 +105,7 @@ async function showStream(isLive) {
   await loadCloses();
 }
 
-/** The stream tells of what fails from now on; what has failed before is asked for. */
+/** The stream brings failures from now on; earlier ones are requested once. */
 async function loadCloses() {
   try {
     const { closes, silent_workers } = await get("/api/v1/closes", { failed: "true", limit: FIRST_CLOSES });

@@ -1,4 +1,4 @@
-// The smaller tables: who talks to whom, certificates, workers, policies.
+// The smaller tables: who is connected to what, certificates, workers, policies.
 
 /** @import { PeerRow } from "../../snapshot/inspection.ts" */
 /** @import { CertificateStatus, PolicyStatus, WorkerStatus } from "../../snapshot/status.ts" */

@@ -4,7 +4,7 @@
 const SETTLE_MS = 300;
 
 /**
- * Calls `load` every so many ms while `section` is seen, one call at a time, and `forget` when it is no longer. Gives back a function that has `load` called at once.
+ * Calls `load` every `everyMs` while `section` is seen, one call at a time, and `forget` when it is no longer. Returns a function that has `load` called at once.
  * @param {Element} section
  * @param {number} everyMs
  * @param {{ load: () => Promise<void>, forget: () => void }} what `load` does not reject.

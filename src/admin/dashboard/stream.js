@@ -16,7 +16,7 @@
 
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 5000;
-/** There is a tick each second: a stream that says nothing for so long is dead, whatever the browser thinks. */
+/** There is a tick each second: a stream that is silent for this long is dead, whatever the browser reports. */
 const SILENCE_MS = 8000;
 
 /**

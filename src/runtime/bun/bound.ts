@@ -58,13 +58,13 @@ export class BunBoundSocket implements BoundSocket {
     } else if (this.#file !== "" && fileOf(address) === this.#file) unlinkQuietly(address.path);
   }
 
-  /** Adoption by Bun shortens the queue to 511. */
+  /** Adoption by Bun shortens the accept queue to 511. */
   restoreQueue(): void {
     listenOn(this.descriptor, BACKLOG);
   }
 
   close(): void {
-    // A second close would hit whoever has been given the descriptor's number since.
+    // A second close would close whatever has got the same descriptor number since.
     if (this.#closed) return;
     this.#closed = true;
     closeDescriptor(this.descriptor);
@@ -91,7 +91,7 @@ function bindOrThrow(address: Address, ours: readonly BunBoundSocket[]): number 
   throw cannotListen(address, first);
 }
 
-/** Binds and opens the queue; or the errno's name. listen(2) looks for conflicts anew, so whoever shares does until then. */
+/** Binds and listens; returns the descriptor or the errno's name. listen(2) checks for conflicts again, so address sharing is set until then. */
 function openListening(address: Address, shared = false): number | string {
   const descriptor = openBound(address, shared);
   if (typeof descriptor === "string") return descriptor;

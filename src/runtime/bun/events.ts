@@ -1,4 +1,4 @@
-// How Bun's socket events are told to the caller: the one translation of close errors, and what becomes of a defect.
+// How Bun's socket events reach the caller: the one translation of close errors, and what happens when a handler throws.
 
 import type { CloseCode } from "../runtime.ts";
 

@@ -11,11 +11,11 @@ import { cannotListen } from "./bound.ts";
 import { closeDescriptor, openBound, openConnecting, socketAddress } from "./libc.ts";
 import { SERVER_OPTIONS, serverContext, TLS12_AEAD_SUITES } from "./tls-contexts.ts";
 
-/** A client that asks nothing for so long is cut, and one that does not read what it was answered. */
+/** A client that sends no request, or does not read its answer, for this long is closed. */
 const IDLE_TIMEOUT_SECONDS = 30;
-/** So long a client is waited for that has not sent all of its request, and waits itself for an answer: the longest that Bun knows. */
+/** The timeout while a request is being received or answered: the longest that Bun supports. */
 const ANSWER_TIMEOUT_SECONDS = 255;
-/** On a unix socket Bun cannot tell one that asks nothing from one that waits for its answer. */
+/** On a unix socket Bun cannot distinguish a client that sends nothing from one that waits for its answer. */
 const UNIX_IDLE_TIMEOUT_SECONDS = ANSWER_TIMEOUT_SECONDS;
 const TLS_1_2 = 0x0303;
 
@@ -59,8 +59,8 @@ function serveUnix(options: ServeHttpOptions): HttpServer {
   const before = lstatSync(path, { throwIfNoEntry: false });
   if (before !== undefined && (!before.isSocket() || (!takeOver && isAnswered(address))))
     throw cannotListen(address, "EADDRINUSE");
-  // Bun removes the path that it has bound when it stops, whoever's it is by then. So it binds another one, which then takes its place: at once,
-  // with its mode, and in front of nobody's eyes.
+  // When Bun stops, it removes the path that it has bound, even if another process owns it by then. So it binds a temporary path, which is then
+  // renamed: atomically, and with its mode set before anybody can connect.
   const temporary = temporarySocketPath(path, process.pid);
   const server = start(options, { unix: temporary, idleTimeout: UNIX_IDLE_TIMEOUT_SECONDS });
   let file: string;
@@ -125,7 +125,7 @@ function start(options: ServeHttpOptions, target: Target): Bun.Server<undefined>
       try {
         return await handle(received);
       } finally {
-        // It is the connection's from now on, and whoever was refused could keep that for ever. What is sent begins it anew.
+        // The timeout set above stays with the connection, so it is reset; sending the answer restarts it.
         server.timeout(received, target.idleTimeout);
       }
     },

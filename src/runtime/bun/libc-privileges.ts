@@ -83,7 +83,7 @@ export function forbidNewPrivilegesToAllThreads(): string {
   const filter = new BigUint64Array([1n, BigInt(ptr(bytes))]);
   const call = BigInt(SYS_SECCOMP);
   const answer = libc.syscall(call, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ptr(filter));
-  // A thread that could not be reached is told by its id.
+  // A thread that could not be changed is reported by its id.
   if (Number(answer) > 0) return `thread ${answer}`;
   return Number(answer) < 0 ? lastErrno() : "";
 }

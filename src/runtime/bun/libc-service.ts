@@ -1,4 +1,4 @@
-// The libc calls by which a service manager is spoken to: one datagram, the clock that it goes by, and what kind of descriptor it has passed.
+// The libc calls for talking to a service manager: sending a datagram, the clock that it uses, and the type of a descriptor that it has passed.
 // Linux only.
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
@@ -33,7 +33,7 @@ const CLOCK_MONOTONIC = 1;
 /** struct sockaddr_un. */
 const UNIX_ADDRESS_BYTES = 110;
 
-/** Sends a text as one datagram to a unix socket (`/path` or `@abstract`). Waits for a full receiver so long, at most. "" or the errno's name. */
+/** Sends a text as one datagram to a unix socket (`/path` or `@abstract`). Blocks while the receiver is full, for a limited time. Returns "" or the errno's name. */
 export function sendDatagram(path: string, text: string, waitMs: number): string {
   const descriptor = libc.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
   if (descriptor < 0) return lastErrno();

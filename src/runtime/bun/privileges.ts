@@ -1,5 +1,5 @@
-// Going on as another user. It is done once, for good, and looked at afterwards: a process that believes to have given up root and has not is
-// worse than one that did not start.
+// Dropping privileges to another user. It is done once, irreversibly, and verified afterwards: a process that only believes that it has given up
+// root is worse than one that did not start.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { codeOf, ProxyError } from "../../base/errors.ts";

@@ -1,4 +1,4 @@
-// Processes of one daemon on Bun: starting them, talking to them, and handing them queues and memory.
+// Processes of one daemon on Bun: starting them, talking to them, and passing them listening sockets and memory.
 //
 // A channel is a pair of unix sockets. One carries messages, a JSON value a line, as any stream of Bun's. The other carries descriptors (SCM_RIGHTS,
 // unix(7)) and is read by recvmsg when a message says that there are some: Bun's own sockets drop what comes beside the bytes. The sender puts

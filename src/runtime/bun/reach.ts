@@ -57,7 +57,7 @@ export class Reaches {
   readonly #clock: Clock;
   readonly #nextLook = new Timer(() => this.#look());
   #underWay: Reaching[] = [];
-  /** One struct pollfd for each of them. Only grows: whoever begins attempts has a limit to how many. */
+  /** One struct pollfd for each attempt. It only grows: the caller limits the number of attempts. */
   #requests = new Int32Array(2 * 64);
 
   constructor(clock: Clock) {
@@ -74,7 +74,7 @@ export class Reaches {
 
   #look(): void {
     const before = this.#underWay;
-    // Whoever is told may begin another one.
+    // The callback may begin another attempt.
     this.#underWay = [];
     if (this.#requests.length < 2 * before.length) this.#requests = new Int32Array(4 * before.length);
     const requests = this.#requests;

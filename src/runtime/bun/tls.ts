@@ -1,5 +1,5 @@
 // TLS on Bun, in both directions: an accepted socket is upgraded as the server once its ClientHello has been seen, a dialled one as the client.
-// Here is who is let in; how the upgrade goes and what is told afterwards stands in tls-upgrade.ts.
+// This file decides which peers are accepted; the upgrade and the events after it are in tls-upgrade.ts.
 //
 // Bun's own behaviour is unsafe in several ways that are shut here, each with a test in test/conformance:
 //  - options beside `secureContext` drop client authentication unless they repeat it, and the environment variable
@@ -67,7 +67,7 @@ export function originateTls<S>(
   const secureContext = handleOf(context);
   const heard = heardBefore(socket);
   if (heard !== "") {
-    // What came before the handshake is nobody's word. And an end that has been told is not told again: the handshake would only time out.
+    // Bytes from before the handshake are not authenticated. And an end that was reported is not reported again: the handshake would only time out.
     silence(socket);
     socket.terminate();
     const [failure, detail] = heard === "data" ? (["handshake", "SPOKE_FIRST"] as const) : (["closed", ""] as const);
@@ -136,7 +136,7 @@ function judgeServer(options: OriginateTlsOptions<unknown>, socket: TlsSocket, {
   // A server may pass over what we offer (RFC 7301, 3.2), and then speak anything.
   if (options.context.identity.alpn.length > 0 && typeof socket.alpnProtocol !== "string")
     return { ...refused("NO_APPLICATION_PROTOCOL", certificate), failure: "handshake" };
-  // TLS 1.2 only: whom we talk to has been judged, and is not to change.
+  // TLS 1.2 renegotiation: the peer has been verified, and must not change.
   socket.disableRenegotiation();
   return accepted(certificate);
 }

@@ -67,7 +67,7 @@ function copyStep(from: StreamSocket<unknown>, to: StreamSocket<unknown>, outcom
 }
 
 function ended(taken: number, outcome: TransferOutcome): boolean {
-  // An error that was told here is told nobody again: to Bun the socket will seem to end in order. An end (0) Bun will see itself.
+  // The kernel reports a socket error once: having got it here, Bun will take the socket for ended in order. An end (0) Bun will see itself.
   if (taken === BROKEN) outcome.broken = "from";
   return false;
 }

@@ -46,7 +46,7 @@ export class Carrier extends Duplex {
     return this.#hasFinished;
   }
 
-  /** Whoever reads has enough for now, or wants more again. */
+  /** The reader has enough for now, or wants more again. */
   holdBack(stop: boolean): void {
     this.#isHeldBack = stop;
     if (stop) this.wire.pause();
@@ -130,7 +130,7 @@ const WIRE_HANDLERS: SocketHandlers<Carrier> = {
     carrier.onEnd();
   },
   close({ data: carrier }, code) {
-    // After our own shutdown a FIN is told by this alone.
+    // After our own shutdown a FIN is reported by this alone.
     if (code === "clean") carrier.finish();
     carrier.onClose(code);
   },

@@ -1,5 +1,5 @@
-// What has been received and waits for whoever has paused. Neither node:net nor node:tls is paused for it: the one would be deaf to resets, and the other
-// loses what comes in the meantime. What fills up here is held back at its source.
+// Bytes that were received while the reader has paused. Neither node:net nor node:tls is paused itself: the former would not notice resets, and the latter
+// loses what comes in the meantime. When this buffer is full, its source is throttled.
 
 /** What an inflow does. */
 export interface InflowEvents {

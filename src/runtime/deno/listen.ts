@@ -1,7 +1,7 @@
-// Binding and accepting on Deno, by node:net. Its server accepts whoever comes and cannot be told to wait, so those who come while nobody wants them are
-// kept here, unread, as the kernel would keep them in its queue. It also binds late, and tells late that it could not. So it is given a handle that is
-// bound already, which is in Node's documentation, but for how one comes by it (`process.binding`). Why an address cannot be had, Deno's own
-// listener tells.
+// Binding and accepting on Deno, by node:net. Its server cannot stop accepting, so connections that arrive while accepting is paused are
+// kept here, unread, as the kernel would keep them in the accept queue. It also binds late, and reports errors late. So it is given a handle that is
+// bound already: Node documents that, but not how to get one (`process.binding`). The errno of an address that cannot be bound is
+// found by Deno's own listener.
 
 import { accessSync, constants, lstatSync, renameSync, unlinkSync } from "node:fs";
 import net from "node:net";
@@ -16,10 +16,10 @@ import type { BoundSocket, ListeningSocket, ListenOptions } from "../runtime.ts"
 import { deno } from "./deno-api.ts";
 import { DenoSocket } from "./socket.ts";
 
-/** As long as the queue that Bun's listeners ask the kernel for; whoever comes when it is full is reset. */
+/** As long as the accept queue of Bun's listeners; when it is full, new connections are reset. */
 const WAITING_LIMIT = 4096;
 
-/** Nobody can be asked at once, as binding wants it, whether a socket file is still somebody's. */
+/** Binding is synchronous, and there is no synchronous way here to find out whether somebody still listens on a socket file. */
 const FILE_IN_THE_WAY = "a file is there: if the program that made it is gone, remove it";
 
 /** See `Runtime.bind`. */
@@ -75,7 +75,7 @@ export function socketPath(path: string): string {
   return path.startsWith("@") ? `\0${path.slice(1)}` : path;
 }
 
-/** Puts a socket file in its place, from where `listenAt` binds it: node:net removes the path that it has bound, whoever's it is by then. */
+/** Binds a socket file by `listenAt` at a temporary path and renames it: node:net later removes the path that it has bound, even if another process owns it by then. */
 function placeFile(path: string, listenAt: (path: string) => void): string {
   if (path.startsWith("@")) {
     listenAt(socketPath(path));
@@ -171,7 +171,7 @@ class Queue {
       unlinkQuietly(address.path);
   }
 
-  /** Gives whoever waits to `taker`, one at a time and as long as it is the one, and whoever comes from now on. */
+  /** Passes the connections that wait, then new ones, to `taker`, one at a time and until another taker is set. */
   serve(taker: (raw: net.Socket) => void): void {
     this.#taker = taker;
     if (this.#waiting.length > 0) setImmediate(() => this.#serveWaiting(taker));
@@ -264,5 +264,5 @@ function unlinkQuietly(path: string): void {
 }
 
 function ignore(): void {
-  // Of one who waits, whom nobody reads from yet; and of a server, whose failure has been told.
+  // An error of a connection that waits unread, or of a server whose failure has been reported already.
 }

@@ -21,7 +21,7 @@ export class DenoSocket<S> implements StreamSocket<S> {
   #handlers: SocketHandlers<S>;
   readonly #inflow: Inflow;
   #isShut = false;
-  /** Aborted by us or closed: nothing but `close` is told any more. */
+  /** Aborted by us or closed: no event but `close` is emitted any more. */
   #isDead = false;
   #hasClosed = false;
   #fate: CloseCode = "clean";
@@ -76,7 +76,7 @@ export class DenoSocket<S> implements StreamSocket<S> {
     return this.#isDead ? 0 : this.raw.writableLength;
   }
 
-  /** From now on somebody else is told what happens: what has been held back by a pause is theirs, once they resume. */
+  /** Replaces the handlers. What a pause has held back goes to the new ones, once they resume. */
   takeOver<T>(handlers: SocketHandlers<T>, data: T): DenoSocket<T> {
     const taken = this as unknown as DenoSocket<T>;
     taken.#handlers = handlers;

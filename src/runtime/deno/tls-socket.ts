@@ -1,4 +1,4 @@
-// A secured socket of the seam on Deno, in either direction. How its stream ended is told by the records that came over the carrier, since Deno's node:tls
+// A secured socket of the seam on Deno, in either direction. How its stream ended is derived from the records that came over the carrier, since Deno's node:tls
 // takes a bare FIN for an end.
 
 import type tls from "node:tls";

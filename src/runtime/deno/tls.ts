@@ -87,7 +87,7 @@ export function originateTls<S>(
   const { heard } = socket as DenoSocket<unknown>;
   const securing = new Securing(clock, socket, { ...options, isGated: true });
   if (heard !== "") {
-    // What came before the handshake is nobody's word.
+    // Bytes from before the handshake are not authenticated.
     if (heard === "data") securing.fail("handshake", "SPOKE_FIRST");
     else securing.fail("closed", "");
     socket.terminate();
@@ -154,8 +154,8 @@ function judgeChain(
   secured: tls.TLSSocket,
 ): Verdict {
   let verdict = verify([leaf]);
-  // The way to more than the leaf is long, and needed by few: whoever an authority of ours has issued is believed without what it sent along, as it is
-  // when it sends nothing.
+  // Getting at more than the leaf is slow, and rarely needed: a leaf that a configured CA has issued itself verifies without the intermediates that
+  // the peer sent.
   if (verdict.fault !== "") verdict = verify(presentedBy(secured));
   const { fault, isCa, constrainsUris } = verdict;
   if (fault !== "") return refused(fault, leaf);
@@ -166,7 +166,7 @@ function judgeChain(
 
 const readable = new Map<string, boolean>();
 
-/** Whether Deno's library can read a certificate: if not, it lets in whoever shows it, without the key. */
+/** Whether Deno's library can read a certificate: if not, it accepts whoever presents it, without proof of the key. */
 function isReadable(leaf: Uint8Array): boolean {
   const base64 = Buffer.from(leaf).toString("base64");
   const known = readable.get(base64);

@@ -1,4 +1,4 @@
-// What binding has in common wherever it is done: what is told of an address that cannot be had, and where a socket file is made.
+// What binding has in common on both platforms: the error for an address that cannot be bound, and where a socket file is made.
 
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
@@ -22,7 +22,7 @@ export function cannotListen(address: Address, code: string, advice = ADVICE[cod
   return new ProxyError(code, `cannot listen on ${formatAddress(address)}: ${told}`);
 }
 
-/** Where this process makes a socket file: beside its path, as rename(2) wants it, and no longer than the kernel allows. */
+/** Where this process binds a socket file before it renames it to `path`: in the same directory, and no longer than the kernel allows. */
 export function temporarySocketPath(path: string, pid: number): string {
   const beside = `${path}.${pid}`;
   return Buffer.byteLength(beside) <= UNIX_PATH_MAX_BYTES ? beside : `${dirname(path)}/.${pid.toString(36)}`;
