@@ -98,7 +98,7 @@ const listener = z.strictObject({
   max_connections_per_source: connectionLimit("no limit")
     .default(0)
     .describe(
-      "Connections held at once for each source address, after any PROXY header. More are reset with `limit_reached`.",
+      "Connections held at once for each source address, after any PROXY header. More are reset with `limit_reached`. Each worker counts for itself.",
     ),
   ...connectionRates,
   peek_timeout: shortTimeout

@@ -23,16 +23,20 @@ export function lowestOf(lists: Lists, most: number, holds: (index: number) => b
 /** Numbers by a text. */
 export class NameIndex {
   readonly #lists = new Map<string, number[]>();
+  /** A name of a certificate may be 90 KB long, and is asked for in tens of thousands of parts: those that are longer than this cost nothing. */
+  #longest = 0;
 
   get isEmpty(): boolean {
     return this.#lists.size === 0;
   }
 
   add(name: string, index: number): void {
+    this.#longest = Math.max(this.#longest, name.length);
     addTo(this.#lists, name, index);
   }
 
   find(name: string, found: Lists): void {
+    if (name.length > this.#longest) return;
     const list = this.#lists.get(name);
     if (list !== undefined) found.push(list);
   }

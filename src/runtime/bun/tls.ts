@@ -113,6 +113,7 @@ interface Report {
 }
 
 function judgeClient(context: BunServerContext, socket: TlsSocket, { completed, error }: Report): Verdict {
+  if (hasLeft(error)) return LEFT;
   if (!completed) return failed(error);
   const { clientAuth } = context.identity;
   const certificate = clientAuth === "none" ? undefined : socket.getPeerX509Certificate();
@@ -127,8 +128,7 @@ function judgeClient(context: BunServerContext, socket: TlsSocket, { completed, 
 function judgeServer(options: OriginateTlsOptions<unknown>, socket: TlsSocket, { completed, error }: Report): Verdict {
   const certificate = socket.getPeerX509Certificate();
   const chainIsGood = (completed && isNone(error)) || codeOf(error) === WRONG_NAME;
-  // So Bun reports an end in the middle of a handshake.
-  if (codeOf(error) === "ECONNRESET") return { failure: "closed", detail: "", certificate: null, alerts: false };
+  if (hasLeft(error)) return LEFT;
   if (certificate === undefined || (!chainIsGood && NO_HANDSHAKE.includes(codeOf(error)))) return failed(error);
   if (!chainIsGood) return refused(reasonOf(error), certificate);
   const fault = options.accept(certificate.raw);
@@ -165,6 +165,13 @@ function failed(error: unknown): Verdict {
   const detail = reasonOf(error);
   const failure = CERTIFICATE_FAULTS.includes(detail) ? "certificate" : "handshake";
   return { failure, detail, certificate: null, alerts: true };
+}
+
+const LEFT: Verdict = { failure: "closed", detail: "", certificate: null, alerts: false };
+
+/** So Bun reports an end in the middle of a handshake, in order or not. */
+function hasLeft(error: unknown): boolean {
+  return codeOf(error) === "ECONNRESET";
 }
 
 function isNone(error: unknown): boolean {

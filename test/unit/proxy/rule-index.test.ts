@@ -51,6 +51,17 @@ const source = fc
   .constantFrom("10.9.9.9", "192.0.2.1", "2001:db8::2", "::ffff:10.9.9.9", "")
   .map((text) => ({ bytes: text === "" ? null : parseIp(text) }));
 
+const NOBODY: Identity = {
+  uris: [],
+  dnsNames: [],
+  ips: [],
+  commonNames: [],
+  organizationalUnits: [],
+  notAfterMs: 0,
+  fingerprint: "",
+  spkiFingerprint: "",
+};
+
 test("what the index leaves out would not have matched", () => {
   fc.assert(
     fc.property(fc.array(rule, { maxLength: 12 }), fc.option(identity), source, (rules, who, from) => {
@@ -67,6 +78,19 @@ test("a rule is found by the values of one field, whatever it says in others", (
   index.add(ruleSpec({ uri: ["spiffe://prod/web"], source: ["10.0.0.0/8"] }), 0);
   index.add(ruleSpec({ source: ["10.0.0.0/8"] }), 1);
   expect(index.candidates(null, { bytes: parseIp("10.0.0.1") }).flat()).toEqual([1]);
+});
+
+test("a name of 180 KB, all slashes or dots, is looked for in no time", () => {
+  const index = new RuleIndex();
+  index.add(ruleSpec({ uri: ["spiffe://prod/**"] }), 0);
+  index.add(ruleSpec({ dns: ["**.example.test"] }), 1);
+  const long: Identity = { ...NOBODY, uris: [`spiffe://prod${"/b".repeat(90_000)}`], dnsNames: [] };
+  const dotted: Identity = { ...NOBODY, dnsNames: [`${"b.".repeat(90_000)}example.test`] };
+  const startMs = performance.now();
+  expect(index.candidates(long, { bytes: null }).flat()).toEqual([0]);
+  expect(index.candidates(dotted, { bytes: null }).flat()).toEqual([1]);
+  // Compared in full, every part of them took seconds.
+  expect(performance.now() - startMs).toBeLessThan(500);
 });
 
 test("a policy is made in pieces, or by the first who asks", () => {
