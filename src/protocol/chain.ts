@@ -127,11 +127,19 @@ class Search {
       this.#judge([...chain.slice(0, -1), anchor]);
       return;
     }
-    const candidates = isSelfSigned(last)
-      ? []
-      : this.#issuers.filter((each) => isNamedBy(each, last) && !chain.includes(each));
+    const candidates = isSelfSigned(last) ? [] : this.#issuersOf(last).filter((each) => !chain.includes(each));
     for (const candidate of chain.length < CHAIN_LIMIT ? candidates : []) this.extend([...chain, candidate]);
     if (candidates.length === 0) this.#gap ||= gapOf(chain, last);
+  }
+
+  /**
+   * One of ours that goes by the name stands for all who do, as to BoringSSL. Were a peer's own of that name believed as well, it would outlive
+   * the authority above it: trust.ts takes a leaf to be signed by whom of ours it names.
+   */
+  #issuersOf(link: ChainLink): readonly ChainLink[] {
+    const named = this.#issuers.filter((each) => isNamedBy(each, link));
+    const ours = named.filter((each) => this.#trust.authorities.includes(each));
+    return ours.length > 0 ? ours : named;
   }
 
   #judge(chain: readonly ChainLink[]): void {

@@ -182,6 +182,24 @@ describe("a chain", () => {
     expect(issuers.map(hex)).toEqual(middles.map(() => hex(ours.authorities[0]?.der ?? leaf)));
   });
 
+  test("does not rest on an issuer of the peer's that goes by the name of one of ours", async () => {
+    const [named, other] = await Promise.all(
+      ["named", "other"].map((commonName) => createAuthority({ commonName, lifetimeMs: DAY_MS })),
+    );
+    if (named === undefined || other === undefined) throw new Error("no authorities");
+    const middle = await createAuthority({ commonName: "named", lifetimeMs: 2 * HOUR_MS, issuer: other });
+    const [middleDer = new Uint8Array(0)] = ders(middle.certificatePem);
+    const made = await leafOf(middle, "spiffe://bunnel.test/client");
+    // It does not say by which key it is signed, and can be taken for one of ours when that is asked later.
+    const leaf = withoutKeyIds(ders(made.certificatePem)[0] ?? middleDer);
+    const known = (certificate: Uint8Array, issuer: Uint8Array): boolean =>
+      hex(certificate) === hex(leaf) ? hex(issuer) === hex(middleDer) : isSignedBy(certificate, issuer);
+    expect(verdictOn([leaf, middleDer], { ...trust([other]), isSignedBy: known })).toBe("");
+    expect(verdictOn([leaf, middleDer], { ...trust([named, other]), isSignedBy: known })).toBe(
+      "CERT_SIGNATURE_FAILURE",
+    );
+  });
+
   test("is given with the verdict: what else was sent along is not in it", async () => {
     const stranger = await createAuthority({
       commonName: "x",
