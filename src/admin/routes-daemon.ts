@@ -65,7 +65,8 @@ export function daemonRoutes(control: Control): readonly Route[] {
         const problems = await control.reload();
         if (problems.length > 0)
           throw new Problem(409, "the config is refused, and nothing has changed", { members: { problems } });
-        return Response.json({ ok: true, generation: control.status().generation });
+        const { generation, config } = control.status();
+        return Response.json({ ok: true, generation, warnings: config.last_reload_warnings });
       },
     }),
     route({

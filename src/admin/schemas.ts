@@ -29,7 +29,7 @@ const workerState = z.enum(["starting", "serving", "not answering", "draining", 
 const closeReason = z.enum(Object.keys(CLOSE_REASONS) as [CloseReason, ...CloseReason[]]);
 
 const Health = z.strictObject({ ok: z.literal(true) });
-const Reloaded = z.strictObject({ ok: z.literal(true), generation: count });
+const Reloaded = z.strictObject({ ok: z.literal(true), generation: count, warnings: z.array(z.string()) });
 const Draining = z.strictObject({ ok: z.literal(true), state: z.literal("draining") });
 const Closed = z.strictObject({ ok: z.literal(true), id: z.string() });
 
@@ -49,6 +49,7 @@ const ConfigStatus = describes<status.ConfigStatus>()(
     last_reload_at: time.nullable(),
     last_reload_ok: z.boolean(),
     last_reload_problems: z.array(z.string()),
+    last_reload_warnings: z.array(z.string()),
     certificate_problems: z.array(z.string()),
     certificate_sets_refused: count,
     names_used: z

@@ -10,8 +10,9 @@ const TIMEOUT_MS = 60_000;
 export async function reload(io: AskIo, options: AskOptions): Promise<number> {
   const told = await ask(io, options, { method: "POST", path: "/api/v1/reload", timeoutMs: TIMEOUT_MS });
   if (typeof told === "number") return told;
-  const { ok, generation, problems } = told.json;
+  const { ok, generation, problems, warnings } = told.json;
   if (ok === true) {
+    for (const warning of Array.isArray(warnings) ? warnings : []) io.err(`warning: ${String(warning)}`);
     io.out(`reloaded: generation ${String(generation)} is served`);
     return 0;
   }

@@ -64,16 +64,12 @@ function configRows(status: Status): readonly string[] {
   if (config.last_reload_at === null) rows.push(row("last reload", "none since the start"));
   else {
     const when = `${moment(config.last_reload_at)}, ${age(secondsSince(status, config.last_reload_at))} ago`;
-    if (config.last_reload_ok) rows.push(row("last reload", `taken over ${when}`));
-    else {
-      rows.push(row("last reload", `REFUSED ${when}; generation ${generation} is still served:`));
-      rows.push(
-        ...folded(
-          config.last_reload_problems.map((problem) => row("", problem)),
-          row("", ""),
-        ),
-      );
-    }
+    const { last_reload_ok: isOk, last_reload_problems: problems, last_reload_warnings: warnings } = config;
+    const result = isOk
+      ? `taken over ${when}${warnings.length === 0 ? "" : ", WITH WARNINGS:"}`
+      : `REFUSED ${when}; generation ${generation} is still served:`;
+    const told = [...problems, ...warnings].map((line) => row("", line));
+    rows.push(row("last reload", result), ...folded(told, row("", "")));
   }
   const refused = config.certificate_sets_refused;
   const ever = refused === 0 ? "" : `, ${counted(refused, "set")} refused since the start`;

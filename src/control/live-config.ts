@@ -91,6 +91,8 @@ export class LiveConfig {
   /** Looks until a config that was refused is tried again; 0 when there is none that could do better then. */
   #looksToRetry = 0;
   #lastReload: { readonly at: string; readonly problems: readonly string[] } | null = null;
+  /** Of the last reload that was taken over, if none was refused since. */
+  #warnings: readonly string[] = [];
   #looking: ReturnType<typeof setInterval> | null = null;
   #draining = false;
   #onHold = false;
@@ -141,6 +143,7 @@ export class LiveConfig {
       last_reload_at: this.#lastReload?.at ?? null,
       last_reload_ok: problems.length === 0,
       last_reload_problems: problems,
+      last_reload_warnings: this.#warnings,
       certificate_problems: this.#reasons,
       certificate_sets_refused: this.#setsRefused,
       names_used: usedOfNames(this.#slots.size, this.#meters.used),
@@ -213,6 +216,7 @@ export class LiveConfig {
 
   async #reload(): Promise<readonly string[]> {
     const { load, log } = this.#options;
+    this.#warnings = [];
     if (this.#isEnding) return [ENDING];
     if (load === null) return [EMBEDDED];
     const loaded = load();
@@ -237,14 +241,15 @@ export class LiveConfig {
       }
       const before = this.#served?.loaded.config ?? loaded.config;
       this.#adopt(loaded, result, { answers, isNew });
-      for (const warning of result.warnings) log.warn(formatProblem(warning));
-      this.#tellOfReload(loaded, isNew || changedAround(before, loaded.config));
+      const warned = result.warnings.map(formatProblem);
+      for (const warning of warned) log.warn(warning);
+      this.#warnings = [...this.#tellOfReload(loaded, isNew || changedAround(before, loaded.config)), ...warned];
       return [];
     });
   }
 
-  /** One line that says what a reload has brought about, and one for what it could not. */
-  #tellOfReload({ config }: LoadedConfig, isNew: boolean): void {
+  /** One line that says what a reload has brought about, and one for what it could not, which is returned. */
+  #tellOfReload({ config }: LoadedConfig, isNew: boolean): readonly string[] {
     const { log } = this.#options;
     const fixed = fixedChanges(this.#started.config, config).map((field) => `\`${field}\``);
     const named = fixed.join(" and ");
@@ -254,6 +259,7 @@ export class LiveConfig {
       if (fixed.length > 0) log.warn(`${named} changed: that takes a restart, and the rest is taken over`);
       log.info({ generation: this.#served?.snapshot.generation }, "config reloaded");
     }
+    return fixed.length === 0 ? [] : [`${named} changed: that takes a restart`];
   }
 
   #look(): void {

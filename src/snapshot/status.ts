@@ -56,6 +56,8 @@ export interface ConfigStatus {
   readonly last_reload_ok: boolean;
   /** Why it was refused; or, of one that was not, nothing. */
   readonly last_reload_problems: readonly string[];
+  /** What one that was taken over warned of, and which changes it could not take over: those take a restart. */
+  readonly last_reload_warnings: readonly string[];
   /** Why the certificates, keys and lists that lie on the disk now are not served; empty when they are. */
   readonly certificate_problems: readonly string[];
   /** Sets of certificates that were refused since the start. */

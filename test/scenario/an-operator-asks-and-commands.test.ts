@@ -37,6 +37,9 @@ backends: { b: { endpoints: [127.0.0.1:9] } }
 
   expect((await command("reload", "-c", config)).code).toBe(0);
   const good = readFileSync(config, "utf8");
+  appendFileSync(config, "log: { level: debug }\n");
+  const warned = await command("reload", "-c", config);
+  expect([warned.code, warned.err]).toEqual([0, "warning: `log` changed: that takes a restart\n"]);
   appendFileSync(config, "listenrs: []\n");
   const refused = await command("reload", "-c", config);
   expect(refused.code).toBe(1);

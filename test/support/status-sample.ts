@@ -41,6 +41,7 @@ export function sampleStatus(changes: Partial<Status> = {}): Status {
       last_reload_at: null,
       last_reload_ok: true,
       last_reload_problems: [],
+      last_reload_warnings: [],
       certificate_problems: [],
       certificate_sets_refused: 0,
       names_used: 0.25,

@@ -45,6 +45,8 @@ export function concernsOf(status, nowMs, silentWorkers) {
       `The last reload was refused; generation ${generation} is served still.`,
       config.last_reload_problems,
     );
+  if (config.last_reload_warnings.length > 0)
+    add("warn", "facts", "The last reload was taken over, with warnings.", config.last_reload_warnings);
   if (config.certificate_problems.length > 0)
     add(
       "bad",

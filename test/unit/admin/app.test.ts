@@ -111,7 +111,10 @@ describe("what it answers", () => {
   });
 
   test("a reload that is taken over gives the generation", async () => {
-    expect(await ask("POST", "/api/v1/reload")).toMatchObject({ status: 200, json: { ok: true, generation: 3 } });
+    expect(await ask("POST", "/api/v1/reload")).toMatchObject({
+      status: 200,
+      json: { ok: true, generation: 3, warnings: [] },
+    });
     expect(control.calls).toEqual(["reload"]);
   });
 

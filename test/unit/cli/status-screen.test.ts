@@ -133,6 +133,17 @@ connections`);
   expect(text).toContain("\n         1 TIME NO ENDPOINT\n         1,200 TIMES NO ROOM\n");
 });
 
+test("what a reload warned of, and what takes a restart", () => {
+  const { config } = sampleStatus();
+  const at = {
+    last_reload_at: "2026-11-21T00:50:00.000Z",
+    last_reload_warnings: ["`admin` changed: that takes a restart"],
+  };
+  expect(screen({ config: { ...config, ...at } })).toContain(`ago, WITH WARNINGS:
+              \`admin\` changed: that takes a restart
+certificates`);
+});
+
 test("workers that drain are not missing", () => {
   const workers = sampleStatus().workers.map((worker) => ({ ...worker, state: "draining" as const }));
   expect(screen({ state: "draining", workers })).toContain("state         DRAINING, 2 workers by generation 3\n");

@@ -91,10 +91,12 @@ describe("a reload that changes what takes a restart", () => {
     const live = await fixture.start();
     fixture.write(`log: { level: debug }\naccess_log: { output: off }\n${CONFIG}`);
     await live.reload();
+    expect(live.status.last_reload_warnings).toEqual(["`log` and `access_log` changed: that takes a restart"]);
     fixture.write(`pid_file: x.pid\nuser: nobody\nworkers: 0\nadmin: { address: off }\n${CONFIG}`);
     await live.reload();
     fixture.write(CONFIG);
     await live.reload();
+    expect(live.status.last_reload_warnings).toEqual([]);
     expect(fixture.said).toEqual([
       "warn: config reloaded: nothing has changed but `log` and `access_log`, and that takes a restart",
       "warn: config reloaded: nothing has changed but `workers` and `admin` and `user` and `pid_file`, and that takes a restart",
@@ -144,6 +146,7 @@ describe("status", () => {
     last_reload_at: null,
     last_reload_ok: true,
     last_reload_problems: [],
+    last_reload_warnings: [],
     certificate_problems: [],
     certificate_sets_refused: 0,
     names_used: expect.closeTo(0, 2),

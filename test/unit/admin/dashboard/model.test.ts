@@ -139,6 +139,10 @@ test("what needs attention is named, the worst first", () => {
   expect(
     concernsOf({ ...calm, config: { ...calm.config, last_reload_ok: true, certificate_problems: [] } }, START_MS, []),
   ).toEqual([]);
+  const warned = { ...calm.config, last_reload_warnings: ["`admin` changed: that takes a restart"] };
+  expect(concernsOf({ ...calm, config: warned }, START_MS, [])).toMatchObject([
+    { level: "warn", lines: warned.last_reload_warnings },
+  ]);
 });
 
 test("lines and spans that are dropped while the page is open need attention", () => {
