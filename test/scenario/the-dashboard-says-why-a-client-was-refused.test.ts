@@ -290,6 +290,12 @@ withBrowser(
     await page.emulateMedia({ colorScheme: "dark" });
     expect(await background()).toBe(dark);
 
+    await page.setViewportSize({ width: 1280, height: 1000 });
+    await page.locator("#certificates-table td").first().waitFor();
+    // What is contained in a box of a size of its own is cut off, and not scrolled to.
+    const isCut =
+      "figures => figures.filter(figure => figure.scrollWidth > figure.clientWidth).map(figure => figure.textContent)";
+    expect(await page.evaluate(`(${isCut})([...document.querySelectorAll(".figure")])`)).toEqual([]);
     await page.setViewportSize({ width: 390, height: 844 });
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(390);
     const seen = await page.locator("#closes-table td.why").first().boundingBox();

@@ -126,7 +126,8 @@ export function workersView() {
         title: "Lag",
         kind: "number",
         hint: "How late its event loop is",
-        text: ({ event_loop_lag_ms }) => `${event_loop_lag_ms.toFixed(1)} ms`,
+        text: ({ event_loop_lag_ms }) =>
+          event_loop_lag_ms < 1000 ? `${event_loop_lag_ms.toFixed(1)} ms` : duration(event_loop_lag_ms),
       },
       { title: "Restarts", kind: "number", text: ({ restarts }) => count(restarts) },
       { title: "Up for", kind: "number spare", text: ({ uptime_s }) => duration(uptime_s * 1000) },
