@@ -1,5 +1,5 @@
-// What is wrong with the files that a config names, what may be, and what will end. A file that is served already is judged more gently than
-// one that would take its place: refusing what is served helps nobody, and would hold up everything else, revocation first.
+// Errors and warnings about the files that a config names, and their expiry dates. A file that is in use already is judged more leniently than
+// one that would replace it: refusing it would help nobody, and would hold up everything else, above all revocation.
 
 import type { Path, PlacedProblem } from "../config/problems.ts";
 import type { Places } from "../config/yaml.ts";
@@ -9,7 +9,7 @@ import type { ExpiringAt } from "./served-certificates.ts";
 /** anyExtendedKeyUsage (RFC 5280, 4.2.1.12). */
 const ANY_USE = "2.5.29.37.0";
 
-/** Something in a file that has an end, as an operator knows it. */
+/** A certificate or revocation list that expires, as an operator knows it. */
 export interface Expiring {
   readonly what: "a certificate" | "a revocation list";
   /** `certificate`: one that is shown, `intermediate`: another of its chain, the others are what peers are judged by. */

@@ -5,8 +5,8 @@ import { CidrSet } from "../protocol/cidr.ts";
 import { compileDnsPattern, compileUriPattern, type NamePattern } from "../protocol/name-pattern.ts";
 import type { PolicyRule, PolicySpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
-import { lowestOf } from "./filed.ts";
 import type { Identity } from "./identity.ts";
+import { lowestOf } from "./match-index.ts";
 import { RuleIndex } from "./rule-index.ts";
 import { containsSource, type Source } from "./source-address.ts";
 

@@ -1,5 +1,5 @@
-// What is costly to build for a snapshot: TLS contexts, compiled policies and routers. What the snapshot before it has in the same words is taken over as
-// it is. That makes a reload cheap, and it keeps sessions: the tickets of a TLS context are worth nothing to the next one, so a context that
+// What is costly to build for a snapshot: TLS contexts, compiled policies and routers. A part whose spec is equal in the previous snapshot is reused
+// as it is. That makes a reload cheap, and it keeps sessions: the tickets of a TLS context are worth nothing to the next one, so a context that
 // is rebuilt for no reason costs every client that comes back a full handshake.
 
 import type { Runtime } from "../runtime/runtime.ts";
@@ -11,13 +11,13 @@ import { Router } from "./router.ts";
 
 const TEXT = new TextEncoder();
 
-/** The parts of one snapshot. Parts in the same words are one part, wherever they stand. */
+/** The parts of one snapshot. Equal specs share one part. */
 export class Parts {
   readonly #runtime: Pick<Runtime, "sha256" | "serverContext" | "clientContext">;
   readonly #before: ReadonlyMap<string, unknown>;
   readonly #built = new Map<string, unknown>();
 
-  /** Takes over what it can from those that are served now. */
+  /** `served`: the parts of the snapshot in force, which are reused where they are equal. */
   constructor(runtime: Pick<Runtime, "sha256" | "serverContext" | "clientContext">, served: Parts | null) {
     this.#runtime = runtime;
     this.#before = served === null ? new Map() : served.#built;

@@ -1,19 +1,19 @@
-// What is costly to build for a snapshot is built in pieces, and between them come those who have something to relay.
+// What is costly to build for a snapshot is built in pieces, with turns of the event loop in between, so that relaying goes on.
 
-/** What can be made a piece at a time. Whoever needs it before it is whole makes the rest. */
+/** Something that can be built a piece at a time. Using it before it is complete builds the rest. */
 export interface MadeInPieces {
-  /** Makes another piece, of less than a millisecond if no rule or route has thousands of values. Whether there is more to make. */
+  /** Builds another piece, in less than a millisecond unless a rule or route has thousands of values. Returns whether there is more to build. */
   makeSome(): boolean;
 }
 
 /** How long to work before yielding to the event loop; a piece that has begun is finished. */
 const TURN_MS = 0.5;
-/** Where the others are so busy that our turns come seldom, each may be this part of what they took: whoever waits for the snapshot ends a worker that seems to hang. */
+/** Where relaying is so busy that our turns come seldom, a turn may take this share of the time since the last one: the supervisor kills a worker that takes too long. */
 const SHARE = 0.2;
-/** Even so. */
+/** The limit of that. */
 const LONGEST_TURN_MS = 5;
 
-/** Makes all of it, and lets the event loop turn after each half a millisecond or a little more. */
+/** Builds everything, yielding to the event loop after each half a millisecond or a little more. */
 export async function makeInPieces(parts: Iterable<MadeInPieces>): Promise<void> {
   await nextTurn();
   let sinceMs = performance.now();

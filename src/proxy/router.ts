@@ -1,18 +1,18 @@
 // Which route a connection takes. Compiled once for each listener; asked once or twice for each connection: first with nothing but its
 // source, and again with its ClientHello if a route before the first match depends on one.
 //
-// The first route that matches is taken, and yet none is asked that is about somebody else: each is filed under the field that it has in common with the fewest
-// others, and only those are tried that are found under what the client is known by. So ten thousand routes cost what one does.
+// The first route that matches is taken, but not by trying all of them in turn: each route is indexed by the field whose values it shares with the fewest
+// others, and only routes found under the client's SNI, ALPN or source are tried. So ten thousand routes cost what one does.
 
 import { assert } from "../base/assert.ts";
 import { CidrSet } from "../protocol/cidr.ts";
 import { compileDnsPattern, dnsPatternsOf } from "../protocol/name-pattern.ts";
 import type { RouteSpec } from "../snapshot/snapshot.ts";
 import { mustCompile } from "./compiled.ts";
-import { CidrIndex, type Lists, lowestOf, NameIndex } from "./filed.ts";
+import { CidrIndex, type Lists, lowestOf, NameIndex } from "./match-index.ts";
 import { containsSource, type Source } from "./source-address.ts";
 
-/** What of a ClientHello routes are chosen by. */
+/** The parts of a ClientHello that routes match on. */
 export interface Hello {
   /** Lower case; "" when the client sent none. */
   readonly sni: string;
@@ -24,12 +24,12 @@ export const NEEDS_HELLO = -2;
 /** The answer when no route matches. */
 export const NO_ROUTE = -1;
 
-/** Behind every route. */
+/** Greater than the index of any route. */
 const NONE = Number.POSITIVE_INFINITY;
-/** Values of routes that are counted or filed in one go: some hundreds of microseconds. */
+/** Values of routes that are counted or indexed in one piece, which takes some hundreds of microseconds. */
 const PIECE_VALUES = 200;
 
-/** A route that looks at the hello, with what is not yet known of a client that it was found for. */
+/** What remains to be checked of a route that was found in the index. Null or empty: nothing. */
 interface CompiledRoute {
   readonly sni: ReadonlySet<string> | null;
   readonly alpn: readonly string[];
@@ -40,17 +40,17 @@ interface CompiledRoute {
 export class Router {
   /** Whether a route asks for the protocols that a client offers. */
   readonly usesAlpn: boolean;
-  /** By index; empty at those that do not look at the hello. */
+  /** By index; null for opaque routes, which do not look at the hello. */
   readonly #routes: (CompiledRoute | null)[] = [];
-  /** Of those that do not, and of those that do, the first one for each source. */
+  /** The first opaque route for each source, and the first that looks at the hello. */
   readonly #opaque = new FirstBySource();
   readonly #looking = new FirstBySource();
   readonly #names = new NameIndex();
   readonly #protocols = new NameIndex();
   readonly #sources = new CidrIndex();
-  /** The first that takes every hello. */
+  /** The first route that takes every hello. */
   #any = NONE;
-  /** Null once all is made: it holds the routes as they were written, with keys and certificates, and a router may outlive their snapshot. */
+  /** Null once the index is complete: it holds the specs of the routes, with keys and certificates, and a router may outlive their snapshot. */
   #making: Iterator<void> | null;
   #isMade = false;
 
@@ -59,11 +59,11 @@ export class Router {
     this.#making = this.#make(routes);
   }
 
-  /** Makes another piece of the index. Whether there is more to make; who asks before waits for it. */
+  /** Builds another piece of the index. Returns whether there is more to build; `route` completes it if it is called earlier. */
   makeSome(): boolean {
     for (let values = 0; this.#making !== null && values < PIECE_VALUES; values++) {
       if (this.#making.next().done !== true) continue;
-      // What a defect has cut short would lead to a later route.
+      // An incomplete index would silently lead to a later route.
       assert(this.#isMade, "the routes of a listener were not filed");
       this.#making = null;
     }
@@ -82,7 +82,7 @@ export class Router {
     return first === NONE ? NO_ROUTE : first;
   }
 
-  /** The first one that takes this hello, or `opaque`, which takes every one. */
+  /** The first route that takes this hello, or `opaque`, which takes every one. */
   #forHello(hello: Hello, source: Source, opaque: number): number {
     const found: Lists = [];
     const names = dnsPatternsOf(hello.sni);
@@ -141,10 +141,10 @@ export class Router {
 /** For each source the lowest number that was added for it. */
 class FirstBySource {
   readonly #ranges = new CidrIndex();
-  /** Of those that take every source. */
+  /** The lowest number without a range: it takes every source. */
   #others = NONE;
 
-  /** Numbers are to be added in order. Yields after each range. */
+  /** Numbers must be added in order. Yields after each range. */
   *add(ranges: readonly string[], index: number): Generator<undefined, void> {
     if (ranges.length === 0) this.#others = Math.min(this.#others, index);
     for (const range of ranges) {
@@ -163,14 +163,14 @@ class FirstBySource {
 
 type Field = "sni" | "source" | "alpn";
 
-/** Of several that are as good the first. */
+/** In order of preference where several are as rare. */
 const FIELDS: readonly Field[] = ["sni", "source", "alpn"];
 
 function* keysOf(match: RouteSpec["match"]): Generator<string, void> {
   for (const field of FIELDS) for (const value of match[field]) yield `${field} ${value}`;
 }
 
-/** The field whose most common value is in the fewest routes; null when the route asks for nothing. */
+/** The field whose most common value is in the fewest routes; null when the route matches on nothing. */
 function rarestField(match: RouteSpec["match"], counts: ReadonlyMap<string, number>): Field | null {
   let rarest: Field | null = null;
   let fewest = NONE;

@@ -1,25 +1,25 @@
-// Which rules of a policy can match at all. A policy of a thousand rules is asked by every connection, and nearly all of its rules are about somebody
-// else; so each rule is filed under one of its fields, and only what is found under the names and addresses that a client has is tried. What is
-// found here may still not match; what is not found cannot.
+// Which rules of a policy can match a client at all. Every connection evaluates its policy, which may have thousands of rules about other clients;
+// so each rule is indexed by the values of one of its fields, and only rules found under the client's names and addresses are tried. A rule that is
+// found may still not match; one that is not found cannot.
 
 import { parseIp } from "../base/ip.ts";
 import { dnsPatternsOf } from "../protocol/name-pattern.ts";
 import type { PolicyRule } from "../snapshot/snapshot.ts";
-import { CidrIndex, type Lists, NameIndex } from "./filed.ts";
 import type { Identity } from "./identity.ts";
+import { CidrIndex, type Lists, NameIndex } from "./match-index.ts";
 import type { Source } from "./source-address.ts";
 
-/** The rules of one policy, filed. */
+/** The index of one policy's rules. */
 export class RuleIndex {
   readonly #names = new NameIndex();
   readonly #ips = new CidrIndex();
   readonly #sources = new CidrIndex();
-  /** Filed under nothing: they are always tried. */
+  /** Rules without any field: they are always tried. */
   readonly #others: number[] = [];
 
-  /** Rules are to be added in order. */
+  /** Rules must be added in order. */
   add({ uri, dns, cn, ou, ip, source }: PolicyRule, index: number): void {
-    // By whichever tells most clients apart.
+    // By the field that distinguishes clients best.
     if (uri.length > 0) for (const pattern of uri) this.#names.add(uriKey(pattern), index);
     else if (dns.length > 0) for (const pattern of dns) this.#names.add(`dns ${pattern.toLowerCase()}`, index);
     else if (cn.length > 0) for (const name of cn) this.#names.add(`cn ${name}`, index);

@@ -1,11 +1,11 @@
-// Which endpoints a connection tried, with what result: kept from the first attempt on that came to nothing, so that the many connections whose first
-// endpoint takes them keep nothing.
+// Which endpoints a connection tried, with what result. Recorded only once an attempt has failed, so the many connections whose first
+// attempt succeeds record nothing.
 
 import type { TriedEndpoint } from "../telemetry/access-log.ts";
 import type { Connection } from "./connection.ts";
 import type { Ending } from "./ending.ts";
 
-/** Nothing was tried that is worth telling. */
+/** No attempt has failed. */
 export const NONE_TRIED: readonly TriedEndpoint[] = [];
 
 /** An attempt begins. */
@@ -13,7 +13,7 @@ export function beginAttempt(connection: Connection, nowMs: number): void {
   connection.attemptStartedMs = nowMs;
 }
 
-/** The attempt has ended: `ending` says why it came to nothing; null when the endpoint has taken the connection. */
+/** The attempt has ended: `ending` says why it failed; null when the endpoint has taken the connection. */
 export function endAttempt(connection: Connection, endpoint: string, ending: Ending | null): void {
   const { tried } = connection;
   // There are at most as many as `connect_attempts` allows.
@@ -22,7 +22,7 @@ export function endAttempt(connection: Connection, endpoint: string, ending: End
   connection.attemptStartedMs = 0;
 }
 
-/** What the record tells: also of the attempt that was under way when the connection ended. */
+/** The attempts for the record, including one that was under way when the connection ended. */
 export function triedBy(connection: Connection): readonly TriedEndpoint[] {
   const { tried, acquired, attemptStartedMs } = connection;
   if (attemptStartedMs === 0 || acquired === null) return tried;

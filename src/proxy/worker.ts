@@ -35,10 +35,10 @@ const RESERVED_DESCRIPTORS = 256;
 
 /** How often to check whether descriptors have run out: the platform's accept loop would then spin without reporting it. */
 const DESCRIPTORS_LOOK_MS = 500;
-/** How long the number of processes is taken for what it was. */
+/** How long the number of processes is cached. */
 const PROCESSES_LOOK_MS = 1000;
 
-/** A hold on the queue of a listener's place, for the worker to keep. */
+/** Gives the worker a descriptor of its own for a listener's socket. */
 export type Sockets = (spec: ListenerSpec) => BoundSocket;
 
 export interface WorkerOptions {
@@ -46,9 +46,9 @@ export interface WorkerOptions {
   readonly snapshot: Snapshot;
   readonly sockets: Sockets;
   readonly counts: CountRow;
-  /** Null when no record is wanted. */
+  /** Null when the access log is off. */
   readonly accessLog: AccessLog | null;
-  /** From 0 up to 1, for balancing. Default `Math.random`. */
+  /** A source of numbers from 0 up to 1, for balancing. Default `Math.random`. */
   readonly random?: () => number;
   /** Default: nothing is logged. */
   readonly log?: Pick<Log, "info" | "warn"> | null;
@@ -67,7 +67,7 @@ export interface Prepared {
 export class Worker {
   readonly runtime: Runtime;
   readonly accessLog: AccessLog | null;
-  /** Where records go beside the access log; null when nowhere. */
+  /** Where records go besides the access log; null when there is no exporter. */
   spans: SpanSink | null = null;
   /** Makes the ids of this process's connections differ from those of other processes. */
   readonly instanceId: string;
@@ -90,7 +90,7 @@ export class Worker {
   readonly #byteSweep: ByteSweep;
   readonly #ejections: EjectionLog | null;
   #nextId = 1;
-  /** Processes of the daemon that relay, and when that is to be looked at again. */
+  /** Processes of the daemon that relay, and when to count them again. */
   #processes = 1;
   #processesLookMs = 0;
   /** While there are connections. */
@@ -99,7 +99,7 @@ export class Worker {
   #drained: (() => void) | null = null;
   #aborted = 0;
 
-  /** Throws the ProxyError of what cannot be built. */
+  /** Throws a ProxyError when the snapshot cannot be built or a socket cannot be opened. */
   constructor({ runtime, snapshot, sockets, counts, accessLog, random = Math.random, log = null }: WorkerOptions) {
     this.runtime = runtime;
     this.counts = counts;
@@ -114,7 +114,7 @@ export class Worker {
     this.#enforcement = new Enforcement(runtime);
     this.pending = new Pending(runtime.clock);
     this.#built = this.#build(snapshot, null);
-    // There is nobody yet who would have to wait.
+    // No connection could be delayed by it yet.
     for (const part of partsOf(this.#built)) while (part.makeSome());
     this.#onDown = new OnDown({ clock: runtime.clock, states: counts.table.states, connections: this.#connections });
     this.#onDown.follow(snapshot.backends);
@@ -162,12 +162,12 @@ export class Worker {
     return pendingBudget(room, maxPendingHandshakes);
   }
 
-  /** What part of a limit of the daemon falls to this process, where that has to be told beforehand; at least one. */
+  /** This process's part of a limit of the daemon, where it has to be divided beforehand; at least 1. */
   shareOf(limit: number): number {
     return Math.ceil(this.partOf(limit));
   }
 
-  /** What part of a rate of the daemon falls to this process: all that relay have an equal part, also those that only finish what they have. */
+  /** This process's part of a rate of the daemon: every process that relays has an equal part, those that only finish connections included. */
   partOf(rate: number): number {
     const { clock } = this.runtime;
     if (clock.nowMs >= this.#processesLookMs) {
@@ -177,7 +177,7 @@ export class Worker {
     return rate / this.#processes;
   }
 
-  /** Somebody waits for a place: ends those that have kept theirs for too long without having come anywhere. */
+  /** A client waits for a place: ends connections that have been pending for too long. */
   makeRoom(): void {
     if (this.isFull) this.pending.makeRoom();
     else if (this.isPendingFull) this.pending.makeRoomWithin(this.#pendingBudget);
@@ -210,12 +210,12 @@ export class Worker {
     return this.#built.backends.find(({ spec }) => spec.name === name);
   }
 
-  /** Builds another snapshot, and changes nothing. Throws the ProxyError of what cannot be built. */
+  /** Builds another snapshot without using it. Throws a ProxyError when it cannot be built. */
   prepare(snapshot: Snapshot): Prepared {
     return this.#build(snapshot, this.#built.parts);
   }
 
-  /** Makes the rest of what was prepared, in pieces, so that the relay hardly waits. Not to be waited for: then who comes first does. */
+  /** Builds the rest of what was prepared, in pieces, so that the relay hardly waits. If it is not awaited, the first use builds what is missing. */
   async complete(prepared: Prepared): Promise<void> {
     await makeInPieces(partsOf(prepared));
   }
@@ -235,11 +235,11 @@ export class Worker {
   }
 
   /**
-   * Goes over to a snapshot that was prepared. Listeners whose place stays are not interrupted; connections of a listener that went may go
-   * on for the drain time-out. Live connections that the new rules would refuse are ended within a second.
+   * Switches to a snapshot that was prepared. Listeners whose place stays are not interrupted; connections of a removed listener may last
+   * for the drain timeout. Live connections that the new rules would refuse are ended within a second.
    */
   commit(prepared: Prepared, sockets: Sockets): void {
-    // What drains listens no more, but what it still relays is held to the rules.
+    // A draining worker does not listen any more, but the connections that it still relays are subject to the new rules.
     if (this.#drained === null) this.#listenAs(prepared, sockets);
     this.#built = prepared;
     this.#updateAccepting();
@@ -249,7 +249,7 @@ export class Worker {
     if (this.#exports !== null) this.exportTo(this.#exports);
   }
 
-  /** Has spans exported as this snapshot wants it, and all later ones. */
+  /** Exports spans as the current snapshot says, and later ones. */
   exportTo(exports: SpanExports): void {
     this.#exports = exports;
     this.spans = exports.follow(this.#built.snapshot.collector);
@@ -266,7 +266,7 @@ export class Worker {
     return connection;
   }
 
-  /** Where descriptors have run out, nobody is accepted until there are some again. */
+  /** Stops accepting while descriptors have run out. */
   lookForDescriptors(): void {
     for (const listener of this.#listeners) listener.lookForDescriptors();
     if (this.#connections.size > 0) this.runtime.clock.arm(this.#descriptorLook, DESCRIPTORS_LOOK_MS);
@@ -276,7 +276,7 @@ export class Worker {
   released(connection: Connection, isCounted: boolean): void {
     const wasFull = this.isFull || this.isPendingFull;
     if (isCounted) this.#countOut(connection.countedBy);
-    // There never was room for it; it was there, though.
+    // It was never admitted, but it was opened.
     else this.counts.count(connection.countedBy.slot, "opened", 1);
     this.#connections.delete(connection);
     this.pending.delete(connection);
@@ -289,14 +289,14 @@ export class Worker {
   }
 
   /**
-   * Stops accepting and lets connections finish, until the drain time-out aborts those that remain; silent ones are ended before that, a few at
-   * a time. Resolves with how many were aborted. Somebody else accepts from the places in `others`; whoever waits in another queue is still served, and
-   * who let that form must have turned new connections away. To be called once.
+   * Stops accepting and lets connections finish, until the drain timeout aborts those that remain; idle ones are ended before that, a few at
+   * a time. Resolves with how many were aborted. `others`: the places that another process accepts from. The accept queues of the other places are
+   * served until they are empty, so the caller must have stopped new connections. To be called once.
    */
   drain(others: readonly string[]): Promise<number> {
     assert(this.#drained === null, "a worker is drained once");
     for (const listener of this.#listeners) {
-      // A queue of the service manager's is left as it is to whoever is started next.
+      // The accept queue of a socket of the service manager is left to the process that it starts next.
       if (others.includes(placeOf(listener.spec)) || listener.spec.address.kind === "systemd") listener.close();
       else listener.retire(this.#built.snapshot.drainTimeoutMs);
     }
@@ -316,12 +316,12 @@ export class Worker {
     return promise;
   }
 
-  /** A listener that was retired has closed. Called by it. */
+  /** Called by a retired listener when it has closed. */
   closed(): void {
     this.#drained?.();
   }
 
-  /** Ends every connection now, and accepts no more. */
+  /** Ends every connection now and stops accepting. */
   abort(): void {
     for (const listener of this.#listeners) listener.close();
     this.#aborted += this.#connections.size;
@@ -343,7 +343,7 @@ export class Worker {
     for (const listener of kept.values()) this.#retire(listener, snapshot.drainTimeoutMs);
   }
 
-  /** Accepts no more on a listener than those who wait, and gives its connections this long. */
+  /** Accepts only what is left in a listener's accept queue, and gives its connections this long to finish. */
   #retire(listener: Listener, drainTimeoutMs: number): void {
     listener.retire(drainTimeoutMs);
     const connections = (): Connection[] => [...this.#connections].filter((each) => each.listener === listener);

@@ -9,7 +9,7 @@ import { CLOSE_REASONS, type CloseReason } from "../../src/telemetry/close-reaso
 import { type TestPki, testPki } from "../support/certificates.ts";
 import { type AccessLine, type Daemon, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
-import { Samples } from "../support/metrics-samples.ts";
+import { Samples } from "../support/exposition.ts";
 import { opensslClient } from "../support/openssl.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { checkMetrics } from "../support/promtool.ts";

@@ -6,7 +6,7 @@ import tls from "node:tls";
 import type { Status } from "../../src/snapshot/status.ts";
 import { type CertificateFiles, testPki } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
-import { Samples } from "../support/metrics-samples.ts";
+import { Samples } from "../support/exposition.ts";
 import { missingPrograms } from "../support/programs.ts";
 import { checkMetrics } from "../support/promtool.ts";
 import { unusedPort } from "../support/servers.ts";

@@ -1,5 +1,5 @@
-// Numbers of rules and of routes, filed under what clients are known by, so that of thousands only those are tried that a client is likely to match. Numbers under
-// one key ascend, if they are added in order.
+// Indexes from what a client presents (a name, an address) to the numbers of the rules or routes that may match it, so that of thousands only a few have to be
+// tried. The numbers under one key ascend, if they are added in order.
 
 import { type IpBytes, unmapIp } from "../base/ip.ts";
 import { parseCidr } from "../protocol/cidr.ts";
@@ -8,7 +8,7 @@ import { mustCompile } from "./compiled.ts";
 /** Several lists of numbers, each ascending; a number may be in more than one. */
 export type Lists = (readonly number[])[];
 
-/** The lowest number in the lists that `holds` says yes to; `most` when there is none below it. */
+/** The lowest number in the lists for which `holds` returns true; `most` when there is none below it. */
 export function lowestOf(lists: Lists, most: number, holds: (index: number) => boolean): number {
   let lowest = most;
   for (const list of lists) {
@@ -20,7 +20,7 @@ export function lowestOf(lists: Lists, most: number, holds: (index: number) => b
   return lowest;
 }
 
-/** Numbers by a text. */
+/** Numbers by name. */
 export class NameIndex {
   readonly #lists = new Map<string, number[]>();
   /** A name of a certificate may be 90 KB long, and is asked for in tens of thousands of parts: those that are longer than this cost nothing. */
@@ -42,7 +42,7 @@ export class NameIndex {
   }
 }
 
-/** Numbers by ranges of addresses: an address is looked for once for each length of a prefix that occurs. */
+/** Numbers by CIDR: a lookup costs one map access for each prefix length that occurs. */
 export class CidrIndex {
   readonly #lengths = new Map<number, Map<string | number, number[]>>();
 
@@ -71,7 +71,7 @@ export class CidrIndex {
   }
 }
 
-/** The address with all behind the prefix cleared: IPv4 as a number, IPv6 as text of one character for each byte. So the two families cannot be confused. */
+/** The network address: IPv4 as a number, IPv6 as a string of one character for each byte, so that the two families cannot be confused. */
 function addressKey(ip: IpBytes, prefix: number): string | number {
   if (ip.length === 4) {
     const number = ((ip[0] as number) << 24) | ((ip[1] as number) << 16) | ((ip[2] as number) << 8) | (ip[3] as number);
