@@ -26,7 +26,7 @@ export const LIMITS: readonly Limit[] = [
   },
   {
     what: "Upgrade without downtime (SIGUSR2), a successor at the same address",
-    instead: "The log says that it is not possible, and the program serves on.",
+    instead: "The log says that it is not possible, and the program keeps serving.",
     lines: [
       "a port that is served is EADDRINUSE, but for a successor",
       "a socket file that is answered is EADDRINUSE, but for a successor",
@@ -39,7 +39,7 @@ export const LIMITS: readonly Limit[] = [
   },
   {
     what: "`pid_file`",
-    instead: "Refused: whether another daemon holds it could not be told.",
+    instead: "Refused: there is no way to find out whether another daemon holds it.",
     refusal: { option: "pid_file", reason: "on Deno it cannot be told whether another daemon holds the file" },
   },
   {
@@ -50,7 +50,7 @@ export const LIMITS: readonly Limit[] = [
   {
     what: "`session_tickets: true`",
     instead:
-      "Refused. Clients may resume sessions for a while all the same, whatever the option says; each is verified anew, with dates and revocation lists.",
+      "Refused. Clients may resume sessions for a while even without it; each is verified again, with validity dates and CRLs.",
     refusal: { option: "session_tickets", reason: "Deno's TLS library cannot give out tickets: leave it off" },
     lines: [
       "off: openssl cannot resume",
@@ -77,27 +77,27 @@ export const LIMITS: readonly Limit[] = [
     ],
   },
   {
-    what: "Cutting whoever asks the admin API nothing more, or does not read its answers",
-    instead: "They stay until they leave. The admin API is for this host only, as there is no `admin.tls`.",
+    what: "Closing admin API clients that are idle or do not read their answers",
+    instead: "They stay connected. The admin API is for this host only, as there is no `admin.tls`.",
     lines: ["whoever was answered and asks nothing more is cut"],
   },
   {
     what: "`telemetry.otlp`",
-    instead: "Refused: whom its TLS would trust is not for us to say there.",
+    instead: "Refused: which CAs its TLS client trusts cannot be configured there.",
     refusal: { option: "telemetry.otlp", reason: "on Deno it cannot be said whom the exporter trusts" },
   },
   {
     what: "Replacing the socket file that a killed program has left",
-    instead: "EADDRINUSE: remove it. Nobody can be asked at once whether it is still somebody's.",
+    instead: "EADDRINUSE: remove it. There is no synchronous way to find out whether it is still in use.",
     lines: ["a stale file is replaced", "a socket file that a dead program left is replaced"],
   },
   {
     what: "Binding all addresses of a port beside one of them, on a reload",
-    instead: "EADDRINUSE; the reload is refused, and the old config is served on.",
+    instead: "EADDRINUSE; the reload is refused, and the old config stays in force.",
     lines: ["all addresses and one of them on the same port"],
   },
   {
-    what: "Certificates signed with SHA-1 or SHA-224, RSA keys of less than 2048 bits, authorities on P-521, certificates of version 1, critical policies, more than six in a chain, constraints on directory names",
+    what: "Certificates signed with SHA-1 or SHA-224, RSA keys of less than 2048 bits, CAs on P-521, version 1 certificates, critical policies, more than six in a chain, constraints on directory names",
     instead: "Refused, as Deno's library or our verification does not read them.",
   },
   {
@@ -106,25 +106,25 @@ export const LIMITS: readonly Limit[] = [
     lines: ["openssl without a certificate, "],
   },
   {
-    what: "Looking up how many descriptors it may open",
-    instead: "1,024 are assumed, which `max_connections: 0` goes by: Deno lets nobody look without all permissions.",
+    what: "Reading the descriptor limit",
+    instead: "1,024 are assumed, also for `max_connections: 0`: Deno allows reading it only with all permissions.",
   },
   {
-    what: "Keeping newcomers in the kernel's queue at `max_connections`",
-    instead:
-      "Up to 4,096 are accepted and wait unread; beyond these they are reset. A drain refuses newcomers at once.",
+    what: "Keeping new connections in the accept queue at `max_connections`",
+    instead: "Up to 4,096 are accepted and wait unread; more are reset. A drain refuses new connections at once.",
   },
   {
     what: "Resetting open connections when the process is killed",
-    instead: "They end with a FIN. An orderly end, a drain that was too short included, resets them as ever.",
+    instead:
+      "They end with a FIN. When the process exits by itself, also after a drain timeout, they are reset as on Bun.",
   },
   {
-    what: "A reset behind more than 64 KiB that a slow peer keeps us from relaying",
-    instead: "It is noticed once these have been relayed.",
+    what: "Noticing a reset that arrives behind more than 64 KiB for a slow peer",
+    instead: "It is noticed once these bytes have been relayed.",
   },
   {
-    what: "What the kernel knows of a connection (`socketState`), bytes that it has sent and that were not acknowledged",
-    instead: "Not shown; only bytes that the kernel has not taken count as unsent.",
+    what: "The kernel's TCP state of a connection (`socketState`), and unacknowledged bytes",
+    instead: "Not shown; only bytes that the kernel has not accepted count as unsent.",
   },
 ];
 
