@@ -192,31 +192,42 @@ describe("200 listeners and 1,000 endpoints", () => {
 
   test("take less than 50 ms, and others have their turns meanwhile", async () => {
     const source = metricsSample({}, LARGE);
-    const runs: { readonly tookMs: number; readonly heldMs: number }[] = [];
-    // The best of several: the machine has other things to do. How long that is in ms stands in bench/README.md.
-    for (let run = 0; run < 15; run++) runs.push(await timed(source));
-    expect(Math.min(...runs.map(({ tookMs }) => tookMs))).toBeLessThan(50);
-    expect(Math.min(...runs.map(({ heldMs, tookMs }) => heldMs / tookMs))).toBeLessThan(1 / 3);
+    const costs: number[] = [];
+    const holds: number[] = [];
+    // The best of several, and in CPU time: the machine has other things to do. How long that is in ms stands in bench/README.md.
+    for (let run = 0; run < 10; run++) {
+      const beganMs = cpuMs();
+      await metricsText(source);
+      costs.push(cpuMs() - beganMs);
+      holds.push(await longestHoldMs(source));
+    }
+    const costMs = Math.min(...costs);
+    expect(costMs).toBeLessThan(50);
+    expect(Math.min(...holds)).toBeLessThan(costMs / 3);
   });
 });
 
-/** How long a scrape took, and how long it held up the event loop at most. */
-async function timed(source: MetricsSource): Promise<{ readonly tookMs: number; readonly heldMs: number }> {
-  const beganMs = performance.now();
-  let lastMs = beganMs;
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** For how long, in CPU time, a scrape held up the event loop at most. */
+async function longestHoldMs(source: MetricsSource): Promise<number> {
+  let lastMs = cpuMs();
   let heldMs = 0;
   let isDone = false;
   const look = (): void => {
-    heldMs = Math.max(heldMs, performance.now() - lastMs);
-    lastMs = performance.now();
+    const nowMs = cpuMs();
+    heldMs = Math.max(heldMs, nowMs - lastMs);
+    lastMs = nowMs;
     if (!isDone) setImmediate(look);
   };
   setImmediate(look);
   await metricsText(source);
-  const tookMs = performance.now() - beganMs;
   isDone = true;
   look();
-  return { tookMs, heldMs };
+  return heldMs;
 }
 
 describe(`promtool check metrics${missing === "" ? "" : ` (skipped, missing: ${missing})`}`, () => {
