@@ -1,10 +1,11 @@
-// What is served follows what is on the disk: the config when a signal asks for it, or by itself with `watch_config`, and the files with
-// certificates, keys and lists always by themselves. A new state is judged as a whole and published as a whole; when anything in it is wrong, the old one stays and the log says why.
+// Keeps the snapshot in force up to date with the disk: with the config on a signal, or on a change with `watch_config`; with the files of
+// certificates, keys and CRLs on every change. A new state is checked and published as a whole; when anything in it is wrong, the old one stays in
+// force and the log says why.
 //
-// Files are looked at by their stamps and not by notifications: those are lost on network file systems and when a directory is swapped, which is
-// how Kubernetes replaces a secret. Nothing is read before it has stood still from one look to the next (stand-still.ts).
+// Files are polled by their stamps, not watched by inotify: notifications are lost on network file systems and when a directory is swapped, which is
+// how Kubernetes replaces a secret. Nothing is read before it has stayed the same from one poll to the next (stand-still.ts).
 //
-// Names are resolved before anything else of a reload and outside of the queue: a certificate that was revoked cannot wait for a name server.
+// A reload resolves host names first and outside of the work queue: a revoked certificate must not wait for a name server.
 
 import { messageOf, ProxyError } from "../base/errors.ts";
 import type { LoadedConfig, LoadResult } from "../config/load.ts";
@@ -22,12 +23,12 @@ import { sameData } from "./same-data.ts";
 import type { ServedCertificate } from "./served-certificates.ts";
 import { StandStill } from "./stand-still.ts";
 
-/** How often files are looked at. A change is served after one to two of these. */
+/** Between two polls of the files. A change is in force after one to two of these. */
 export const LOOK_MS = 500;
 
 /**
- * Files that were refused are read again after this many polls (30 s): a certificate comes of age, a disk recovers, a name can be resolved, and no
- * stamp shows it.
+ * Files that were refused are read again after this many polls (30 s): a certificate becomes valid, a disk recovers, or a name can be resolved again,
+ * without a change of any stamp.
  */
 export const RETRY_LOOKS = 60;
 
@@ -40,7 +41,7 @@ const DEFECT = "a defect in bunnel; please report it";
 export interface LiveConfigOptions {
   readonly runtime: Runtime;
   readonly log: Log;
-  /** What a predecessor leaves: who has which slot of the counts and which counters, and the number of its last snapshot. Default: nothing. */
+  /** What a predecessor has handed over: the slots of the counts and the meters by name, and the number of its last snapshot. Default: nothing. */
   readonly before?: {
     readonly slots: Map<string, number>;
     readonly meters: Iterable<readonly [string, number]>;
@@ -48,9 +49,9 @@ export interface LiveConfigOptions {
   };
   /** Re-reads the config; null where it is embedded and cannot change. */
   readonly load: (() => LoadResult) | null;
-  /** Makes a snapshot the one that is served. Rejects with a ProxyError when it cannot be, and then the old one is served. */
+  /** Puts a snapshot in force. Rejects with a ProxyError when that fails, and then the old one stays in force. */
   publish(snapshot: Snapshot): Promise<void>;
-  /** A config was taken over, whether or not its snapshot is another one: for what is no part of that. */
+  /** Called when a config is in force, whether or not its snapshot differs: for settings that are not part of the snapshot. */
   adopted?(config: LoadedConfig["config"], admin: AdminAccess): void;
 }
 
@@ -59,13 +60,13 @@ type Answers = ReadonlyMap<string, Promise<string>>;
 
 type Compiled = Extract<CompileResult, { ok: true }>;
 
-/** What is served, and what it was made of. */
+/** The snapshot in force, and what it was compiled from. */
 interface Served {
   readonly loaded: LoadedConfig;
   readonly snapshot: Snapshot;
-  /** Certificates must be replaceable while a name server is down, so names keep what they were resolved to. */
+  /** Kept so that certificates can be replaced while a name server is down. */
   readonly answers: Answers;
-  /** Of the files. */
+  /** The texts of the files, by path. */
   readonly texts: ReadonlyMap<string, string>;
   readonly certificates: readonly ServedCertificate[];
 }
@@ -76,19 +77,19 @@ export class LiveConfig {
   readonly #expiry: ExpiryWatch;
   readonly #slots: Map<string, number>;
   readonly #meters: MeterBook;
-  /** What a restart would change: as the process was started with. */
+  /** The config that the process was started with: some fields need a restart to change. */
   readonly #started: LoadedConfig;
   #served: Served | null = null;
-  /** The files that the served config names. */
+  /** The files that the config in force names. */
   readonly #material: StandStill;
-  /** Why they are not served as they were read last; empty when they are. */
+  /** Why their last reading was refused; empty when it was not. */
   #reasons: readonly string[] = [];
-  /** Looks since they were refused. */
+  /** Polls since they were refused. */
   #looksSince = 0;
   #setsRefused = 0;
   /** The config file; and, of a config that was refused, the files that it names. */
   readonly #source: StandStill;
-  /** Looks until a config that was refused is tried again; 0 when there is none that could do better then. */
+  /** Polls until a refused config is tried again; 0 when there is none for which that could help. */
   #looksToRetry = 0;
   #lastReload: { readonly at: string; readonly problems: readonly string[] } | null = null;
   /** Of the last reload that was taken over, if none was refused since. */
@@ -99,7 +100,7 @@ export class LiveConfig {
   #stopped = false;
   /** Reloads, one at a time: the next waits for the one before. */
   #reloads: Promise<unknown> = Promise.resolve();
-  /** The last of these, until it begins: whoever asks meanwhile is answered by it. */
+  /** The last of these, until it begins: further requests share its result. */
   #nextReload: Promise<readonly string[]> | null = null;
   /** How many of these are not done. */
   #reloading = 0;
@@ -120,12 +121,12 @@ export class LiveConfig {
     this.#source.wasRead(new Map([[loaded.places.file, loaded.stamp]]));
   }
 
-  /** Who has which slot of the counts. */
+  /** The slots of the counts, by name. */
   get slots(): ReadonlyMap<string, number> {
     return this.#slots;
   }
 
-  /** The same for the counters. */
+  /** The blocks of the meters, by name. */
   get meters(): MeterBook {
     return this.#meters;
   }

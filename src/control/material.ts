@@ -1,4 +1,4 @@
-// The certificates, keys, authorities and revocation lists that a config names: read, taken apart, and judged before
+// The certificates, keys, CAs and revocation lists that a config names: read, parsed, and checked before
 // anything is opened. Messages never quote what is in a file: it may be a key, or a path may point at another secret.
 
 import { hex } from "../base/bytes.ts";
@@ -21,13 +21,13 @@ import { readRevocationLists } from "./revocation-lists.ts";
 
 export interface MaterialOptions {
   readonly files: Pick<Files, "readText" | "list" | "stamp">;
-  /** Builds what will be served, and throws ProxyError `BAD_TLS_MATERIAL` when that cannot be; null to leave it out. */
+  /** Builds the TLS contexts as a check, and throws ProxyError `BAD_TLS_MATERIAL` when that fails; null to skip it. */
   readonly runtime: Pick<Runtime, "serverContext" | "clientContext" | "isSignedBy" | "userExists" | "refusals"> | null;
   /** Unix time in ms, for what has expired. */
   readonly nowMs: number;
   /**
-   * Texts of the files that are served, by path; null when nothing is yet. What is merely suspect, such as dates and the order of a chain, is an
-   * error only in files that would be served anew. A daemon starts with such a set, for there is no better one.
+   * Texts of the files in use, by path; null when there are none yet. What is merely suspect, such as dates and the order of a chain, is an
+   * error only in files that would replace others. At the start it is a warning, as there is nothing better to use.
    */
   readonly served: ReadonlyMap<string, string> | null;
 }
@@ -51,7 +51,7 @@ interface Bundle {
   readonly authorities: readonly Authority[];
 }
 
-/** Who vouches for a peer. */
+/** The CAs that peers are verified with. */
 interface Trust {
   readonly authorities: readonly CertificateDetails[];
   readonly anchorsPem: readonly string[];
@@ -61,7 +61,7 @@ interface Trust {
 
 const NO_TRUST: Trust = { authorities: [], anchorsPem: [], domains: [] };
 
-/** Where a certificate is shown: as which of several, and to whom; null where it is for both. */
+/** Where a certificate is presented: its index in a list, and to whom; null for both sides. */
 interface ShownAs {
   readonly path: Path;
   readonly index: number;
@@ -70,12 +70,12 @@ interface ShownAs {
 
 interface SpiffeFolder {
   readonly path: string;
-  /** Null when it is not sound, which has been told. */
+  /** Null when it is not valid, which has been reported. */
   readonly certificate: CertificateSpec | null;
   readonly trust: Trust;
 }
 
-/** Reads what routes and backends name, and gathers what is wrong. */
+/** Reads the files that routes and backends name, and collects problems. */
 export class MaterialReader {
   readonly findings: Findings;
   /** What has been read so far. */

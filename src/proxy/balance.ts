@@ -1,6 +1,6 @@
-// Which endpoint a connection goes to. The counts of active connections live in one table for the whole daemon, a column for each endpoint, so
-// that they are exact however many listeners, routes and processes share a backend. Who may be chosen is in balance/candidates.ts, and each way to choose
-// in a file beside it.
+// Which endpoint a connection goes to. The counts of active connections are in one table for the whole daemon, with a column for each endpoint, so
+// they are exact however many listeners, routes and processes share a backend. balance/candidates.ts decides which endpoints are usable; each balancing
+// algorithm is a file beside it.
 
 import { unreachable } from "../base/assert.ts";
 import type { CountRow } from "../snapshot/counts.ts";
@@ -21,7 +21,7 @@ import { retriesWithin } from "./retry.ts";
 import type { Source } from "./source-address.ts";
 import { WaitQueue } from "./wait-queue.ts";
 
-/** What a backend shares with others, and what is built for it. */
+/** What a backend is built from, beside its spec. */
 export interface BackendOptions {
   readonly counts: CountRow;
   readonly origination?: Origination | null;
@@ -29,24 +29,24 @@ export interface BackendOptions {
   readonly random?: () => number;
   /** Milliseconds since 1970. Default `Date.now`. */
   readonly wallClockMs?: () => number;
-  /** The backend of this name in the snapshot before, whose costly parts are taken over where they fit. */
+  /** The backend of this name in the previous snapshot, whose costly parts are reused where they fit. */
   readonly previous?: Backend | null;
-  /** Told of ejections. */
+  /** Called on ejections. */
   readonly events?: EjectionEvents | null;
 }
 
 const NO_SOURCE: Source = { bytes: null };
 
-/** A group of interchangeable endpoints, the choice among them, and what is spoken to them. */
+/** A group of interchangeable endpoints: the choice among them, their TLS, limits and queue. */
 export class Backend {
   readonly spec: BackendSpec;
-  /** Null where no TLS is spoken to them. */
+  /** Null where the endpoints get plaintext. */
   readonly origination: Origination | null;
   /** Records how the connection to the endpoint acquired last turns out; null where no outlier detection wants it. */
   attempt: Attempt | null = null;
   /** From 0 up to 1. */
   readonly random: () => number;
-  /** Connections of this process that wait for room; those from before a reload in another one. */
+  /** Connections of this process that wait for room. Those from before a reload wait in the queue of their own snapshot's Backend. */
   readonly queue: WaitQueue;
   readonly #outliers: Outliers | null;
   readonly #counts: CountRow;

@@ -1,5 +1,5 @@
-// Answers to what an operator asks about single connections. There may be very many, and the relay of all of them waits meanwhile: so questions are
-// answered one after the other, and each a bit at a time. Nothing is kept for this beside the records of the last closes.
+// Answers questions of operators about single connections. There may be very many, and relaying waits meanwhile: so questions are
+// answered one after the other, each in small slices. Nothing is stored for this except the records of the last closes.
 
 import type { Runtime } from "../runtime/runtime.ts";
 import type {
@@ -28,9 +28,9 @@ const LOOKS_A_READING = 16;
 /** Answers for one process. */
 export class Inspector {
   readonly #worker: Worker;
-  /** 0: there is one process. */
+  /** The worker's number; 0 with a single process. */
   readonly #number: number;
-  /** The answer before. */
+  /** The previous answer, which the next one waits for. */
   #before: Promise<unknown> = Promise.resolve();
 
   constructor(worker: Worker, number: number) {

@@ -1,5 +1,5 @@
-// Endpoints that are ejected because connections to them fail. Failures are counted in the memory that all processes share (snapshot/endpoint-states.ts), so
-// failures are counted together, and whoever picks an endpoint looks there.
+// Endpoints that are ejected because connections to them fail. They are counted in the memory that all processes share (snapshot/endpoint-states.ts), and
+// every pick of an endpoint reads it.
 //
 // An ejection is followed by trials: one connection at a time goes there until one succeeds, which is when the endpoint has sent a byte or has at least kept the
 // connection for a moment. A trial is a client's connection like any other, and goes on to another endpoint when it fails.
@@ -14,11 +14,11 @@ import type { Leg } from "./leg.ts";
 const PROBATION_MS = 1000;
 /** How often to look for its first byte meanwhile. */
 const PROBATION_LOOK_MS = 100;
-/** Longer than a trial may take beyond connecting and its handshake: then another one is let go, whatever has become of it. */
+/** Added to the connect timeout, more than a trial can take: after that another trial may begin, whatever became of the last one. */
 const TRIAL_SPARE_MS = 2 * PROBATION_MS;
 /** An ejection's duration doubles at most so many times, whatever its configured maximum. */
 const MOST_DOUBLINGS = 20;
-/** Upstream endings after its first byte that say nothing for the endpoint, nor enough against it. */
+/** Endings after the endpoint's first byte that count neither as success nor as failure. */
 const NO_VERDICT: ReadonlySet<CloseReason> = new Set(["upstream_reset", "upstream_truncated", "endpoint_down"]);
 
 /** Told when an endpoint is ejected, and when it is back. */
@@ -37,7 +37,7 @@ export interface OutlierParts {
   readonly events: EjectionEvents | null;
 }
 
-/** What is seen of the endpoints of one backend, and what is made of it. */
+/** Counts failures of the endpoints of one backend, ejects endpoints, and begins trials. */
 export class Outliers {
   readonly #parts: OutlierParts;
   /** Slots that count for the share that may be ejected. */
@@ -53,8 +53,8 @@ export class Outliers {
   }
 
   /**
-   * A connection is about to be made. Null when the endpoint was chosen as one that is well (`isUsable`), but its ejection has only just ended and somebody
-   * else is trying it: then another one is to be chosen.
+   * A connection is about to be made. Returns null when the endpoint was chosen as usable (`isUsable`), but its ejection has only just ended and another
+   * connection is its trial: the caller must choose another endpoint.
    */
   begin(endpoint: EndpointSpec, isUsable: boolean): Attempt | null {
     const { states, wallClockMs, connectTimeoutMs } = this.#parts;

@@ -1,6 +1,6 @@
-// Who holds how many connections, in memory that all processes of the daemon share: a row for each process that relays, a column (a slot) for
-// the daemon, each listener and each endpoint, and above them a row of totals. Everybody decides by the totals, so a limit or a choice
-// is exact however many processes there are; the rows say how much of a total goes away with a process that dies.
+// Numbers of active connections, in memory that all processes of the daemon share: a row for each process that relays, a column (a slot) for
+// the daemon, each listener and each endpoint, and above them a row of totals. Limits and balancing use the totals, so they
+// are exact however many processes there are; a row says how much to subtract from the totals when its process dies.
 //
 // A process that is killed may have changed a total and not its row, or the other way round. So each row notes which slot it is working on;
 // `reclaim` sets the total of that one slot right from the rows.
@@ -15,16 +15,16 @@ export const MAX_SLOTS = 65_536;
 /** The column of the daemon as a whole: the last one. */
 export const DAEMON_SLOT = MAX_SLOTS - 1;
 
-/** What is counted for each slot beside its active connections; it only ever grows. */
+/** Further counters of each slot; they only ever grow. */
 const TRAFFIC = ["opened", "failed"] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
-/** As what lines of the access log that were dropped are counted, in the column of the daemon. */
+/** The counter of dropped access-log lines, in the column of the daemon. */
 export const DROPPED_LINES: Traffic = "failed";
-/** And spans that have not reached their collector. */
+/** The counter of spans that have not reached their collector, in the same column. */
 export const DROPPED_SPANS: Traffic = "opened";
 
-/** Changes whenever what stands where does: a successor that knows another layout starts with a table of its own. */
+/** To be incremented with every change of the layout: a successor that knows another layout starts with a table of its own. */
 const LAYOUT = 6;
 const HEADER_CELLS = 16;
 /** Cells of the header: who supervises, what it does, and its exit code. */
@@ -39,11 +39,11 @@ const OWNER = 0;
 const SEQUENCE = 1;
 /** The slot that is being changed. */
 const WORKING_ON = 2;
-/** How long its event loop has been held up of late, in microseconds. */
+/** The recent maximum delay of its event loop, in microseconds. */
 const LAG = 3;
-/** Row 0 is nobody's, so that a 0 can say "none". */
+/** Row 0 is never used, so that 0 can mean "none". */
 const FIRST_ROW = 1;
-/** A process that has been stopped in between two steps is not waited for. */
+/** How often a recount is retried while rows change: a process that was stopped in between two steps must not block it for ever. */
 const MOST_RECOUNTS = 100_000;
 const CELL_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const PAGE_BYTES = 4096;
@@ -54,7 +54,7 @@ const PAGE_BYTES = 4096;
  */
 export interface TableMemory {
   readonly bytes: number;
-  /** A part of it, the same for whoever asks for the same. `offset` is a multiple of a page. */
+  /** A part of it; the same arguments give the same memory. `offset` is a multiple of a page. */
   map(offset: number, bytes: number): ArrayBufferLike;
 }
 

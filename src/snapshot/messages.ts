@@ -1,10 +1,11 @@
-// What the supervisor and its workers say to one another. Both are always of the same version: a worker that finds another one says so and ends.
+// The messages between the supervisor and its workers. Both are always of the same version: a worker that finds another one reports that and ends.
+// A "queue" is a listening socket with its accept queue, passed as a descriptor; a "place" is its address as text (`placeOf`).
 
 import type { Address } from "../base/address.ts";
 import type { Question } from "./inspection.ts";
 import type { BackendSpec, EndpointSpec, Snapshot } from "./snapshot.ts";
 
-/** A queue that is passed along with a message. Those of one message come in the order of its list. */
+/** A listening socket that is passed along with a message, in the order of its list. */
 export interface PassedQueue {
   /** As `placeOf` gives it. */
   readonly place: string;
@@ -35,23 +36,23 @@ export type ToWorker =
         /** Of those of level `info`, from 0 to 1. */
         readonly sample: number;
       };
-      /** Whom to run as; null = as started. */
+      /** The user to run as; null = as started. */
       readonly user: string | null;
       readonly shared: boolean;
       readonly snapshot: Snapshot;
       readonly queues: readonly PassedQueue[];
     }
-  /** Build it, and change nothing. Passed: the queues that are new. Answered by `prepared` or `refused`. */
+  /** Build the snapshot without using it. Passed: the queues that are new. Answered by `prepared` or `refused`. */
   | { readonly kind: "prepare"; readonly snapshot: Snapshot; readonly queues: readonly PassedQueue[] }
-  /** Go over to what was prepared. Answered by `serving`. */
+  /** Switch to what was prepared. Answered by `serving`. */
   | { readonly kind: "commit" }
   /** Forget what was prepared. */
   | { readonly kind: "abandon" }
-  /** Whether another daemon has the queues too, for as long as an upgrade takes. A worker that loses its supervisor leaves them to that one then. */
+  /** Whether another daemon accepts from the queues too, for as long as an upgrade takes. A worker that loses its supervisor then leaves them to that daemon. */
   | { readonly kind: "share"; readonly shared: boolean }
-  /** Accept no more, finish, and end. Answered by `draining`, and by `drained`. `others`: the places that somebody else accepts from. */
+  /** Stop accepting, finish, and end. Answered by `draining`, and by `drained`. `others`: the places that another process accepts from. */
   | { readonly kind: "drain"; readonly others: readonly string[] }
-  /** Go on with the access log in the file that is passed. */
+  /** Write the access log to the file that is passed from now on. */
   | { readonly kind: "log file" }
   /** End every connection now. */
   | { readonly kind: "abort" }
@@ -64,11 +65,11 @@ export type FromWorker =
   /** It accepts, or uses a new snapshot from now on. */
   | { readonly kind: "serving"; readonly generation: number }
   | { readonly kind: "prepared" }
-  /** What was to be started or prepared cannot be. */
+  /** The start or `prepare` has failed. */
   | { readonly kind: "refused"; readonly problem: string }
-  /** It has to end, as somebody else has asked it to or as it cannot go on. Answered by `drain`. */
+  /** It has to end: it got a signal, or cannot go on. Answered by `drain`. */
   | { readonly kind: "leaving" }
-  /** It accepts from no place any more that others accept from. */
+  /** It no longer accepts from places that others accept from. */
   | { readonly kind: "draining" }
   | { readonly kind: "drained"; readonly aborted: number }
   | { readonly kind: "pong" }

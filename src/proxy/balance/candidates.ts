@@ -10,7 +10,7 @@ import type { Group } from "./balancer.ts";
 
 /** A limit that nothing reaches. */
 const NO_LIMIT = 2 ** 31 - 1;
-/** For what nobody tells, such as a process that died between a change and telling of it. */
+/** How often to recompute even without a notice: a process may have died between a change and its notice. */
 const LONGEST_LOOK_MS = 1000;
 /** Steps of a slow start that is shorter than as many seconds. */
 const SLOW_START_STEPS = 20;
@@ -27,7 +27,7 @@ const USABLE = 3;
 export class Candidates {
   /** By place: the endpoint's index in the backend. */
   readonly indices: Int32Array;
-  /** By place: its slot, by which `totals` tells its connections. */
+  /** By place: its slot, the index of its connections in `totals`. */
   readonly slots: Int32Array;
   /** By place: it takes another connection while it has fewer than this; 0 = it takes none. */
   readonly limits: Int32Array;
@@ -35,11 +35,11 @@ export class Candidates {
   readonly weights: Float64Array;
   /** By place: 1 / weight. */
   readonly turns: Float64Array;
-  /** By slot, of all processes. */
+  /** Connections of all processes, by slot. */
   readonly totals: Int32Array;
-  /** To be asked one after the other, until one has an endpoint. */
+  /** In order of preference: the first group that has an endpoint is used. */
   readonly groups: readonly Group[];
-  /** Another number each time that a limit or a weight has changed, by more than that an endpoint was set aside. */
+  /** Changes whenever a limit or a weight does, except when an endpoint is only set aside. */
   revision = 0;
   readonly #spec: BackendSpec;
   readonly #table: CountTable;
@@ -48,7 +48,7 @@ export class Candidates {
   /** The limits while nothing is set aside. */
   readonly #ownLimits: Int32Array;
   readonly #standings: Uint8Array;
-  /** `EndpointStates.changes` as of the last look. */
+  /** `EndpointStates.changes` when the limits and weights were last computed. */
   #seen = 0;
   #nextLookMs = 0;
 
