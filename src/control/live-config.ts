@@ -1,10 +1,7 @@
 // Keeps the snapshot in force up to date with the disk: with the config on a signal, or on a change with `watch_config`; with the files of
-// certificates, keys and CRLs on every change. A new state is checked and published as a whole; when anything in it is wrong, the old one stays in
-// force and the log says why.
-//
-// Files are polled by their stamps, not watched by inotify: notifications are lost on network file systems and when a directory is swapped, which is
-// how Kubernetes replaces a secret. Nothing is read before it has stayed the same from one poll to the next (stand-still.ts).
-//
+// certificates, keys and CRLs on every change. A new state is checked and published as a whole; when anything in it is wrong, the old one stays.
+// Files are polled by their stamps, not watched by inotify: notifications are lost on network file systems and when a directory is swapped, as
+// Kubernetes does with secrets. Nothing is read before it has stayed the same from one poll to the next (stand-still.ts).
 // A reload resolves host names first and outside of the work queue: a revoked certificate must not wait for a name server.
 
 import { messageOf, ProxyError } from "../base/errors.ts";
