@@ -6,6 +6,8 @@ import type { Places } from "../config/yaml.ts";
 import { type CertificateDetails, EXTENDED_KEY_USAGE } from "../protocol/certificate-details.ts";
 import type { ExpiringAt } from "./served-certificates.ts";
 
+/** What OpenSSL asks for at the security level that distributions set. */
+const SHORTEST_RSA_BITS = 2048;
 /** anyExtendedKeyUsage (RFC 5280, 4.2.1.12). */
 const ANY_USE = "2.5.29.37.0";
 
@@ -99,8 +101,11 @@ export function titleOf({ subject, uris, dnsNames, serial }: CertificateDetails)
 /** What a certificate is shown as. */
 export type Use = keyof typeof EXTENDED_KEY_USAGE;
 
-/** Says why those that it is shown to will refuse a certificate, which is for another use; "" when it is for this one. */
-export function misuseOf({ extendedKeyUsages: uses }: CertificateDetails, use: Use): string {
+/** Says why those that it is shown to will refuse a certificate: it is for another use, or its key is too short; "" when they will not. */
+export function misuseOf({ extendedKeyUsages: uses, keyAlgorithm }: CertificateDetails, use: Use): string {
+  const bits = /^RSA(\d+)$/.exec(keyAlgorithm)?.[1];
+  if (bits !== undefined && Number(bits) < SHORTEST_RSA_BITS)
+    return `has an RSA key of ${bits} bits, and most peers refuse less than ${SHORTEST_RSA_BITS}`;
   if (uses.length === 0 || uses.includes(EXTENDED_KEY_USAGE[use]) || uses.includes(ANY_USE)) return "";
   return use === "SERVER_AUTH"
     ? "is not for servers by its extended key usage, so clients will refuse it"
