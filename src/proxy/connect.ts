@@ -8,7 +8,7 @@ import type { EndpointSpec } from "../snapshot/snapshot.ts";
 import type { Backend } from "./balance.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
-import type { Leg } from "./leg.ts";
+import { Leg } from "./leg.ts";
 import { originate } from "./originate.ts";
 import { pauseFor } from "./pause.ts";
 import { proxyHeader } from "./proxy-header.ts";
@@ -141,10 +141,10 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
     const told = `${result.code}: ${endpoint.name} could not be dialled`;
     return { ending: new Ending("limit_reached", told, result.code), isFinal: true };
   }
-  let ending = result.ok ? null : failedDial(endpoint, result);
-  if (result.ok) connection.upstream.socket = result.socket;
+  let ending = result.ok ? resetAtOnce(connection, endpoint) : failedDial(endpoint, result);
+  if (result.ok && ending === null) connection.upstream.socket = result.socket;
   const isPrepared = header.length > 0 || backend.origination !== null;
-  if (result.ok && isPrepared && !connection.ended) {
+  if (result.ok && ending === null && isPrepared && !connection.ended) {
     ending = await prepare(connection, target, result.socket);
     nowMs = runtime.preciseNowMs();
   }
@@ -163,7 +163,7 @@ async function tryEndpoint(connection: Connection, target: Target, startedMs: nu
   if (!result.ok && result.code === NO_PORT) attempt?.abandoned();
   else attempt?.failed();
   backend.failed(endpoint, result.ok ? ending.reason : result.code);
-  connection.upstream.renew();
+  connection.upstream = new Leg(connection);
   return { ending, isFinal: false };
 }
 
@@ -187,10 +187,17 @@ async function prepare(
 ): Promise<Ending | null> {
   // It always fits into the empty buffer of a new socket; and one that does not must not be sent in part.
   if (header.length > 0 && socket.write(header) < header.length) {
+    // Given up first: another endpoint can be tried, so that its close must not end the connection.
+    connection.upstream.socket = null;
     socket.terminate();
-    return new Ending("upstream_reset", `${endpoint.name}: the PROXY header was not taken`);
+    return new Ending("upstream_reset", `${endpoint.name}: the PROXY header was not taken`, "ECONNRESET");
   }
   return backend.origination === null ? null : originate(connection, backend.origination, endpoint, socket);
+}
+
+/** The endpoint has taken the connection and reset it, all before we could look. */
+function resetAtOnce({ upstream }: Connection, { name }: EndpointSpec): Ending | null {
+  return upstream.closed ? new Ending("upstream_reset", `${name}: ECONNRESET`, "ECONNRESET") : null;
 }
 
 function failedDial({ name }: EndpointSpec, { code }: { readonly code: string }): Ending {

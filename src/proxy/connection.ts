@@ -128,7 +128,8 @@ export class Connection {
   readonly listener: Listener;
   readonly clock: Clock;
   readonly downstream: Leg;
-  readonly upstream: Leg;
+  /** A new one for each attempt to connect: what an earlier socket still tells is told to nobody. */
+  upstream: Leg;
   /** The one deadline: of the peek, then of the relay. The steps between have their own, in the runtime. */
   readonly timer: Timer;
   /** Number of the snapshot in force when it was accepted. */

@@ -90,16 +90,6 @@ export class Leg {
     else this.pending.splice(0, count);
   }
 
-  /** Forgets all of a socket that came to nothing, so that another one can take its place. */
-  renew(): void {
-    this.dropPending();
-    this.socket = null;
-    this.isTls = false;
-    this.paused = false;
-    this.readEnded = false;
-    this.closed = false;
-  }
-
   /** Forgets all that is pending, as if it had never been read. */
   dropPending(): void {
     this.bytesRead -= this.pendingBytes;

@@ -78,7 +78,8 @@ export const legHandlers: SocketHandlers<Leg> = {
     const leg = socket.data;
     const connection = leg.connection;
     leg.closed = true;
-    if (connection.ended) return;
+    // A socket that is not the leg's yet, or no more: whoever dials sees to it.
+    if (connection.ended || leg.socket === null) return;
     if (connection.ending !== null) settle(connection);
     else if (code === "clean" || hadAll(leg)) closedInOrder(leg);
     else breakLeg(leg, code);

@@ -1,6 +1,7 @@
 // What the record tells of the endpoints that were tried.
 
 import { expect, test } from "bun:test";
+import type { SimLink } from "../../support/sim-link.ts";
 import type { DialPlan } from "../../support/sim-runtime.ts";
 import { backendSpec, endpointSpec } from "../../support/sim-snapshot.ts";
 import { type Probe, SimWorker } from "../../support/sim-worker.ts";
@@ -55,3 +56,30 @@ test("the one that is being dialled when the client leaves", () => {
   expect(sim.records).toMatchObject([{ closeReason: "downstream_reset", termination: "CC", phase: "connect" }]);
   expect(Math.round((sim.records[0]?.tried[1]?.ms ?? 0) / 100)).toBe(10);
 });
+
+for (const [how, leave] of [
+  ["before its PROXY header could be sent", (link: SimLink) => link.farResetUntold(50)],
+  ["in the turn in which it was connected", (link: SimLink) => link.farResetNow()],
+] as const) {
+  test(`one that took the connection and reset it ${how}, and the one that took it then`, () => {
+    let dials = 0;
+    const sim = new SimWorker({
+      snapshot: { backends: [backendSpec({ endpoints: ENDPOINTS, connectAttempts: 2, sendProxyProtocol: "v2" })] },
+      dialled(server: Probe) {
+        const isFirst = dials++ === 0;
+        const connected = server.connected.bind(server);
+        server.connected = (link) => {
+          connected(link);
+          if (isFirst) leave(link);
+        };
+        return { kind: "connects", afterMs: 0, program: server };
+      },
+    });
+    const client = sim.connect();
+    sim.settle(200);
+    client.link.farReset();
+    sim.settle();
+    expect(results(sim)).toEqual(["a ECONNRESET", "b connected"]);
+    expect(sim.records).toMatchObject([{ closeReason: "downstream_reset", phase: "relay", endpoint: "b" }]);
+  });
+}
