@@ -60,7 +60,7 @@ export const shortConnections: Workload = {
     "`strace -c` tells of eleven system calls more than `bun-minimal` makes: four `fcntl` with which the runtime adopts a dialled descriptor (the price of true " +
     "error codes and of a dial that can be cancelled), two `setsockopt` for a reset when the process is killed, `shutdown`, one more read and one more " +
     "`epoll_ctl` for a half-close that is passed on instead of being cut short, and two `getpeername`. They are cheap: most of the difference is the time of our " +
-    "JavaScript between them. `bench/README.md` has the calls beside HAProxy's, and what was tried.",
+    "JavaScript between them. `bench/studies/README.md` has the calls beside HAProxy's, and what was tried.",
   figures: unitFigures("connection", 0.95),
   programs: ["wrk", "nginx"],
   direct: true,

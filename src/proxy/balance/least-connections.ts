@@ -6,7 +6,7 @@ import type { Candidates } from "./candidates.ts";
 /**
  * How much of the new connection is counted at an endpoint that has others. With none of it, endpoints of little weight are ahead of all others most of the
  * time, for one connection is much for them; with half of it loads are even on average; with all of it the highest load of a moment is the lowest possible. (So are
- * seats given to parties: Adams, Webster and D'Hondt.) In bench/balance-trace.ts this is as good as the best of them in each respect.
+ * seats given to parties: Adams, Webster and D'Hondt.) In bench/studies/balance-trace.ts this is as good as the best of them in each respect.
  */
 export const SHARE_OF_NEW = 0.75;
 /** Loads that differ by less than this part of them are equal: 3 × ⅓ may not be 1. Loads that do differ differ by more than a millionth. */

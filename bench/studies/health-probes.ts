@@ -2,20 +2,20 @@
 // /proc/PID/stat. The endpoints are N loopback addresses of one listener in another process, so the kernel's work of both ends of a connection that falls to
 // the dialling process (loopback delivers in the sender's turn) is counted.
 //
-// Beside it, at the same time and against the same endpoints, runs bench/probe-floor.ts, which makes the system calls of a probe and nothing else: what the
+// Beside it, at the same time and against the same endpoints, runs probe-floor.ts, which makes the system calls of a probe and nothing else: what the
 // machine and its load of the day make of a figure they make of both, so it is the ratio that can be compared.
 //
-//   bun bench/health-probes.ts [endpoints] [interval in s] [windows of 5 s] [tcp|http|tls]     default 5000 5 4 tcp
+//   bun bench/studies/health-probes.ts [endpoints] [interval in s] [windows of 5 s] [tcp|http|tls]     default 5000 5 4 tcp
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeCertificates, SERVER_NAME } from "./certificates.ts";
-import { Processes } from "./processes.ts";
+import { makeCertificates, SERVER_NAME } from "../certificates.ts";
+import { Processes } from "../processes.ts";
 
-const MAIN = join(import.meta.dir, "../src/main.ts");
+const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** After the first probe of everybody: by then the code of a probe is compiled. */
 const WARM_S = 25;
 const WINDOW_S = 5;

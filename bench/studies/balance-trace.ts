@@ -4,18 +4,18 @@
 // The load of an endpoint is its open connections divided by its weight. A trace is told by its seed: arrivals by Poisson, durations by a bounded Pareto
 // distribution (most are short, a few are 20 times as long), and each endpoint takes its own multiple of them, as a slower host would.
 //
-//   bun bench/balance-trace.ts [seed] [arrivals per second] [seconds]     default 1 800 16; about half a minute for each contender
+//   bun bench/studies/balance-trace.ts [seed] [arrivals per second] [seconds]     default 1 800 16; about half a minute for each contender
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mulberry32 } from "../test/support/sim-schedule.ts";
-import { missingProgram } from "./contenders/contender.ts";
-import { NGINX_STREAM_MODULE, nginxPreamble } from "./contenders/nginx.ts";
-import { eventually, freePorts, LabError, Processes, tail } from "./processes.ts";
-import { renderTable } from "./tables.ts";
+import { mulberry32 } from "../../test/support/sim-schedule.ts";
+import { missingProgram } from "../contenders/contender.ts";
+import { NGINX_STREAM_MODULE, nginxPreamble } from "../contenders/nginx.ts";
+import { eventually, freePorts, LabError, Processes, tail } from "../processes.ts";
+import { renderTable } from "../tables.ts";
 
-const MAIN = join(import.meta.dir, "../src/main.ts");
+const MAIN = join(import.meta.dir, "../../src/main.ts");
 const ENDPOINTS = 100;
 const WEIGHTS = [1, 2, 3, 4] as const;
 /** An endpoint takes between half of a connection's duration and twice as much. */

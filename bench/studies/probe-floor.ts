@@ -1,7 +1,7 @@
 // The least that a probe can cost: the system calls of one and nothing else, by FFI, as many in a second and in batches of a tick as the daemon makes them
-// (bench/health-probes.ts runs both at once). `tcp` is taken back before the endpoint's program sees it, `http` sends a request and reads an answer.
+// (health-probes.ts runs both at once). `tcp` is taken back before the endpoint's program sees it, `http` sends a request and reads an answer.
 //
-//   bun bench/probe-floor.ts PORT PER_SECOND tcp|http        until it is killed
+//   bun bench/studies/probe-floor.ts PORT PER_SECOND tcp|http        until it is killed
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
 

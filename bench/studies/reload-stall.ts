@@ -5,7 +5,7 @@
 // each thread (/proc/PID/task/TID/schedstat). A loop is watched from within: this file is also the program of the daemon, with a timer of 1 ms in it. The
 // supervisor has a CPU of its own; the worker and the client share the other one, for while one of them works the other waits for it.
 //
-//   bun bench/reload-stall.ts [endpoints] [rounds] [balance] [workers: 1 or 0]     default 10000 10 least_connections 1
+//   bun bench/studies/reload-stall.ts [endpoints] [rounds] [balance] [workers: 1 or 0]     default 10000 10 least_connections 1
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { Status } from "../src/snapshot/status.ts";
+import type { Status } from "../../src/snapshot/status.ts";
 import { nowMs, type Span, spread, TICK_MS, type Turn, turnOf, waitedMs, watchLoop } from "./loop-turns.ts";
 
 /** Reloads in a round. */
@@ -43,7 +43,7 @@ const [balance = "least_connections", workers = "1"] = process.argv.slice(4);
 
 if (process.argv[2] === "run" || process.argv[2] === "worker") {
   watchLoop();
-  await import("../src/main.ts");
+  await import("../../src/main.ts");
 } else {
   await measure();
   process.exit(0);

@@ -5,16 +5,16 @@
 // the load has what is left. What is compared is what two such CPUs do together with what one does; what workers have in common (the accept
 // queue, the table of counts, the kernel) is all there. Needs root and /sys/fs/cgroup/cpu.
 //
-//   bun bench/workers.ts [ROUNDS]     about 12 s for each round; 5 rounds unless given
+//   bun bench/studies/workers.ts [ROUNDS]     about 12 s for each round; 5 rounds unless given
 
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeCertificates } from "./certificates.ts";
-import { cpuSeconds } from "./measure.ts";
-import { eventually, freePorts, LabError, Processes } from "./processes.ts";
+import { makeCertificates } from "../certificates.ts";
+import { cpuSeconds } from "../measure.ts";
+import { eventually, freePorts, LabError, Processes } from "../processes.ts";
 
-const MAIN = join(import.meta.dir, "../src/main.ts");
+const MAIN = join(import.meta.dir, "../../src/main.ts");
 const GROUPS = "/sys/fs/cgroup/cpu";
 const SHARE = 0.25;
 const PERIOD_US = 100_000;

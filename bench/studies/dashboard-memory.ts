@@ -1,12 +1,12 @@
 // What a tab with the dashboard holds over time: a daemon with 20 listeners, 20 backends, 200 endpoints and 1,000 live connections, some of which fail each second, is looked at in
 // Debian's Chromium, section after section, and beside it another browser shows an empty page.
 //
-//   bun bench/dashboard-memory.ts [minutes] [seconds between two looks] [connections]     default 30 60 1000
+//   bun bench/studies/dashboard-memory.ts [minutes] [seconds between two looks] [connections]     default 30 60 1000
 
 import { loadavg } from "node:os";
-import { startDaemon } from "../test/support/daemon.ts";
-import { unusedPort } from "../test/support/servers.ts";
-import { SteadyLoad, startEchoes } from "../test/support/steady-load.ts";
+import { startDaemon } from "../../test/support/daemon.ts";
+import { unusedPort } from "../../test/support/servers.ts";
+import { SteadyLoad, startEchoes } from "../../test/support/steady-load.ts";
 import { Tab } from "./tab.ts";
 
 const BACKENDS = 20;

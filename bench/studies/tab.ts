@@ -5,8 +5,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually } from "../test/support/eventually.ts";
-import { findProgram } from "../test/support/programs.ts";
+import { eventually } from "../../test/support/eventually.ts";
+import { findProgram } from "../../test/support/programs.ts";
 
 const START_MS = 20_000;
 const ANSWER_MS = 20_000;

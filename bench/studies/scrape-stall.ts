@@ -2,7 +2,7 @@
 // scraped again and again, and as often is not. This file is also the program of the daemon, with a timer in it that tells of the long turns of its loops
 // (loop-turns.ts). A tenth of the connections say something each second, so that there are bytes to be counted.
 //
-//   bun bench/scrape-stall.ts [connections] [scrapes] [workers]     default 10000 20 2
+//   bun bench/studies/scrape-stall.ts [connections] [scrapes] [workers]     default 10000 20 2
 // With workers: 0 a daemon may have half as many connections as descriptors (ulimit -n).
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Socket } from "bun";
-import type { Status } from "../src/snapshot/status.ts";
+import type { Status } from "../../src/snapshot/status.ts";
 import { nowMs, spread, type Turn, turnOf, watchLoop } from "./loop-turns.ts";
 
 const LISTENERS = 200;
@@ -27,7 +27,7 @@ const role = process.argv[2];
 const [connections = 10_000, scrapes = 20, workers = 2] = process.argv.slice(2).map(Number);
 if (role === "run" || role === "worker") {
   watchLoop();
-  await import("../src/main.ts");
+  await import("../../src/main.ts");
 } else if (role === "echo") listen();
 else {
   await measure();
