@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Child } from "../support/child.ts";
 import { eventually } from "../support/eventually.ts";
 import { NoticeReceiver, type Passed, passing } from "../support/service-manager.ts";
-import { connectTo } from "../support/tcp.ts";
+import { connectTo, listensAt } from "../support/tcp.ts";
 
 const COMMAND = [process.execPath, join(import.meta.dir, "../support/service-child.ts")];
 const directory = mkdtempSync(join(tmpdir(), "bunnel-service-"));
@@ -205,7 +205,7 @@ describe("sockets that are passed", () => {
   test.skipIf(activate === null)("systemd-socket-activate passes one, with the client that woke us", async () => {
     const path = join(directory, "activated.sock");
     await using child = new Child([activate ?? "", "-l", path, "--fdname=woken", ...COMMAND]);
-    await eventually("it waits", () => existsSync(path));
+    await eventually("it listens", () => listensAt(path));
     const peer = await connectTo(`unix:${path}`);
     await eventually("it was served", () => peer.text === "hello");
     expect((await answerOf(child)).inherited).toEqual({ woken: `unix:${path}` });

@@ -1,14 +1,14 @@
 // The disk under the access log, or under the daemon's own log, is full: connections are served as before, and it is said once that lines are lost.
 
 import { expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Status } from "../../src/snapshot/status.ts";
 import { Child } from "../support/child.ts";
 import { bunnel, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
-import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { connectTo, listensAt, startEndpoint } from "../support/tcp.ts";
 import { temporaryDirectory } from "../support/temporary.ts";
 
 async function echoes(to: string): Promise<void> {
@@ -57,7 +57,7 @@ test("under its own log", async () => {
     `workers: 0\nadmin: { address: off }\naccess_log: { output: off }\n${config(`unix:${socket}`, endpoint.address)}`,
   );
   await using daemon = new Child(["sh", "-c", 'exec "$@" 2>/dev/full', "sh", ...bunnel("run", "-c", path)]);
-  await eventually("it listens", () => existsSync(socket));
+  await eventually("it listens", () => listensAt(socket));
   await echoes(`unix:${socket}`);
   daemon.signal("SIGHUP");
   await echoes(`unix:${socket}`);

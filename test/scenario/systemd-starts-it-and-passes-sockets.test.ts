@@ -9,7 +9,7 @@ import { Child, run } from "../support/child.ts";
 import { bunnel, startDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { NoticeReceiver, passing } from "../support/service-manager.ts";
-import { connectTo, startEndpoint } from "../support/tcp.ts";
+import { connectTo, listensAt, startEndpoint } from "../support/tcp.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "bunnel-systemd-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -130,7 +130,7 @@ test.skipIf(activate === null)("systemd-socket-activate starts it for the first 
   const socket = join(directory, "activated.sock");
   writeFileSync(path, `admin: { address: off }\naccess_log: { output: off }\n${config(["web"], endpoint.address)}`);
   await using child = new Child([activate ?? "", "-l", socket, "--fdname=web", ...bunnel("run", "-c", path)]);
-  await eventually("it waits", () => existsSync(socket));
+  await eventually("it listens", () => listensAt(socket));
   await echoes(`unix:${socket}`);
   await echoes(`unix:${socket}`);
   child.signal("SIGTERM");

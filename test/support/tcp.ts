@@ -2,6 +2,7 @@
 // way, and one that answers no connection attempt at all.
 
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import net from "node:net";
 import { boundAddress, closeDescriptor, listenOn, openBound } from "../../src/runtime/bun/libc.ts";
 import { listenAsPeer, Peer, type PeerServer } from "../conformance/peers.ts";
@@ -87,5 +88,13 @@ export async function endInOrder(peer: Peer): Promise<void> {
   await eventually(
     () => `it ended in order, and not with "${peer.text}" and ${peer.errorCode}`,
     () => peer.text === whole && peer.ended && peer.errorCode === "",
+  );
+}
+
+/** Whether somebody listens at the path: the file of a unix socket is there a moment before. */
+export function listensAt(path: string): boolean {
+  // Columns of proc(5): Num RefCount Protocol Flags Type St Inode Path; __SO_ACCEPTCON is 0x10000.
+  return new RegExp(` 00010000 0001 01 +\\d+ ${RegExp.escape(path)}$`, "m").test(
+    readFileSync("/proc/net/unix", "utf8"),
   );
 }
