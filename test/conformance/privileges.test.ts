@@ -25,10 +25,7 @@ interface Answer {
 }
 
 async function answerOf(child: Child): Promise<Answer> {
-  await eventually(
-    () => `it answered: ${child.story}`,
-    () => child.stdout.includes("\n") || (child.hasExited && Promise.reject(new Error(child.story))),
-  );
+  await child.comesTo("it answered", () => child.stdout.includes("\n"));
   return JSON.parse(child.stdout) as Answer;
 }
 

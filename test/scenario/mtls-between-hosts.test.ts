@@ -84,6 +84,7 @@ describe("a cable that is pulled", () => {
         () => sender.hasExited,
         20_000,
       );
+      await sender.exited;
       const [sent, confirmed] = sender.stdout.trimEnd().split("\n").slice(-2);
       expect(confirmed).toBe(`${TRANSFER_BYTES} ${sent}`);
     },
@@ -297,13 +298,12 @@ async function connect(hosts: TwoHosts, ports: readonly (readonly [plain: number
 
 const TRANSFER_BYTES = 200 * (1 << 20);
 
-/** Prints how many bytes it has, and answers their number and SHA-256. */
+/** Prints how many bytes have come by a connection, and answers their number and SHA-256. Who only looks whether it listens may end late. */
 const RECEIVER = `
-let count = 0;
-const hash = new Bun.CryptoHasher("sha256");
 Bun.listen({ hostname: "127.0.0.1", port: 7000, allowHalfOpen: true, socket: {
-  data(socket, chunk) { count += chunk.length; hash.update(chunk); console.log(count); },
-  end(socket) { if (count > 0) socket.end(count + " " + hash.digest("hex") + "\\n"); else socket.end(); },
+  open(socket) { socket.data = { count: 0, hash: new Bun.CryptoHasher("sha256") }; },
+  data({ data }, chunk) { data.count += chunk.length; data.hash.update(chunk); console.log(data.count); },
+  end(socket) { socket.end(socket.data.count + " " + socket.data.hash.digest("hex") + "\\n"); },
 } });`;
 
 /** Sends at a pace that leaves time to pull a cable: 200 MiB in some two seconds. Prints the SHA-256 of it all, and the answer. */

@@ -78,6 +78,7 @@ async function tell(listener: string, certificate: CertificateFiles): Promise<st
     () => `an answer: ${client.story}`,
     () => client.hasExited || client.stdout !== "",
   );
+  if (client.hasExited) await client.exited;
   return client.stdout;
 }
 

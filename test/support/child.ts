@@ -82,16 +82,22 @@ export class Child implements AsyncDisposable {
 
   /** Waits until its standard output or standard error holds `text`; fails when it exits without. */
   async says(text: string): Promise<void> {
-    const said = (): boolean => this.stdout.includes(text) || this.stderr.includes(text);
-    await eventually(
-      () => `"${text}" was said by ${this.story}`,
-      async () => {
-        if (said()) return true;
-        if (!this.hasExited) return false;
-        await this.exited;
-        if (said()) return true;
-        throw new Error(`ended without saying "${text}": ${this.story}`);
-      },
+    await this.comesTo(`"${text}" was said`, () => this.stdout.includes(text) || this.stderr.includes(text));
+  }
+
+  /** As `eventually`, and fails as soon as it has ended and all that it printed does not make `probe` true. */
+  comesTo<T>(what: string, probe: () => T | Promise<T>, patienceMs?: number): Promise<NonNullable<T>> {
+    const ending = async (): Promise<T> => {
+      // What it printed at last is read after its end.
+      await this.exited;
+      const value = await probe();
+      if (value) return value;
+      throw new Error(`it ended before ${what}: ${this.story}`);
+    };
+    return eventually(
+      () => `${what}: ${this.story}`,
+      async () => (await probe()) || (this.hasExited ? await ending() : undefined),
+      patienceMs,
     );
   }
 

@@ -67,13 +67,7 @@ export class Daemon implements AsyncDisposable {
   /** Waits until it listens. Throws with what it printed when it does not. */
   async started(): Promise<this> {
     const isListening = (line: Record<string, unknown>): boolean => line.msg === "listening";
-    await eventually(
-      () => `it listened: ${this.child.story}`,
-      () => {
-        if (this.child.hasExited) throw new Error(`it did not start: ${this.child.story}`);
-        return this.log.some(isListening);
-      },
-    );
+    await this.child.comesTo("it listened", () => this.log.some(isListening));
     return this;
   }
 

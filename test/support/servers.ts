@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CertificateFiles } from "./certificates.ts";
 import { Child, run } from "./child.ts";
-import { eventually } from "./eventually.ts";
 import { findProgram, type ProgramName } from "./programs.ts";
 
 /** A server that accepts connections. */
@@ -141,13 +140,7 @@ async function startServer(
     },
   };
   try {
-    await eventually(
-      () => `it accepted connections: ${child.story}`,
-      () => {
-        if (child.hasExited) throw new Error(`it did not start: ${child.story}`);
-        return accepts(port);
-      },
-    );
+    await child.comesTo("it accepted connections", () => accepts(port));
     return server;
   } catch (thrown) {
     await server[Symbol.asyncDispose]();

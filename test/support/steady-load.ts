@@ -36,14 +36,8 @@ export class SteadyLoad implements AsyncDisposable {
 
   /** Once every stream has had its first echo. */
   async ready(): Promise<Ready> {
-    return await eventually(
-      () => `the load was under way: ${this.child.story}`,
-      () => {
-        if (this.child.hasExited) throw new Error(`the load ended: ${this.child.story}`);
-        return this.lines.find((line) => line.event === "ready");
-      },
-      START_MS,
-    );
+    const ready = (): Ready | undefined => this.lines.find((line) => line.event === "ready");
+    return await this.child.comesTo("the load was under way", ready, START_MS);
   }
 
   /** Stops it in order and gives its summary. */
@@ -54,15 +48,8 @@ export class SteadyLoad implements AsyncDisposable {
 
   /** Its summary, once it has ended by itself. */
   async finished(patienceMs = STOP_MS): Promise<Summary> {
-    return await eventually(
-      () => `the load gave its summary: ${this.child.stderr}`,
-      () => {
-        const summary = this.lines.find((line) => line.event === "summary");
-        if (summary === undefined && this.child.hasExited) throw new Error(`no summary: ${this.child.story}`);
-        return summary;
-      },
-      patienceMs,
-    );
+    const summary = (): Summary | undefined => this.lines.find((line) => line.event === "summary");
+    return await this.child.comesTo("the load gave its summary", summary, patienceMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -68,14 +68,8 @@ export class SystemdMachine implements AsyncDisposable {
     const booting = { child, directory, group };
     try {
       // Before it is systemd, it is a shell that has some of its namespaces yet to enter.
-      const pid = await eventually(
-        () => `it became systemd: ${child.story}`,
-        () => {
-          if (child.hasExited) throw new Error(child.story);
-          return childrenOf(child.pid).find((each) => readFileSync(`/proc/${each}/comm`, "utf8") === "systemd\n");
-        },
-        BOOT_MS,
-      );
+      const isSystemd = (each: number): boolean => readFileSync(`/proc/${each}/comm`, "utf8") === "systemd\n";
+      const pid = await child.comesTo("it became systemd", () => childrenOf(child.pid).find(isSystemd), BOOT_MS);
       const machine = new SystemdMachine(pid, booting);
       await eventually(
         () => `systemd was up: ${child.story}`,
