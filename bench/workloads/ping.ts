@@ -52,6 +52,9 @@ export const pingBesideSteady = besideIperf({
   meaning:
     "The same with a stream of which all can carry as much. Beside a saturated one the best proxy has the busiest neighbours: those who send and receive the stream " +
     "have one CPU with the ping.",
+  why:
+    "Those that relay all connections in one process are close together. socat has a process for each connection: its ping waits for nobody but the kernel's scheduler, and its stream, of " +
+    "which it does not carry all, for the CPU.",
   gigabits: STEADY_GIGABITS,
 });
 
