@@ -3,6 +3,8 @@
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 
 /** How often is looked. */
 export const TICK_MS = 1;
@@ -49,9 +51,13 @@ export function watchLoop(): void {
   }, TICK_MS);
 }
 
-/** What such a line tells; null when it is another one. */
-export function turnOf(line: string): Turn | null {
-  return line.startsWith(LINE) ? (JSON.parse(line.slice(LINE.length)) as Turn) : null;
+/** The turns that a process tells of on its standard output: a list that grows. */
+export function turnsOf(output: Readable): readonly Turn[] {
+  const turns: Turn[] = [];
+  createInterface(output).on("line", (line) => {
+    if (line.startsWith(LINE)) turns.push(JSON.parse(line.slice(LINE.length)) as Turn);
+  });
+  return turns;
 }
 
 /** Median, 90th percentile and largest. */

@@ -12,9 +12,8 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import type { Status } from "../../src/snapshot/status.ts";
-import { nowMs, type Span, spread, TICK_MS, type Turn, turnOf, waitedMs, watchLoop } from "./loop-turns.ts";
+import { nowMs, type Span, spread, TICK_MS, type Turn, turnsOf, waitedMs, watchLoop } from "./loop-turns.ts";
 
 /** Reloads in a round. */
 const RELOADS = 5;
@@ -63,11 +62,7 @@ async function measure(): Promise<void> {
   write(1);
   const daemon = spawn(process.execPath, [import.meta.path, "run", "-c", file], { stdio: ["ignore", "pipe", "pipe"] });
   try {
-    const turns: Turn[] = [];
-    createInterface(daemon.stdout).on("line", (line) => {
-      const turn = turnOf(line);
-      if (turn !== null) turns.push(turn);
-    });
+    const turns = turnsOf(daemon.stdout);
     const { pid, port } = await startOf(daemon, admin);
     // Of the worker only the thread of its loop: those that help it go where there is room.
     if (pid !== daemon.pid) spawnSync("taskset", ["-acp", "1", String(daemon.pid)]);

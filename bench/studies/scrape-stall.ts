@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Socket } from "bun";
 import type { Status } from "../../src/snapshot/status.ts";
-import { nowMs, spread, type Turn, turnOf, watchLoop } from "./loop-turns.ts";
+import { nowMs, spread, type Turn, turnsOf, watchLoop } from "./loop-turns.ts";
 
 const LISTENERS = 200;
 const BACKENDS = 20;
@@ -52,11 +52,7 @@ async function measure(): Promise<void> {
   writeFileSync(file, configOf(admin, Number(port)));
   const daemon = spawn(process.execPath, [import.meta.path, "run", "-c", file], { stdio: ["ignore", "pipe", "pipe"] });
   try {
-    const turns: Turn[] = [];
-    createInterface(daemon.stdout).on("line", (line) => {
-      const turn = turnOf(line);
-      if (turn !== null) turns.push(turn);
-    });
+    const turns = turnsOf(daemon.stdout);
     const { listeners } = await statusOf(daemon, admin);
     await openAll(listeners.map(({ address }) => Number(address.split(":").at(-1))));
     await Bun.sleep(3 * PAUSE_MS);

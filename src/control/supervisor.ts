@@ -86,7 +86,7 @@ export class Supervisor implements DataPlane {
       await Promise.all(this.#seats.map((seat) => this.#startWorker(seat).ready));
       this.#state = "serving";
     } catch (thrown) {
-      // A predecessor keeps serving. A worker of ours that has accepted clients of its finishes them, as any worker does that loses its supervisor.
+      // A predecessor keeps serving. A worker of ours that already has clients finishes them, as any worker does that loses its supervisor.
       for (const holder of this.#all()) if (!this.#shared || holder.state === "starting") holder.kill();
       sockets.forget(opened);
       throw new ProxyError("EWORKER", `a worker does not start: ${messageOf(thrown)}`);

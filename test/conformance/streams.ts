@@ -21,6 +21,32 @@ import {
 
 const BULK_BYTES = 64 * 1024 * 1024 + 7;
 
+/** Takes in what comes, and pauses its source for a moment after 1 MB and then every 5 MB. */
+export class SlowReader {
+  receivedBytes = 0;
+  readonly #source: () => { pause(): void; resume(): void };
+  readonly #hash = createHash("sha256");
+  #nextPause = 1_000_000;
+
+  constructor(source: () => { pause(): void; resume(): void }) {
+    this.#source = source;
+  }
+
+  take(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.receivedBytes += bytes.length;
+    if (this.receivedBytes < this.#nextPause) return;
+    this.#nextPause += 5_000_000;
+    this.#source().pause();
+    setTimeout(() => this.#source().resume(), 2);
+  }
+
+  /** Of all of it; to be asked once. */
+  sha256(): string {
+    return this.#hash.digest("hex");
+  }
+}
+
 /** Writes `total` bytes as fast as the socket takes them, then shuts down; resolves to their SHA-256. */
 export function writeBulk(
   runtime: Runtime,
@@ -106,38 +132,24 @@ export function streamConformance(runtime: Runtime): void {
       const server = serve(runtime);
       const peer = await connectPeer(server.port);
       peer.socket.removeAllListeners("data");
-      const hash = createHash("sha256");
-      let received = 0;
-      let nextPause = 1_000_000;
-      peer.socket.on("data", (bytes: Buffer) => {
-        hash.update(bytes);
-        received += bytes.length;
-        if (received < nextPause) return;
-        nextPause += 5_000_000;
-        peer.socket.pause();
-        setTimeout(() => peer.socket.resume(), 2);
-      });
+      const reader = new SlowReader(() => peer.socket);
+      peer.socket.on("data", (bytes: Buffer) => reader.take(bytes));
       const { sha256, shortWrites } = await writeBulk(runtime, await server.nth(0), BULK_BYTES);
       await eventually("the peer saw the end", () => peer.ended, 20_000);
-      assert.equal(received, BULK_BYTES);
-      assert.equal(hash.digest("hex"), sha256);
+      assert.equal(reader.receivedBytes, BULK_BYTES);
+      assert.equal(reader.sha256(), sha256);
       assert(shortWrites > 0, "backpressure was felt");
       peer.socket.end();
       server.close();
     });
 
     test("64 MiB out of a dialled socket into an accepted one that pauses now and then arrive whole", async () => {
-      const hash = createHash("sha256");
+      const readers: SlowReader[] = [];
       const server = serve(runtime, {
         onAccept(recording) {
-          let nextPause = 1_000_000;
-          recording.onData = (bytes) => {
-            hash.update(bytes);
-            if (recording.receivedBytes < nextPause) return;
-            nextPause += 5_000_000;
-            recording.live.pause();
-            setTimeout(() => recording.live.resume(), 2);
-          };
+          const reader = new SlowReader(() => recording.live);
+          readers.push(reader);
+          recording.onData = (bytes) => reader.take(bytes);
         },
       });
       const dialled = await dialRecorded(runtime, { kind: "tcp", host: "127.0.0.1", port: server.port });
@@ -145,7 +157,7 @@ export function streamConformance(runtime: Runtime): void {
       const accepted = await server.nth(0);
       await eventually("the accepted socket saw the end", () => accepted.ends === 1, 20_000);
       assert.equal(accepted.receivedBytes, BULK_BYTES);
-      assert.equal(hash.digest("hex"), sha256);
+      assert.equal(readers[0]?.sha256(), sha256);
       assert(shortWrites > 0, "backpressure was felt");
       server.close();
     });

@@ -8,7 +8,7 @@ import type { Runtime } from "../../src/runtime/runtime.ts";
 import { eventually } from "../support/eventually.ts";
 import { test } from "./lines.ts";
 import { checkRecordings, orderly, type Peer, quiet, type Recording } from "./peers.ts";
-import { writeBulk } from "./streams.ts";
+import { SlowReader, writeBulk } from "./streams.ts";
 
 const BULK_BYTES = 32 * 1024 * 1024 + 7;
 
@@ -28,37 +28,21 @@ export function halfOpenTests(runtime: Runtime, secure: () => Promise<SecuredPai
   test("32 MiB out of the seam arrive whole, with backpressure", { timeout: 60_000 }, async () => {
     const { peer, wire, secured, close } = await secure();
     peer.socket.removeAllListeners("data");
-    const hash = createHash("sha256");
-    let received = 0;
-    let nextPause = 1_000_000;
-    peer.socket.on("data", (bytes: Buffer) => {
-      hash.update(bytes);
-      received += bytes.length;
-      if (received < nextPause) return;
-      nextPause += 5_000_000;
-      // The wire, since not every runtime's TLS peer may be paused.
-      wire.pause();
-      setTimeout(() => wire.resume(), 2);
-    });
+    // The wire, since not every runtime's TLS peer may be paused.
+    const reader = new SlowReader(() => wire);
+    peer.socket.on("data", (bytes: Buffer) => reader.take(bytes));
     const { sha256, shortWrites } = await writeBulk(runtime, secured, BULK_BYTES);
     await eventually("the peer saw the end", () => peer.ended, 30_000);
-    assert.equal(received, BULK_BYTES);
-    assert.equal(hash.digest("hex"), sha256);
+    assert.equal(reader.receivedBytes, BULK_BYTES);
+    assert.equal(reader.sha256(), sha256);
     assert(shortWrites > 0, "backpressure was felt");
     close();
   });
 
   test("32 MiB into the seam, which pauses now and then, arrive whole", { timeout: 60_000 }, async () => {
     const { peer, secured, close } = await secure();
-    const hash = createHash("sha256");
-    let nextPause = 1_000_000;
-    secured.onData = (bytes) => {
-      hash.update(bytes);
-      if (secured.receivedBytes < nextPause) return;
-      nextPause += 5_000_000;
-      secured.live.pause();
-      setTimeout(() => secured.live.resume(), 2);
-    };
+    const reader = new SlowReader(() => secured.live);
+    secured.onData = (bytes) => reader.take(bytes);
     const block = Buffer.alloc(1_048_576, Buffer.from(Array.from({ length: 251 }, (_, index) => index)));
     const sent = createHash("sha256");
     for (let round = 0; round < 32; round++) {
@@ -68,7 +52,7 @@ export function halfOpenTests(runtime: Runtime, secure: () => Promise<SecuredPai
     peer.socket.end();
     await eventually("the end arrived", () => secured.ends === 1, 30_000);
     assert.equal(secured.receivedBytes, 5 + 32 * block.length);
-    assert.equal(hash.digest("hex"), sent.digest("hex"));
+    assert.equal(reader.sha256(), sent.digest("hex"));
     close();
   });
 
